@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <sys/stat.h>
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+
+#define LINE_SIZE	2048	/* a longer one is cut, and ends in "..." */
+
+static const struct level {
+	const char	*name;
+	int		 priority;
+	const char	*mark;		/* before the text, where the reader does not see the priority */
+} levels[] = {
+	[LOG_LEVEL_ERROR] = { "error", LOG_ERR, "error: " },
+	[LOG_LEVEL_WARN] = { "warn", LOG_WARNING, "warning: " },
+	[LOG_LEVEL_INFO] = { "info", LOG_INFO, "" },
+	[LOG_LEVEL_DEBUG] = { "debug", LOG_DEBUG, "" },
+};
+
+static char		identity[64] = "vmtap";
+static atomic_int	threshold = LOG_LEVEL_INFO;
+static bool		use_syslog, use_journal;
+
+/* systemd names the device and inode of the stream it reads: it is ours only if stderr is that very one. */
+static bool
+stderr_is_journal(void)
+{
+	const char	*stream = getenv("JOURNAL_STREAM");
+	unsigned long long device, inode;
+	struct stat	 st;
+
+	return stream != NULL && sscanf(stream, "%llu:%llu", &device, &inode) == 2 && fstat(STDERR_FILENO, &st) == 0 &&
+	    st.st_dev == device && st.st_ino == inode;
+}
+
+void
+log_init(const char *name, enum log_level level)
+{
+	snprintf(identity, sizeof(identity), "%s", name);
+	log_set_level(level);
+	use_journal = stderr_is_journal();
+}
+
+/* The socket is opened at once: a role in its sandbox could not do so any more. */
+void
+log_to_syslog(void)
+{
+	openlog(identity, LOG_PID | LOG_NDELAY, LOG_DAEMON);
+	use_syslog = true;
+}
+
+void
+log_set_level(enum log_level level)
+{
+	atomic_store(&threshold, (int)level);
+}
+
+int
+log_level_by_name(const char *name, enum log_level *level)
+{
+	for (unsigned i = 0; i < sizeof(levels) / sizeof(levels[0]); i++) {
+		if (strcmp(name, levels[i].name) == 0) {
+			*level = (enum log_level)i;
+			return 0;
+		}
+	}
+	return -1;
+}
+
+/* C0, DEL and C1 (alone or as UTF-8) would speak to the reader's terminal; the rest of UTF-8 is text. */
+static bool
+is_control(unsigned char c, unsigned char before)
+{
+	return c < 0x20 || c == 0x7f || (c >= 0x80 && c < 0xa0 && (before < 0x80 || before == 0xc2));
+}
+
+/* Appends text to line[at] with control bytes as \xNN; returns the new length, at most LINE_SIZE - 1. */
+static size_t
+append_escaped(char *line, size_t at, const char *text)
+{
+	static const char hex[] = "0123456789abcdef";
+	unsigned char	 before = 0;
+
+	for (const unsigned char *p = (const unsigned char *)text; *p != '\0'; before = *p++) {
+		if (at + 4 > LINE_SIZE - 4)
+			return at + (size_t)snprintf(line + at, LINE_SIZE - at, "...");
+		if (is_control(*p, before)) {
+			line[at++] = '\\';
+			line[at++] = 'x';
+			line[at++] = hex[*p >> 4];
+			line[at++] = hex[*p & 15];
+		} else
+			line[at++] = (char)*p;
+	}
+	line[at] = '\0';
+	return at;
+}
+
+static void
+write_line(const char *line, size_t n)
+{
+	while (write(STDERR_FILENO, line, n) == -1 && errno == EINTR)
+		;
+}
+
+static void
+emit(enum log_level level, const char *text)
+{
+	const struct level *l = &levels[level];
+	char		 line[LINE_SIZE];
+	size_t		 n = 0;
+
+	if (use_syslog) {
+		append_escaped(line, 0, text);
+		syslog(l->priority, "%s", line);
+		return;
+	}
+	if (use_journal)
+		n = (size_t)snprintf(line, sizeof(line), "<%d>", l->priority);
+	n += (size_t)snprintf(line + n, sizeof(line) - n, "%s: %s", identity, use_journal ? "" : l->mark);
+	n = append_escaped(line, n, text);
+	line[n++] = '\n';
+	write_line(line, n);
+}
+
+static void __attribute__((format(printf, 3, 0)))
+log_va(enum log_level level, uint64_t held_back, const char *format, va_list ap)
+{
+	char	 text[LINE_SIZE + 64];
+	int	 n, saved = errno;
+
+	if ((int)level > atomic_load(&threshold))
+		return;
+	n = vsnprintf(text, LINE_SIZE, format, ap);
+	if (n < 0)
+		n = snprintf(text, sizeof(text), "%s", format);
+	else if (n >= LINE_SIZE)
+		n = LINE_SIZE - 1;
+	if (held_back > 0)
+		snprintf(text + n, sizeof(text) - (size_t)n, " (%llu more like this held back)", (unsigned long long)held_back);
+	emit(level, text);
+	errno = saved;
+}
+
+void
+log_error(const char *format, ...)
+{
+	va_list	 ap;
+
+	va_start(ap, format);
+	log_va(LOG_LEVEL_ERROR, 0, format, ap);
+	va_end(ap);
+}
+
+void
+log_warn(const char *format, ...)
+{
+	va_list	 ap;
+
+	va_start(ap, format);
+	log_va(LOG_LEVEL_WARN, 0, format, ap);
+	va_end(ap);
+}
+
+void
+log_info(const char *format, ...)
+{
+	va_list	 ap;
+
+	va_start(ap, format);
+	log_va(LOG_LEVEL_INFO, 0, format, ap);
+	va_end(ap);
+}
+
+void
+log_debug(const char *format, ...)
+{
+	va_list	 ap;
+
+	va_start(ap, format);
+	log_va(LOG_LEVEL_DEBUG, 0, format, ap);
+	va_end(ap);
+}
+
+void
+fatal(const char *format, ...)
+{
+	va_list	 ap;
+
+	va_start(ap, format);
+	log_va(LOG_LEVEL_ERROR, 0, format, ap);
+	va_end(ap);
+	exit(EXIT_FAILURE);
+}
+
+void
+log_limited(struct log_limit *limit, unsigned interval_ms, enum log_level level, const char *format, ...)
+{
+	uint64_t	 now = clock_mono_ns();
+	va_list		 ap;
+
+	if ((int)level > atomic_load(&threshold))
+		return;
+	if (now < limit->next_ns) {
+		limit->held_back++;
+		return;
+	}
+	va_start(ap, format);
+	log_va(level, limit->held_back, format, ap);
+	va_end(ap);
+	limit->next_ns = now + (uint64_t)interval_ms * 1000000;
+	limit->held_back = 0;
+}

@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <sys/stat.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+
+#include "common/log.h"
+#include "common/tls.h"
+#include "common/tls_internal.h"
+
+#define FILE_MAX		(256 * 1024)
+#define READ_AHEAD		(64 * 1024)	/* bytes of records fetched by one recv(2) */
+/* All have hardware behind them in a guest but the last, which is for those without it. */
+#define SUITES	"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
+
+static void error_set(char error[TLS_ERROR_SIZE], const char *, ...) __attribute__((format(printf, 2, 3)));
+
+static void
+error_set(char error[TLS_ERROR_SIZE], const char *format, ...)
+{
+	va_list	 ap;
+
+	va_start(ap, format);
+	vsnprintf(error, TLS_ERROR_SIZE, format, ap);
+	va_end(ap);
+}
+
+static const char *
+openssl_reason(void)
+{
+	const char	*reason = ERR_reason_error_string(ERR_peek_error());
+
+	return reason != NULL ? reason : "unknown error";
+}
+
+/* A vmtap URI: of another kind there may be any number (SPIFFE, say). */
+static bool
+is_vmtap_uri(const GENERAL_NAME *name)
+{
+	const ASN1_IA5STRING	*uri = name->d.uniformResourceIdentifier;
+
+	return name->type == GEN_URI && ASN1_STRING_length(uri) >= 5 &&
+	    strncasecmp((const char *)ASN1_STRING_get0_data(uri), "vmtap", 5) == 0;
+}
+
+static void
+copy_text(char *dst, size_t dst_size, const unsigned char *text, int len)
+{
+	dst[0] = '\0';
+	if (len < 0 || (size_t)len >= dst_size)
+		return;
+	for (int i = 0; i < len; i++)
+		if (text[i] < 0x20 || text[i] == 0x7f)
+			return;
+	memcpy(dst, text, (size_t)len);
+	dst[len] = '\0';
+}
+
+static void
+read_uri(const X509 *cert, char uri[TLS_URI_SIZE])
+{
+	GENERAL_NAMES	*names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
+	const ASN1_IA5STRING *found = NULL;
+	unsigned	 count = 0;
+
+	for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
+		const GENERAL_NAME	*name = sk_GENERAL_NAME_value(names, i);
+
+		if (is_vmtap_uri(name)) {
+			found = name->d.uniformResourceIdentifier;
+			count++;
+		}
+	}
+	uri[0] = '\0';
+	if (count == 1)
+		copy_text(uri, TLS_URI_SIZE, ASN1_STRING_get0_data(found), ASN1_STRING_length(found));
+	GENERAL_NAMES_free(names);
+}
+
+static void
+read_common_name(const X509 *cert, char common_name[TLS_COMMON_NAME_SIZE])
+{
+	const X509_NAME	*subject = X509_get_subject_name(cert);
+	int		 i = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
+	unsigned char	*text = NULL;
+	int		 len;
+
+	common_name[0] = '\0';
+	if (i < 0 || X509_NAME_get_index_by_NID(subject, NID_commonName, i) >= 0)
+		return;
+	len = ASN1_STRING_to_UTF8(&text, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, i)));
+	copy_text(common_name, TLS_COMMON_NAME_SIZE, text, len);
+	OPENSSL_free(text);
+}
+
+void
+tls_names_read(const X509 *cert, struct tls_names *names)
+{
+	struct tm	 tm;
+
+	memset(names, 0, sizeof(*names));
+	read_uri(cert, names->uri);
+	read_common_name(cert, names->common_name);
+	if (ASN1_TIME_to_tm(X509_get0_notAfter(cert), &tm) == 1)
+		names->not_after = timegm(&tm);
+}
+
+/* The whole text, at most FILE_MAX bytes, in FILE_MAX + 1 allocated ones. */
+static char *
+read_text(int fd, const char *name, size_t *len, char error[TLS_ERROR_SIZE])
+{
+	char	*text = OPENSSL_malloc(FILE_MAX + 1);
+	ssize_t	 n = 0;
+
+	if (text == NULL) {
+		error_set(error, "%s: %s", name, strerror(ENOMEM));
+		return NULL;
+	}
+	for (*len = 0; *len <= FILE_MAX; *len += (size_t)n)
+		if ((n = pread(fd, text + *len, FILE_MAX + 1 - *len, (off_t)*len)) <= 0)
+			break;
+	if (n == -1)
+		error_set(error, "%s: cannot be read: %s", name, strerror(errno));
+	else if (*len > FILE_MAX)
+		error_set(error, "%s: is larger than %d KiB", name, FILE_MAX / 1024);
+	else
+		return text;
+	OPENSSL_clear_free(text, FILE_MAX + 1);
+	return NULL;
+}
+
+/* Never asks at the terminal: what starts unattended has nobody to ask. */
+static int
+no_passphrase(char *dst, int size, int writing, void *asked)
+{
+	(void)dst, (void)size, (void)writing;
+	*(bool *)asked = true;
+	return -1;
+}
+
+static void
+error_pem(char error[TLS_ERROR_SIZE], const char *name, const char *what, const char *text, size_t len, const char *mark)
+{
+	if (memmem(text, len, mark, strlen(mark)) == NULL)
+		error_set(error, "%s: holds no %s in PEM form", name, what);
+	else
+		error_set(error, "%s: holds a damaged %s: %s", name, what, openssl_reason());
+}
+
+static X509 *
+read_certificate(int fd, const char *name, bool alone, char error[TLS_ERROR_SIZE])
+{
+	size_t	 len;
+	char	*text = read_text(fd, name, &len, error);
+	BIO	*bio = NULL;
+	X509	*cert = NULL, *second = NULL;
+
+	if (text == NULL)
+		return NULL;
+	ERR_clear_error();
+	if ((bio = BIO_new_mem_buf(text, (int)len)) == NULL || (cert = PEM_read_bio_X509(bio, NULL, NULL, NULL)) == NULL)
+		error_pem(error, name, "certificate", text, len, "CERTIFICATE-----");
+	else if (alone && (second = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL) {
+		error_set(error, "%s: holds several certificates; one CA alone is trusted", name);
+		X509_free(cert);
+		cert = NULL;
+	}
+	ERR_clear_error();
+	X509_free(second);
+	BIO_free(bio);
+	OPENSSL_free(text);
+	return cert;
+}
+
+static EVP_PKEY *
+read_key(int fd, const char *name, char error[TLS_ERROR_SIZE])
+{
+	size_t	 len;
+	char	*text = read_text(fd, name, &len, error);
+	BIO	*bio = NULL;
+	EVP_PKEY *key = NULL;
+	bool	 asked = false;
+
+	if (text == NULL)
+		return NULL;
+	ERR_clear_error();
+	if ((bio = BIO_new_mem_buf(text, (int)len)) == NULL ||
+	    (key = PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, &asked)) == NULL) {
+		if (asked)
+			error_set(error, "%s: is encrypted; a key without a passphrase is needed", name);
+		else
+			error_pem(error, name, "private key", text, len, "PRIVATE KEY-----");
+	}
+	ERR_clear_error();
+	BIO_free(bio);
+	OPENSSL_clear_free(text, FILE_MAX + 1);
+	return key;
+}
+
+/* What would only show at a peer otherwise, as a refusal that the peer's log explains. */
+static int
+check_files(const struct tls_files *f, X509 *ca, X509 *cert, const EVP_PKEY *key, char error[TLS_ERROR_SIZE])
+{
+	struct tls_names	 names;
+	char			 date[16];
+
+	tls_names_read(cert, &names);
+	if (X509_check_ca(ca) == 0)
+		error_set(error, "%s: is not the certificate of a CA", f->ca_name);
+	else if (X509_check_private_key(cert, key) != 1)
+		error_set(error, "%s: is not the key of %s", f->key_name, f->cert_name);
+	else if (X509_cmp_current_time(X509_get0_notAfter(cert)) < 0)
+		error_set(error, "%s: expired on %s", f->cert_name, tls_why_date(names.not_after, date));
+	else {
+		if (X509_verify(cert, X509_get0_pubkey(ca)) != 1)
+			log_warn("%s was not signed by %s: peers that trust only that CA will refuse it", f->cert_name, f->ca_name);
+		if (X509_cmp_current_time(X509_get0_notBefore(cert)) > 0)
+			log_warn("%s is not valid yet: is the clock right?", f->cert_name);
+		ERR_clear_error();
+		return 0;
+	}
+	ERR_clear_error();
+	return -1;
+}
+
+static void
+set_policy(struct tls_context *context)
+{
+	SSL_CTX	*c = context->ssl_ctx;
+
+	SSL_CTX_set_options(c, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+	SSL_CTX_set_num_tickets(c, 0);
+	SSL_CTX_set_session_cache_mode(c, SSL_SESS_CACHE_OFF);
+	SSL_CTX_set_max_early_data(c, 0);
+	SSL_CTX_set_mode(c, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+	SSL_CTX_set_read_ahead(c, 1);
+	SSL_CTX_set_default_read_buffer_len(c, READ_AHEAD);
+	SSL_CTX_set_verify(c, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, tls_why_verify);
+	SSL_CTX_set_client_hello_cb(c, tls_why_client_hello, NULL);
+	SSL_CTX_set_alpn_select_cb(c, tls_why_alpn, NULL);
+}
+
+static int
+set_up(struct tls_context *context, X509 *ca, X509 *cert, EVP_PKEY *key)
+{
+	SSL_CTX	*c = context->ssl_ctx = SSL_CTX_new(TLS_method());
+
+	if (c == NULL || SSL_CTX_set_min_proto_version(c, TLS1_3_VERSION) != 1 ||
+	    SSL_CTX_set_max_proto_version(c, TLS1_3_VERSION) != 1 || SSL_CTX_set_ciphersuites(c, SUITES) != 1 ||
+	    SSL_CTX_use_certificate(c, cert) != 1 || SSL_CTX_use_PrivateKey(c, key) != 1 ||
+	    X509_STORE_add_cert(SSL_CTX_get_cert_store(c), ca) != 1 ||
+	    SSL_CTX_set_alpn_protos(c, context->alpn, context->alpn_len) != 0)
+		return -1;
+	set_policy(context);
+	return 0;
+}
+
+static struct tls_context *
+context_make(const struct tls_files *files, const char *alpn, X509 *ca, X509 *cert, EVP_PKEY *key, char error[TLS_ERROR_SIZE])
+{
+	struct tls_context	*context = calloc(1, sizeof(*context));
+	size_t			 len = strlen(alpn);
+
+	if (context == NULL || len == 0 || len > sizeof(context->alpn) - 2) {
+		error_set(error, "%s", strerror(context == NULL ? ENOMEM : EINVAL));
+		free(context);
+		return NULL;
+	}
+	atomic_init(&context->refs, 1);
+	context->key_update_records = TLS_KEY_UPDATE_RECORDS;
+	context->alpn[0] = (uint8_t)len;
+	memcpy(context->alpn + 1, alpn, len);
+	context->alpn_len = (unsigned)len + 1;
+	tls_names_read(cert, &context->own);
+	ERR_clear_error();
+	if (set_up(context, ca, cert, key) == -1) {
+		error_set(error, "%s, %s: TLS cannot use them: %s", files->cert_name, files->ca_name, openssl_reason());
+		tls_context_free(context);
+		return NULL;
+	}
+	return context;
+}
+
+struct tls_context *
+tls_context_new(const struct tls_files *files, const char *alpn, char error[TLS_ERROR_SIZE])
+{
+	struct tls_context	*context = NULL;
+	X509			*ca, *cert = NULL;
+	EVP_PKEY		*key = NULL;
+
+	error[0] = '\0';
+	if ((ca = read_certificate(files->ca_fd, files->ca_name, true, error)) != NULL &&
+	    (cert = read_certificate(files->cert_fd, files->cert_name, false, error)) != NULL &&
+	    (key = read_key(files->key_fd, files->key_name, error)) != NULL &&
+	    check_files(files, ca, cert, key, error) == 0)
+		context = context_make(files, alpn, ca, cert, key, error);
+	X509_free(ca);
+	X509_free(cert);
+	EVP_PKEY_free(key);
+	return context;
+}
+
+static int
+open_file(const char *path, char error[TLS_ERROR_SIZE])
+{
+	int	 fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd == -1)
+		error_set(error, "%s: %s", path, strerror(errno));
+	return fd;
+}
+
+static void
+warn_readable(int fd, const char *path)
+{
+	struct stat	 st;
+
+	if (fstat(fd, &st) == 0 && (st.st_mode & (S_IRWXG | S_IRWXO)) != 0)
+		log_warn("%s: others than its owner can read this key (mode %04o); chmod 600 it", path, (unsigned)st.st_mode & 07777);
+}
+
+struct tls_context *
+tls_context_load(const char *ca, const char *cert, const char *key, const char *alpn, char error[TLS_ERROR_SIZE])
+{
+	struct tls_files	 files = { .ca_name = ca, .cert_name = cert, .key_name = key, .ca_fd = -1, .cert_fd = -1, .key_fd = -1 };
+	struct tls_context	*context = NULL;
+
+	if ((files.ca_fd = open_file(ca, error)) != -1 && (files.cert_fd = open_file(cert, error)) != -1 &&
+	    (files.key_fd = open_file(key, error)) != -1) {
+		warn_readable(files.key_fd, key);
+		context = tls_context_new(&files, alpn, error);
+	}
+	if (files.ca_fd != -1)
+		close(files.ca_fd);
+	if (files.cert_fd != -1)
+		close(files.cert_fd);
+	if (files.key_fd != -1)
+		close(files.key_fd);
+	return context;
+}
+
+struct tls_context *
+tls_context_ref(struct tls_context *context)
+{
+	atomic_fetch_add(&context->refs, 1);
+	return context;
+}
+
+void
+tls_context_free(struct tls_context *context)
+{
+	if (context == NULL || atomic_fetch_sub(&context->refs, 1) != 1)
+		return;
+	SSL_CTX_free(context->ssl_ctx);
+	free(context);
+}
+
+const char *
+tls_context_uri(const struct tls_context *context)
+{
+	return context->own.uri;
+}
+
+const char *
+tls_context_common_name(const struct tls_context *context)
+{
+	return context->own.common_name;
+}
+
+time_t
+tls_context_not_after(const struct tls_context *context)
+{
+	return context->own.not_after;
+}

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#ifndef VMTAP_COMMON_TLS_INTERNAL_H
+#define VMTAP_COMMON_TLS_INTERNAL_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <openssl/ssl.h>
+
+#include "common/buf.h"
+#include "common/tls.h"
+
+/* What tls_context.c, tls_why.c (failures in words), tlsio.c (states, loop) and tlsio_records.c (bytes) share. */
+
+#define TLS_URI_SIZE		256
+#define TLS_COMMON_NAME_SIZE	128
+#define TLS_ADDRESS_SIZE	64
+#define TLS_FIRST_SIZE		16	/* bytes of a peer kept to say what it spoke instead of TLS */
+#define TLS_KEY_UPDATE_RECORDS	(UINT64_C(1) << 22)	/* 64 GiB in full records; AES-GCM's limit is 2^24.5 (RFC 8446, 5.5) */
+
+/* What a certificate says of its holder. */
+struct tls_names {
+	char	uri[TLS_URI_SIZE];
+	char	common_name[TLS_COMMON_NAME_SIZE];
+	time_t	not_after;
+};
+void	tls_names_read(const X509 *, struct tls_names *);
+
+struct tls_context {
+	SSL_CTX			*ssl_ctx;
+	atomic_uint		 refs;
+	struct tls_names	 own;
+	uint64_t		 key_update_records;
+	uint8_t			 alpn[256];	/* as on the wire: length, then the name */
+	unsigned		 alpn_len;
+};
+struct tls_context *tls_context_ref(struct tls_context *);
+#define tls_context_alpn(c)	((const char *)(c)->alpn + 1)
+
+/* What the handshake's callbacks know of a connection (SSL_get_app_data()), and the first thing that they found wrong. */
+struct tls_note {
+	const struct tls_context *context;
+	const char	*expect_host;
+	char		 address[TLS_ADDRESS_SIZE];
+	uint8_t		 first[TLS_FIRST_SIZE];
+	size_t		 first_len;
+	char		 why[TLS_ERROR_SIZE];
+};
+
+int	tls_why_verify(int ok, X509_STORE_CTX *);			/* the verify callback */
+int	tls_why_client_hello(SSL *, int *alert, void *);
+int	tls_why_alpn(SSL *, const unsigned char **out, unsigned char *out_len, const unsigned char *in, unsigned in_len, void *);
+int	tls_why_alpn_answer(SSL *, struct tls_note *);			/* client: 0, or -1 if the server chose none or another */
+/* The first thing wrong stays: later ones follow from it. */
+void	tls_why_set(struct tls_note *, const char *, ...) __attribute__((format(printf, 2, 3)));
+/* Turns what a failed SSL call left (eof, errno of the socket, OpenSSL's error) into words. */
+void	tls_why_failed(struct tls_note *, int in_handshake, int eof, int sys_errno);
+char	*tls_why_date(time_t, char dst[16]);			/* "2026-01-01" */
+
+enum tlsio_state { TLSIO_CONNECTING, TLSIO_HANDSHAKE, TLSIO_OPEN, TLSIO_DRAINING, TLSIO_CLOSED };
+
+struct tlsio {
+	struct event_base	*base;		/* NULL while detached */
+	struct tls_context	*context;
+	SSL			*ssl;
+	int			 fd;
+	enum tlsio_state	 state;
+	struct tlsio_options	 options;
+	struct tlsio_callbacks	 callbacks;
+	void			*arg;
+	struct event		 ev_read, ev_write, ev_kick, ev_timer;
+	bool			*gone;		/* set while service() runs */
+
+	struct buf		 input;
+	bool			 read_stopped;	/* by the owner */
+	bool			 retry_read;	/* SSL or the socket may hold more than the last wake-up took */
+	bool			 drained;	/* the socket gave all it had in this wake-up */
+	bool			 eof;
+	int			 read_errno;
+
+	struct buf		 output;	/* records; the first output_sent bytes are gone */
+	size_t			 output_sent;
+	bool			 blocked;	/* the socket is full: nothing is sent before EV_WRITE */
+	bool			 write_shut;
+	int			 write_errno;
+	uint64_t		 records;	/* written under the present keys */
+
+	uint64_t		 deadline_ns;	/* of the present state */
+	bool			 timer_armed;	/* for that */
+	unsigned		 linger_ms;
+	uint64_t		 bytes_in, bytes_out;
+	struct tls_note		 note;
+	struct tls_names	 peer;
+	char			*expect_host;
+};
+
+enum tlsio_read { TLSIO_READ_MORE, TLSIO_READ_WAIT, TLSIO_READ_END };
+
+/* tlsio_records.c */
+BIO	*tlsio_bio_new(struct tlsio *);		/* NULL: ENOMEM */
+void	 tlsio_flush(struct tlsio *);		/* until output is empty, the socket full (blocked) or broken (write_errno) */
+bool	 tlsio_may_read(const struct tlsio *);
+enum tlsio_read tlsio_read_some(struct tlsio *);	/* END: note.why says it */
+void	 tlsio_discard_input(struct tlsio *);	/* sets eof at the peer's end */
+/* tlsio.c: has the loop come round soon, after it has looked at other descriptors too (event_active() would not let it). */
+void	 tlsio_kick(struct tlsio *);
+
+#endif
