@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <sys/types.h>
+#include <stdlib.h>
+#include <string.h>
+#include <netpacket/packet.h>
+
+#include <linux/filter.h>
+#include <pcap/bpf.h>
+
+#include "proto/bpf.h"
+
+#define ANCILLARY(what)	((uint32_t)(SKF_AD_OFF + (what)))
+#define PREAMBLE_LEN	2	/* A and X to zero, as at a program's start */
+#define PARTS_MAX	(sizeof(((struct bpf_chain *)NULL)->part_start) / sizeof(size_t))
+
+/* Every instruction that the kernel takes, but "ret A": a part has to say yes or no in constants. */
+static const uint16_t opcodes[] = {
+	BPF_LD | BPF_W | BPF_ABS, BPF_LD | BPF_H | BPF_ABS, BPF_LD | BPF_B | BPF_ABS,
+	BPF_LD | BPF_W | BPF_IND, BPF_LD | BPF_H | BPF_IND, BPF_LD | BPF_B | BPF_IND,
+	BPF_LD | BPF_W | BPF_LEN, BPF_LD | BPF_IMM, BPF_LD | BPF_MEM,
+	BPF_LDX | BPF_W | BPF_LEN, BPF_LDX | BPF_B | BPF_MSH, BPF_LDX | BPF_IMM, BPF_LDX | BPF_MEM, BPF_ST, BPF_STX,
+	BPF_ALU | BPF_ADD | BPF_K, BPF_ALU | BPF_ADD | BPF_X, BPF_ALU | BPF_SUB | BPF_K, BPF_ALU | BPF_SUB | BPF_X,
+	BPF_ALU | BPF_MUL | BPF_K, BPF_ALU | BPF_MUL | BPF_X, BPF_ALU | BPF_DIV | BPF_K, BPF_ALU | BPF_DIV | BPF_X,
+	BPF_ALU | BPF_MOD | BPF_K, BPF_ALU | BPF_MOD | BPF_X, BPF_ALU | BPF_AND | BPF_K, BPF_ALU | BPF_AND | BPF_X,
+	BPF_ALU | BPF_OR | BPF_K, BPF_ALU | BPF_OR | BPF_X, BPF_ALU | BPF_XOR | BPF_K, BPF_ALU | BPF_XOR | BPF_X,
+	BPF_ALU | BPF_LSH | BPF_K, BPF_ALU | BPF_LSH | BPF_X, BPF_ALU | BPF_RSH | BPF_K, BPF_ALU | BPF_RSH | BPF_X,
+	BPF_ALU | BPF_NEG, BPF_MISC | BPF_TAX, BPF_MISC | BPF_TXA, BPF_RET | BPF_K, BPF_JMP | BPF_JA,
+	BPF_JMP | BPF_JEQ | BPF_K, BPF_JMP | BPF_JEQ | BPF_X, BPF_JMP | BPF_JGT | BPF_K, BPF_JMP | BPF_JGT | BPF_X,
+	BPF_JMP | BPF_JGE | BPF_K, BPF_JMP | BPF_JGE | BPF_X, BPF_JMP | BPF_JSET | BPF_K, BPF_JMP | BPF_JSET | BPF_X,
+};
+
+static bool
+opcode_known(uint16_t code)
+{
+	for (size_t i = 0; i < sizeof(opcodes) / sizeof(opcodes[0]); i++)
+		if (opcodes[i] == code)
+			return true;
+	return false;
+}
+
+static bool
+is_memory(uint16_t code)
+{
+	return code == (BPF_LD | BPF_MEM) || code == (BPF_LDX | BPF_MEM) || code == BPF_ST || code == BPF_STX;
+}
+
+/* Constants that the kernel refuses. */
+static bool
+operand_valid(const struct bpf_insn *insn)
+{
+	if (is_memory(insn->code))
+		return insn->k < BPF_MEMWORDS;
+	switch (insn->code) {
+	case BPF_ALU | BPF_DIV | BPF_K:
+	case BPF_ALU | BPF_MOD | BPF_K:
+		return insn->k != 0;
+	case BPF_ALU | BPF_LSH | BPF_K:
+	case BPF_ALU | BPF_RSH | BPF_K:
+		return insn->k < 32;
+	case BPF_LD | BPF_W | BPF_ABS:
+	case BPF_LD | BPF_H | BPF_ABS:
+	case BPF_LD | BPF_B | BPF_ABS:
+		return insn->k < ANCILLARY(0) || (insn->k < ANCILLARY(SKF_AD_MAX) && insn->k % 4 == 0);
+	}
+	return true;
+}
+
+/* left: instructions behind this one. */
+static bool
+jumps_inside(const struct bpf_insn *insn, size_t left)
+{
+	if (BPF_CLASS(insn->code) != BPF_JMP)
+		return true;
+	if (BPF_OP(insn->code) == BPF_JA)
+		return insn->k < left;
+	return insn->jt < left && insn->jf < left;
+}
+
+/* written[i]: words of M[] that every way to instruction i has written; what is read must be among them. */
+static bool
+memory_flow(const struct bpf_insn *insn, uint16_t *written)
+{
+	if (BPF_CLASS(insn->code) == BPF_JMP) {
+		if (BPF_OP(insn->code) == BPF_JA) {
+			written[1 + insn->k] &= written[0];
+		} else {
+			written[1 + insn->jt] &= written[0];
+			written[1 + insn->jf] &= written[0];
+		}
+		return true;
+	}
+	if (BPF_CLASS(insn->code) == BPF_RET)
+		return true;
+	if (insn->code == BPF_ST || insn->code == BPF_STX)
+		written[0] |= (uint16_t)(1u << insn->k);
+	else if (is_memory(insn->code) && (written[0] & 1u << insn->k) == 0)
+		return false;
+	written[1] &= written[0];
+	return true;
+}
+
+static enum bpf_error
+check_part(const struct bpf_insn *insn, size_t len)
+{
+	uint16_t written[BPF_CHAIN_MAX];
+
+	if (len == 0 || BPF_CLASS(insn[len - 1].code) != BPF_RET)
+		return BPF_MALFORMED;
+	memset(written, 0xff, len * sizeof(written[0]));
+	written[0] = 0;
+	for (size_t i = 0; i < len; i++)
+		if (!opcode_known(insn[i].code) || !operand_valid(&insn[i]) || !jumps_inside(&insn[i], len - i - 1) ||
+		    !memory_flow(&insn[i], &written[i]))
+			return BPF_MALFORMED;
+	return BPF_OK;
+}
+
+/* A return that accepts goes on behind the part, one that refuses stays; the other way round if negated. */
+static void
+redirect_returns(struct bpf_insn *insn, size_t len, bool negate)
+{
+	for (size_t i = 0; i < len; i++) {
+		if (BPF_CLASS(insn[i].code) != BPF_RET)
+			continue;
+		if ((insn[i].k != 0) != negate)
+			insn[i] = (struct bpf_insn)BPF_STMT(BPF_JMP | BPF_JA, (uint32_t)(len - i - 1));
+		else
+			insn[i] = (struct bpf_insn)BPF_STMT(BPF_RET | BPF_K, 0);
+	}
+}
+
+void
+bpf_chain_init(struct bpf_chain *chain)
+{
+	memset(chain, 0, sizeof(*chain));
+}
+
+void
+bpf_chain_clear(struct bpf_chain *chain)
+{
+	free(chain->insn);
+	bpf_chain_init(chain);
+}
+
+enum bpf_error
+bpf_chain_add(struct bpf_chain *chain, const char *name, const struct bpf_insn *insn, size_t len, bool negate)
+{
+	size_t preamble = chain->part_count > 0 ? PREAMBLE_LEN : 0;
+	struct bpf_insn *grown;
+	enum bpf_error error;
+
+	if (chain->part_count == PARTS_MAX)
+		return BPF_TOO_MANY_PARTS;
+	if (len > BPF_CHAIN_MAX || chain->len + preamble + len + 1 > BPF_CHAIN_MAX)
+		return BPF_TOO_LONG;
+	if ((error = check_part(insn, len)) != BPF_OK)
+		return error;
+	if ((grown = reallocarray(chain->insn, chain->len + preamble + len, sizeof(*insn))) == NULL)
+		return BPF_NO_MEMORY;
+	chain->insn = grown;
+	chain->part_start[chain->part_count] = chain->len;
+	chain->part_name[chain->part_count++] = name;
+	if (preamble > 0) {
+		chain->insn[chain->len++] = (struct bpf_insn)BPF_STMT(BPF_LD | BPF_IMM, 0);
+		chain->insn[chain->len++] = (struct bpf_insn)BPF_STMT(BPF_MISC | BPF_TAX, 0);
+	}
+	memcpy(chain->insn + chain->len, insn, len * sizeof(*insn));
+	redirect_returns(chain->insn + chain->len, len, negate);
+	chain->len += len;
+	return BPF_OK;
+}
+
+enum bpf_error
+bpf_chain_finish(const struct bpf_chain *chain, uint32_t snaplen, struct bpf_insn *out, size_t *out_len)
+{
+	if (chain->len + 1 > BPF_CHAIN_MAX)
+		return BPF_TOO_LONG;
+	if (chain->len > 0)
+		memcpy(out, chain->insn, chain->len * sizeof(*out));
+	out[chain->len] = (struct bpf_insn)BPF_STMT(BPF_RET | BPF_K, snaplen);
+	*out_len = chain->len + 1;
+	return BPF_OK;
+}
+
+const char *
+bpf_error_text(enum bpf_error error)
+{
+	switch (error) {
+	case BPF_OK:
+		return "no error";
+	case BPF_TOO_LONG:
+		return "the kernel filter would be longer than 4096 instructions";
+	case BPF_NO_MEMORY:
+		return "out of memory";
+	case BPF_MALFORMED:
+		return "not a valid filter program";
+	case BPF_TOO_MANY_PARTS:
+		return "too many parts in one kernel filter";
+	}
+	return "unknown filter error";
+}
+
+size_t
+bpf_part_own_mark(struct bpf_insn *insn, uint32_t mark)
+{
+	const struct bpf_insn part[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, ANCILLARY(SKF_AD_PKTTYPE)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PACKET_OUTGOING, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, ANCILLARY(SKF_AD_MARK)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, mark, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, 1),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+	};
+
+	memcpy(insn, part, sizeof(part));
+	return sizeof(part) / sizeof(part[0]);
+}
+
+size_t
+bpf_part_direction(struct bpf_insn *insn, bool in)
+{
+	const struct bpf_insn part[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, ANCILLARY(SKF_AD_PKTTYPE)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PACKET_OUTGOING, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, in ? 0 : 1),
+		BPF_STMT(BPF_RET | BPF_K, in ? 1 : 0),
+	};
+
+	memcpy(insn, part, sizeof(part));
+	return sizeof(part) / sizeof(part[0]);
+}
+
+size_t
+bpf_part_nothing(struct bpf_insn *insn)
+{
+	insn[0] = (struct bpf_insn)BPF_STMT(BPF_RET | BPF_K, 0);
+	return 1;
+}
+
+/* Fields of the cooked headers (LINKTYPE_LINUX_SLL and SLL2) that the kernel knows without them. */
+static const struct cooked_field {
+	size_t		header_len;
+	uint32_t	offset;
+	uint16_t	size;		/* BPF_H ... */
+	uint32_t	ancillary;
+} cooked_fields[] = {
+	{ 16,	0,	BPF_H,	ANCILLARY(SKF_AD_PKTTYPE) },
+	{ 16,	2,	BPF_H,	ANCILLARY(SKF_AD_HATYPE) },
+	{ 16,	14,	BPF_H,	ANCILLARY(SKF_AD_PROTOCOL) },
+	{ 20,	0,	BPF_H,	ANCILLARY(SKF_AD_PROTOCOL) },
+	{ 20,	4,	BPF_W,	ANCILLARY(SKF_AD_IFINDEX) },
+	{ 20,	8,	BPF_H,	ANCILLARY(SKF_AD_HATYPE) },
+	{ 20,	10,	BPF_B,	ANCILLARY(SKF_AD_PKTTYPE) },
+};
+
+static int
+fix_cooked_field(struct bpf_insn *insn, size_t header_len)
+{
+	if (BPF_MODE(insn->code) != BPF_ABS)
+		return -1;
+	for (size_t i = 0; i < sizeof(cooked_fields) / sizeof(cooked_fields[0]); i++) {
+		const struct cooked_field *f = &cooked_fields[i];
+
+		if (f->header_len == header_len && f->offset == insn->k && f->size == BPF_SIZE(insn->code)) {
+			insn->code = BPF_LD | BPF_W | BPF_ABS;
+			insn->k = f->ancillary;
+			return 0;
+		}
+	}
+	return -1;
+}
+
+int
+bpf_fix_cooked(struct bpf_insn *insn, size_t len, size_t cooked_header_len)
+{
+	for (size_t i = 0; i < len; i++) {
+		uint16_t class = BPF_CLASS(insn[i].code), mode = BPF_MODE(insn[i].code);
+
+		if ((class != BPF_LD && class != BPF_LDX) || (mode != BPF_ABS && mode != BPF_IND && mode != BPF_MSH))
+			continue;
+		if (insn[i].k > INT32_MAX)	/* the kernel's own offsets already */
+			continue;
+		if (insn[i].k >= cooked_header_len)
+			insn[i].k -= (uint32_t)cooked_header_len;
+		else if (fix_cooked_field(&insn[i], cooked_header_len) == -1)
+			return -1;
+	}
+	return 0;
+}

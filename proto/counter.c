@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <stddef.h>
+
+#include "proto/counter.h"
+
+/* clang-format off */
+static const struct counter_row rows[COUNTER_MAX] = {
+#define ROW(id, name, place, per_interface, level, help)	[id] = { id, name, place, per_interface, level, help }
+	ROW(COUNTER_PACKETS_CAPTURED, "captured_packets", "capture", true, false, "packets put into blocks"),
+	ROW(COUNTER_BYTES_CAPTURED, "captured_bytes", "capture", true, false, "captured bytes of the packets put into blocks"),
+	ROW(COUNTER_BYTES_ORIGINAL, "original_bytes", "capture", true, false,
+	    "lengths on the interface of the packets put into blocks"),
+	ROW(COUNTER_RING_RECEIVED, "ring_received_packets", "kernel", true, false, "packets that passed the kernel filter"),
+	ROW(COUNTER_RING_DROPPED, "ring_dropped_packets", "kernel", true, false,
+	    "packets that passed the kernel filter and found the ring full"),
+	ROW(COUNTER_BEFORE_FILTER, "before_filter_packets", "capture", true, false,
+	    "packets captured before the filter was attached, discarded"),
+	ROW(COUNTER_PACKETS_OVERSIZE, "oversize_packets", "capture", true, false, "packets too large for any block, discarded"),
+	ROW(COUNTER_DIRECTION_UNKNOWN, "direction_unknown_packets", "capture", true, false,
+	    "packets whose direction could not be told"),
+	ROW(COUNTER_NIC_DROPPED, "nic_dropped_packets", "interface", true, false, "rx_dropped of the interface"),
+	ROW(COUNTER_NIC_MISSED, "nic_missed_packets", "interface", true, false, "rx_missed_errors of the interface"),
+	ROW(COUNTER_PAUSED, "paused", "capture", true, true, "1 while the breaker holds the interface"),
+	ROW(COUNTER_BLOCKS_SEALED, "sealed_blocks", "capture", false, false, "blocks sealed"),
+	ROW(COUNTER_BLOCKS_STORED, "uncompressed_blocks", "capture", false, false,
+	    "of the blocks sealed, those not compressed since they would not shrink"),
+	ROW(COUNTER_BYTES_RAW, "raw_bytes", "capture", false, false, "bytes of blocks before the codec"),
+	ROW(COUNTER_BYTES_ENCODED, "encoded_bytes", "capture", false, false, "bytes of blocks after the codec"),
+	ROW(COUNTER_SPOOL_BYTES, "spool_bytes", "spool", false, true, "bytes in memory, not acknowledged"),
+	ROW(COUNTER_SPOOL_LOST_BLOCKS, "spool_lost_blocks", "spool", false, false, "blocks pushed out of the full spool"),
+	ROW(COUNTER_SPOOL_LOST_PACKETS, "spool_lost_packets", "spool", false, false,
+	    "packets in blocks pushed out of the full spool"),
+	ROW(COUNTER_SPOOL_LOST_BYTES, "spool_lost_bytes", "spool", false, false,
+	    "captured bytes in blocks pushed out of the full spool"),
+	ROW(COUNTER_BLOCKS_SENT, "sent_blocks", "link", false, false, "blocks sent, repeats included"),
+	ROW(COUNTER_BYTES_SENT, "sent_bytes", "link", false, false, "bytes sent on the TCP connection, TLS included"),
+	ROW(COUNTER_CONNECTS, "connects", "link", false, false, "sessions begun"),
+	ROW(COUNTER_ROLE_RESTARTS, "role_restarts", "agent", false, false, "restarts of the capture or link role"),
+	ROW(COUNTER_CPU_CAPTURE_US, "cpu_capture_microseconds", "capture", false, false, "user and system CPU of the capture role"),
+	ROW(COUNTER_CPU_LINK_US, "cpu_link_microseconds", "link", false, false, "user and system CPU of the link role"),
+#undef ROW
+};
+/* clang-format on */
+
+const struct counter_row *
+counter_row(unsigned id)
+{
+	return id < COUNTER_MAX && rows[id].name != NULL ? &rows[id] : NULL;
+}

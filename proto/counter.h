@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#ifndef VMTAP_PROTO_COUNTER_H
+#define VMTAP_PROTO_COUNTER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Every count an agent reports, by number on the wire (never reused) and by name for people. All grow from 0 at the start of the
+ * capture role, but those marked as a level. */
+enum counter {
+	/* of one interface */
+	COUNTER_PACKETS_CAPTURED = 1,	/* put into blocks */
+	COUNTER_BYTES_CAPTURED,		/* their captured bytes */
+	COUNTER_BYTES_ORIGINAL,		/* their lengths on the interface */
+	COUNTER_RING_RECEIVED,		/* ps_recv: passed the kernel filter */
+	COUNTER_RING_DROPPED,		/* ps_drop: passed it and found the ring full */
+	COUNTER_BEFORE_FILTER,		/* captured before the filter was attached, discarded */
+	COUNTER_PACKETS_OVERSIZE,	/* too large for any block, discarded */
+	COUNTER_DIRECTION_UNKNOWN,
+	COUNTER_NIC_DROPPED,		/* rtnetlink rx_dropped */
+	COUNTER_NIC_MISSED,		/* rtnetlink rx_missed_errors */
+	COUNTER_PAUSED,			/* level: 1 while the breaker holds the interface */
+	/* of the whole agent */
+	COUNTER_BLOCKS_SEALED,
+	COUNTER_BLOCKS_STORED,		/* of these, not compressed since they would not shrink */
+	COUNTER_BYTES_RAW,		/* of blocks, before the codec */
+	COUNTER_BYTES_ENCODED,		/* after it */
+	COUNTER_SPOOL_BYTES,		/* level: in memory, not acknowledged */
+	COUNTER_SPOOL_LOST_BLOCKS,	/* pushed out of the full spool: told as GAPs */
+	COUNTER_SPOOL_LOST_PACKETS,
+	COUNTER_SPOOL_LOST_BYTES,
+	COUNTER_BLOCKS_SENT,		/* repeats included */
+	COUNTER_BYTES_SENT,		/* on the TCP connection */
+	COUNTER_CONNECTS,
+	COUNTER_ROLE_RESTARTS,
+	COUNTER_CPU_CAPTURE_US,
+	COUNTER_CPU_LINK_US,
+	COUNTER_MAX
+};
+
+struct counter_row {
+	enum counter	 id;
+	const char	*name;		/* "ring_dropped_packets": base unit last, as Prometheus has it */
+	const char	*place;		/* "interface" "kernel" "capture" "spool" "link" "agent" */
+	bool		 per_interface;
+	bool		 level;
+	const char	*help;
+};
+
+const struct counter_row *counter_row(unsigned id);	/* NULL if unknown */
+
+#endif

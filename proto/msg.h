@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#ifndef VMTAP_PROTO_MSG_H
+#define VMTAP_PROTO_MSG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct buf;
+struct frame;
+
+/*
+ * The messages of a session (PROTOCOL, "Messages"). Fields are encoded in the order they stand in the structs, big-endian,
+ * strings as buf_put_str(), lists as u16 count and then their members; a payload has exactly that, nothing behind it.
+ * msg_put_x() appends a whole frame to the buffer (0 / -1); msg_get_x() decodes a frame's payload (0 / -1 EBADMSG).
+ * Pointers in decoded messages point into the payload.
+ */
+#define MSG_ID_SIZE		16
+#define MSG_STREAMS_MAX		16	/* streams one agent holds at a time */
+#define MSG_INTERFACES_MAX	64	/* interface ids of one stream */
+#define MSG_IDB_MAX		4096	/* bytes of one interface description block */
+#define MSG_FILTER_SIZE		32768
+#define MSG_TEXT_SIZE		1024
+#define MSG_NAME_SIZE		128
+#define MSG_STATS_MAX		4096
+#define MSG_BLOCK_RAW_MAX	(512u * 1024)	/* uncompressed bytes of one block */
+#define MSG_BLOCK_MAX		(576u * 1024)	/* encoded bytes of one block */
+
+struct msg_stream {
+	uint8_t		id[MSG_ID_SIZE];
+	uint64_t	started_ns;	/* wall clock */
+	uint64_t	first, last;	/* HELLO: block numbers held (first = last + 1: none). WELCOME: 0 and the last durable one */
+};
+
+/* agent -> collector or operator, first of all */
+struct msg_hello {
+	uint16_t	version_min, version_max;
+	uint8_t		instance[MSG_ID_SIZE];	/* random, of this agent process */
+	char		software[MSG_NAME_SIZE];
+	char		os[MSG_NAME_SIZE];
+	char		hardware[MSG_NAME_SIZE];
+	uint32_t	codecs;			/* bit 1 << enum codec_id */
+	uint64_t	wall_ns;
+	uint16_t	stream_count;		/* oldest first */
+	struct msg_stream stream[MSG_STREAMS_MAX];
+};
+
+struct msg_welcome {
+	uint16_t	version;
+	uint32_t	codecs;			/* those the receiver reads */
+	uint32_t	keepalive_ms;		/* silence after which each side sends a PING; three times it is a dead peer */
+	uint64_t	wall_ns;
+	uint16_t	stream_count;		/* one for each of HELLO's that is known */
+	struct msg_stream stream[MSG_STREAMS_MAX];
+};
+
+/* agent ->: an interface of a stream, before the first block that uses it */
+struct msg_interface {
+	uint8_t		 stream[MSG_ID_SIZE];
+	uint32_t	 id;			/* dense from 0 */
+	const uint8_t	*idb;			/* a pcapng Interface Description Block, to the end of the payload */
+	size_t		 idb_len;
+};
+
+/* -> agent: what to capture. Empty interfaces: as the agent's own configuration has it. The guest's configuration bounds it:
+ * both filters must match, the smaller snaplen and the narrower direction hold, interfaces are picked among its own. */
+enum msg_direction { DIRECTION_INOUT, DIRECTION_IN, DIRECTION_OUT };
+struct msg_policy {
+	uint64_t	version;		/* of the policy, grows; told back in POLICY_RESULT */
+	char		interfaces[MSG_TEXT_SIZE];	/* globs, comma-separated */
+	char		filter[MSG_FILTER_SIZE];	/* pcap-filter(7) */
+	uint32_t	snaplen;		/* 0: no wish */
+	uint8_t		direction;
+	char		codec[MSG_NAME_SIZE];	/* "zstd:1"; empty: the agent's own */
+	uint64_t	rate_limit;		/* bits a second the agent may send; 0: no limit */
+};
+struct msg_policy_result {
+	uint64_t	version;
+	uint8_t		accepted;
+	char		reason[MSG_TEXT_SIZE];	/* of a refusal: pcap's own words; the policy before stays in force */
+};
+
+#define BLOCK_URGENT	0x1	/* the agent's spool is half full: acknowledge soon */
+struct msg_block {
+	uint8_t		 stream[MSG_ID_SIZE];
+	uint64_t	 number;		/* from 1, no number skipped but by GAP */
+	uint8_t		 codec;			/* enum codec_id */
+	uint8_t		 flags;
+	uint32_t	 raw_len;		/* of the decoded block */
+	uint32_t	 packets;		/* Enhanced Packet Blocks in it */
+	uint64_t	 bytes;			/* sum of their captured lengths */
+	uint64_t	 first_ns, last_ns;	/* smallest and largest timestamp; 0 when there is no packet */
+	const uint8_t	*data;			/* to the end of the payload */
+	size_t		 data_len;
+};
+#define MSG_BLOCK_HEADER_SIZE	(MSG_ID_SIZE + 8 + 1 + 1 + 4 + 4 + 8 + 8 + 8)
+
+/* agent ->: blocks that will never come */
+enum msg_gap_place { GAP_SPOOL = 1, GAP_CAPTURE = 2, GAP_PULL = 3 };	/* memory spool full; sealed but no room; reader of a pull too slow */
+struct msg_gap {
+	uint8_t		stream[MSG_ID_SIZE];
+	uint64_t	first, last;
+	uint64_t	packets, bytes;
+	uint64_t	first_ns, last_ns;
+	uint8_t		place;
+};
+
+/* END: no block of this stream comes after number. ACK: all up to number is durable. */
+struct msg_mark {
+	uint8_t		stream[MSG_ID_SIZE];
+	uint64_t	number;
+};
+
+#define STATS_AGENT	UINT32_MAX	/* interface of a counter that belongs to the whole agent */
+struct msg_stat {
+	uint16_t	counter;	/* proto/counter.h; unknown ones are passed over */
+	uint32_t	interface;
+	uint64_t	value;
+};
+struct msg_stats {
+	uint8_t		 stream[MSG_ID_SIZE];	/* the one being captured */
+	uint64_t	 wall_ns;
+	uint16_t	 count;
+	struct msg_stat	*stat;		/* put: the caller's; get: the caller's array of MSG_STATS_MAX */
+};
+
+struct msg_ping {			/* PING and PONG */
+	uint64_t	token;		/* PONG repeats it */
+	uint64_t	wall_ns;	/* the sender's */
+};
+
+/* Ends of a session. BYE: 0 done, 1 restart, 2 shutting down. ERROR: */
+enum msg_error {
+	MSG_ERR_PROTOCOL = 1, MSG_ERR_ROLE, MSG_ERR_TENANT, MSG_ERR_VERSION, MSG_ERR_CLONE, MSG_ERR_SEQUENCE, MSG_ERR_BLOCK,
+	MSG_ERR_STORE, MSG_ERR_LIMIT, MSG_ERR_REPLACED, MSG_ERR_TIMEOUT
+};
+struct msg_end {			/* BYE and ERROR */
+	uint16_t	code;
+	char		text[MSG_TEXT_SIZE];
+};
+
+int	msg_put_hello(struct buf *, const struct msg_hello *);
+int	msg_get_hello(const struct frame *, struct msg_hello *);
+int	msg_put_welcome(struct buf *, const struct msg_welcome *);
+int	msg_get_welcome(const struct frame *, struct msg_welcome *);
+int	msg_put_interface(struct buf *, const struct msg_interface *);
+int	msg_get_interface(const struct frame *, struct msg_interface *);
+int	msg_put_policy(struct buf *, const struct msg_policy *);
+int	msg_get_policy(const struct frame *, struct msg_policy *);
+int	msg_put_policy_result(struct buf *, const struct msg_policy_result *);
+int	msg_get_policy_result(const struct frame *, struct msg_policy_result *);
+/* Only frame header and fields, FRAME_HEADER_SIZE + MSG_BLOCK_HEADER_SIZE bytes: data_len bytes of data follow by other means. */
+int	msg_put_block_header(struct buf *, const struct msg_block *);
+int	msg_get_block(const struct frame *, struct msg_block *);
+int	msg_put_gap(struct buf *, const struct msg_gap *);
+int	msg_get_gap(const struct frame *, struct msg_gap *);
+int	msg_put_end_of_stream(struct buf *, const struct msg_mark *);
+int	msg_get_end_of_stream(const struct frame *, struct msg_mark *);
+int	msg_put_ack(struct buf *, const struct msg_mark *);
+int	msg_get_ack(const struct frame *, struct msg_mark *);
+int	msg_put_stats(struct buf *, const struct msg_stats *);
+int	msg_get_stats(const struct frame *, struct msg_stats *);
+int	msg_put_ping(struct buf *, const struct msg_ping *);
+int	msg_get_ping(const struct frame *, struct msg_ping *);
+int	msg_put_pong(struct buf *, const struct msg_ping *);
+int	msg_get_pong(const struct frame *, struct msg_ping *);
+int	msg_put_bye(struct buf *, const struct msg_end *);
+int	msg_get_bye(const struct frame *, struct msg_end *);
+int	msg_put_error(struct buf *, const struct msg_end *);
+int	msg_get_error(const struct frame *, struct msg_end *);
+
+#endif
