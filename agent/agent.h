@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#ifndef VMTAP_AGENT_AGENT_H
+#define VMTAP_AGENT_AGENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/conf.h"
+
+#define AGENT_ORIGIN_SIZE	256
+
+/* The agent's settings: one table (agent_rows in options.c) for command line, file, help and man page. */
+struct agent_options {
+	struct conf_list interfaces;	/* -i interface */
+	char		*filter;	/* operands or -F filter-file or filter = in the file; NULL: none */
+	char		*filter_file;	/* -F */
+	uint64_t	 snaplen;	/* -s */
+	uint64_t	 buffer_kib;	/* -B */
+	int		 direction;	/* -Q: enum msg_direction, values "inout|in|out" */
+	bool		 promiscuous;	/* --promiscuous */
+	bool		 no_promiscuous;	/* -p: as tcpdump; the default anyway */
+	uint64_t	 flush_ms;	/* --flush-interval */
+	char		*compress;	/* --compress CODEC[:LEVEL] */
+	uint64_t	 spool_memory;
+	struct conf_list collectors;	/* --collector HOST[:PORT], tried in order */
+	struct conf_list listens;	/* --listen ADDR[:PORT] */
+	struct conf_list exclude_ports;	/* --exclude-port N: TCP ports never captured; 8827 always */
+	char		*ca, *cert, *key;
+	uint64_t	 keepalive_ms;
+	uint64_t	 rate_limit;	/* bits a second sent; 0 none */
+	bool		 daemon;
+	char		*pidfile;
+	char		*user;		/* the roles' user after privileges are dropped */
+	bool		 no_sandbox;	/* --no-sandbox */
+	char		*config;	/* --config, default /etc/vmtap/agent.conf if it exists */
+	int		 log_level;
+	bool		 list_interfaces;	/* -D */
+	bool		 dump_filter;	/* -d */
+	bool		 help, version;
+	char		 filter_origin[AGENT_ORIGIN_SIZE];	/* no row: "command line", "/etc/vmtap/agent.conf:12", -F's file */
+};
+
+extern const struct conf_row agent_rows[];
+#define AGENT_CONFIG	SYSCONFDIR "/vmtap/agent.conf"
+
+/* From command line and config file; -F's file and the operands become the filter, what has no fixed default (user) is filled in.
+ * Options is zeroed or what this made before, and unchanged after -1. */
+int	agent_options_load(struct agent_options *, int argc, char **argv, struct conf_error *);
+/* From the text that a role gets from the supervisor, in a memfd. */
+int	agent_options_read(struct agent_options *, int fd, struct conf_error *);
+void	agent_options_free(struct agent_options *);
+/* After a reload: what needs a restart becomes in fresh what it is in old (and the other way round); its names into dst, or "". */
+void	agent_options_keep(struct agent_options *old, struct agent_options *fresh, char *dst, size_t dst_size);
+
+/* Roles run as "vmtap-agent --role=capture|link" with these descriptors, put there by the supervisor. */
+enum role_fd {
+	ROLE_FD_SUPERVISOR = 3,		/* ipc to the supervisor */
+	ROLE_FD_PEER,			/* ipc to the other role */
+	ROLE_FD_CONFIG,			/* config text */
+	ROLE_FD_SPOOL,			/* IPC_TAPS_MAX spools from here on */
+	ROLE_FD_WAKE = ROLE_FD_SPOOL + 5,	/* their eventfds */
+	ROLE_FD_LISTEN = ROLE_FD_WAKE + 5	/* link: listening sockets; as many as agent_options.listens */
+};
+
+/* SO_MARK of every socket the agent sends its own data on; the kernel filter drops outbound packets that carry it. */
+#define AGENT_MARK	0x766d7470u	/* "vmtp" */
+
+/* Exit status. What the options were made from is read again at SIGHUP. */
+int	supervisor_main(struct agent_options *, int argc, char **argv);
+int	capture_main(void);	/* the capture role, on its ROLE_FD_*; exit status */
+int	link_main(void);	/* the link role */
+int	agent_list_interfaces(void);			/* -D */
+int	agent_dump_filter(const struct agent_options *);	/* -d */
+
+#endif

@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <event2/event.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "agent/agent.h"
+#include "agent/capture_tap.h"
+#include "agent/ipc.h"
+#include "agent/role.h"
+#include "agent/spool.h"
+
+#define TICK_S		1	/* between two looks at the counters while packets come */
+#define END_MS		1200	/* for what is still in the rings, of the 2 s that the agent's end may take */
+
+/* The capture role: interfaces to blocks in the spools, as the link role wants it and the configuration allows. */
+struct capture {
+	struct event_base *base;
+	struct agent_options *options;
+	struct ipc	*supervisor;
+	struct ipc	*link;			/* NULL while that role is not there: capture goes on */
+	struct spool	*spool[IPC_TAPS_MAX];
+	struct capture_totals totals;
+	struct capture_tap tap[IPC_TAPS_MAX];
+	struct event	*tick, *deadline;
+	bool		 active;		/* packets came since the last tick */
+	bool		 ready;			/* IPC_READY was sent */
+	bool		 ending;
+};
+
+static void
+capture_count(struct capture *c)
+{
+	for (size_t i = 0; i < IPC_TAPS_MAX; i++)
+		capture_tap_count(&c->tap[i]);
+	spool_count_set(c->spool[0], COUNTER_CPU_CAPTURE_US, STATS_AGENT, clock_cpu_us());
+}
+
+static void
+capture_arm_tick(struct capture *c)
+{
+	const struct timeval tv = { .tv_sec = TICK_S };
+
+	if (!event_pending(c->tick, EV_TIMEOUT, NULL))
+		event_add(c->tick, &tv);
+}
+
+/* Nothing ticks while nothing comes. */
+static void
+capture_tick(evutil_socket_t fd, short what, void *arg)
+{
+	struct capture *c = arg;
+
+	(void)fd;
+	(void)what;
+	capture_count(c);
+	if (c->active)
+		capture_arm_tick(c);
+	c->active = false;
+}
+
+static void
+capture_tap_active(void *arg)
+{
+	struct capture *c = arg;
+
+	c->active = true;
+	capture_arm_tick(c);
+}
+
+static void
+capture_tap_result(const struct ipc_tap_result *result, void *arg)
+{
+	struct capture *c = arg;
+
+	if (c->link != NULL && ipc_send_tap_result(c->link, result) == -1)
+		log_warn("link role: %s", strerror(errno));
+	if (result->accepted && !c->ready)
+		c->ready = ipc_send(c->supervisor, IPC_READY, NULL, 0, NULL, 0) == 0;
+}
+
+static void
+capture_tap_gone(const struct ipc_interface_gone *gone, void *arg)
+{
+	struct capture *c = arg;
+
+	if (c->link != NULL && ipc_send_interface_gone(c->link, gone) == -1)
+		log_warn("link role: %s", strerror(errno));
+}
+
+static void
+capture_tap_ended(void *arg)
+{
+	struct capture *c = arg;
+
+	for (size_t i = 0; i < IPC_TAPS_MAX; i++)
+		if (!capture_tap_over(&c->tap[i]))
+			return;
+	event_base_loopbreak(c->base);
+}
+
+static const struct capture_tap_callbacks tap_callbacks = {
+	.result = capture_tap_result,
+	.gone = capture_tap_gone,
+	.active = capture_tap_active,
+	.ended = capture_tap_ended,
+};
+
+static void
+capture_end(struct capture *c)
+{
+	const struct timeval tv = { .tv_usec = END_MS % 1000 * 1000, .tv_sec = END_MS / 1000 };
+
+	if (c->ending)
+		return;
+	c->ending = true;
+	event_add(c->deadline, &tv);
+	for (size_t i = 0; i < IPC_TAPS_MAX; i++)
+		capture_tap_end(&c->tap[i]);
+}
+
+static void
+capture_deadline(evutil_socket_t fd, short what, void *arg)
+{
+	struct capture *c = arg;
+
+	(void)fd;
+	(void)what;
+	log_warn("the rings could not be emptied in time");
+	event_base_loopbreak(c->base);
+}
+
+static void
+link_message(struct ipc *ipc, struct ipc_message *message, void *arg)
+{
+	struct capture *c = arg;
+	struct ipc_tap *want;
+
+	(void)ipc;
+	if (message->type != IPC_TAP) {
+		log_warn("link role: unexpected message %d", (int)message->type);
+		return;
+	}
+	if ((want = malloc(sizeof(*want))) == NULL) {
+		log_error("no memory for a change of what is captured");
+		return;
+	}
+	if (ipc_get_tap(message, want) == -1)
+		log_warn("link role: malformed message");
+	else
+		capture_tap_change(&c->tap[want->tap], want);
+	free(want);
+}
+
+static void
+link_closed(struct ipc *ipc, void *arg)
+{
+	struct capture *c = arg;
+
+	ipc_free(ipc);
+	c->link = NULL;
+}
+
+static const struct ipc_callbacks link_callbacks = { .message = link_message, .closed = link_closed };
+
+static void
+capture_set_link(struct capture *c, int fd)
+{
+	ipc_free(c->link);
+	if ((c->link = ipc_new(c->base, fd, &link_callbacks, c)) == NULL)
+		log_error("link role: %s", strerror(errno));
+}
+
+static void
+capture_use_options(struct capture *c, struct agent_options *options)
+{
+	for (size_t i = 0; i < IPC_TAPS_MAX; i++)
+		capture_tap_set_options(&c->tap[i], options);
+	agent_options_free(c->options);
+	free(c->options);
+	c->options = options;
+}
+
+/* New settings are looked at as a whole before the first of them is used. */
+static int
+capture_check_options(struct capture *c, const struct agent_options *options)
+{
+	char error[MSG_TEXT_SIZE];
+
+	for (size_t i = 0; i < IPC_TAPS_MAX; i++)
+		if (capture_change_check(&c->tap[i], options, error) == -1) {
+			log_error("the configuration is not used, the one before stays: %s", error);
+			return -1;
+		}
+	return 0;
+}
+
+static void
+capture_reload(struct capture *c, int fd)
+{
+	struct agent_options *options = calloc(1, sizeof(*options));
+	struct conf_error error = { "no memory" };
+
+	if (options == NULL || agent_options_read(options, fd, &error) == -1) {
+		log_error("configuration: %s", error.text);
+		free(options);
+		return;
+	}
+	if (capture_check_options(c, options) == -1) {
+		agent_options_free(options);
+		free(options);
+		return;
+	}
+	capture_use_options(c, options);
+	for (size_t i = 0; i < IPC_TAPS_MAX; i++)
+		capture_tap_reload(&c->tap[i]);
+}
+
+static void
+supervisor_message(struct ipc *ipc, struct ipc_message *message, void *arg)
+{
+	struct capture *c = arg;
+
+	(void)ipc;
+	switch (message->type) {
+	case IPC_CONFIG:
+		if (message->fd_count == 1)
+			capture_reload(c, message->fd[0]);
+		break;
+	case IPC_PEER:
+		if (message->fd_count == 1) {
+			capture_set_link(c, message->fd[0]);
+			message->fd[0] = -1;
+		}
+		break;
+	case IPC_SHUTDOWN:
+		capture_end(c);
+		break;
+	case IPC_DUMP:
+		for (size_t i = 0; i < IPC_TAPS_MAX; i++)
+			capture_tap_log(&c->tap[i]);
+		break;
+	default:
+		log_warn("supervisor: unexpected message %d", (int)message->type);
+	}
+}
+
+static void
+supervisor_closed(struct ipc *ipc, void *arg)
+{
+	struct capture *c = arg;
+
+	ipc_free(ipc);
+	c->supervisor = NULL;
+	log_error("the supervisor is gone");
+	capture_end(c);
+}
+
+static const struct ipc_callbacks supervisor_callbacks = { .message = supervisor_message, .closed = supervisor_closed };
+
+static void
+capture_attach_spools(struct capture *c)
+{
+	for (int i = 0; i < IPC_TAPS_MAX; i++) {
+		if ((c->spool[i] = spool_attach(ROLE_FD_SPOOL + i, SPOOL_PRODUCER)) == NULL)
+			fatal("spool %d: %s", i, strerror(errno));
+		spool_set_wake_fd(c->spool[i], ROLE_FD_WAKE + i);
+	}
+	c->totals.spool = c->spool[0];
+}
+
+static void
+capture_begin(struct capture *c)
+{
+	if ((c->base = event_base_new()) == NULL)
+		fatal("no event loop: %s", strerror(errno));
+	c->tick = evtimer_new(c->base, capture_tick, c);
+	c->deadline = evtimer_new(c->base, capture_deadline, c);
+	c->supervisor = ipc_new(c->base, ROLE_FD_SUPERVISOR, &supervisor_callbacks, c);
+	capture_set_link(c, ROLE_FD_PEER);
+	if (c->tick == NULL || c->deadline == NULL || c->supervisor == NULL || c->link == NULL)
+		fatal("start: %s", strerror(errno));
+	capture_attach_spools(c);
+	for (uint8_t i = 0; i < IPC_TAPS_MAX; i++) {
+		if (capture_tap_init(&c->tap[i], i, c->base, c->spool[i], &c->totals, &tap_callbacks, c) == -1)
+			fatal("start: %s", strerror(errno));
+		capture_tap_set_options(&c->tap[i], c->options);
+	}
+}
+
+static void
+capture_clear(struct capture *c)
+{
+	for (size_t i = 0; i < IPC_TAPS_MAX; i++) {
+		capture_tap_end_now(&c->tap[i]);
+		capture_tap_clear(&c->tap[i]);
+	}
+	spool_count_set(c->spool[0], COUNTER_CPU_CAPTURE_US, STATS_AGENT, clock_cpu_us());
+	for (size_t i = 0; i < IPC_TAPS_MAX; i++)
+		spool_detach(c->spool[i]);
+	ipc_free(c->link);
+	ipc_free(c->supervisor);
+	event_free(c->tick);
+	event_free(c->deadline);
+	event_base_free(c->base);
+	agent_options_free(c->options);
+	free(c->options);
+}
+
+int
+capture_main(void)
+{
+	struct capture *c = calloc(1, sizeof(*c));
+
+	if (c == NULL || (c->options = calloc(1, sizeof(*c->options))) == NULL)
+		fatal("start: %s", strerror(errno));
+	role_begin(ROLE_CAPTURE, c->options);
+	capture_begin(c);
+	role_sandbox();
+	event_base_dispatch(c->base);
+	capture_clear(c);
+	free(c);
+	return 0;
+}

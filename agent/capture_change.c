@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <sys/utsname.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <pcap/pcap.h>
+
+#include "common/log.h"
+#include "proto/codec.h"
+#include "agent/agent.h"
+#include "agent/capture_tap.h"
+
+/* From the state of a tap to the one wanted: first all that can fail, which leaves what is in force as it is; then the rest. */
+
+struct change_item {
+	struct capture_ring *ring;
+	const struct ipc_tap_interface *interface;
+	bool		fresh;			/* opened for this change */
+	bool		attached;
+	struct capture_program program;		/* to be attached; afterwards the one before */
+};
+
+struct change {
+	struct capture_tap *tap;
+	const struct ipc_tap *want;
+	struct capture_wish wish;
+	const struct codec *codec;
+	int		level;
+	size_t		item_count;
+	struct change_item item[MSG_INTERFACES_MAX];
+	size_t		gone_count;
+	struct {
+		uint32_t ifindex;
+		char	reason[128];
+	} gone[MSG_INTERFACES_MAX];
+};
+
+static struct capture_ring *
+ring_find(struct capture_tap *tap, const struct ipc_tap_interface *interface)
+{
+	struct capture_ring *r;
+
+	TAILQ_FOREACH(r, &tap->rings, entry)
+		if (!r->closing && !r->gone && r->ifindex == interface->ifindex && strcmp(r->name, interface->name) == 0)
+			return r;
+	return NULL;
+}
+
+/* The interface's ring, open already or opened now; one that is not there at the moment is left out and told later. */
+static int
+change_open_one(struct change *c, const struct ipc_tap_interface *interface, char error[MSG_TEXT_SIZE])
+{
+	const struct agent_options *options = c->tap->options;
+	struct capture_ring_settings settings = { options->buffer_kib, options->flush_ms, options->promiscuous };
+	struct change_item *item = &c->item[c->item_count];
+	bool gone = false;
+
+	item->interface = interface;
+	item->ring = ring_find(c->tap, interface);
+	if (item->ring == NULL) {
+		item->fresh = true;
+		item->ring = capture_ring_open(&settings, interface, &gone, error);
+	}
+	if (item->ring != NULL) {
+		c->item_count++;
+		return 0;
+	}
+	if (!gone)
+		return -1;
+	c->gone[c->gone_count].ifindex = interface->ifindex;
+	snprintf(c->gone[c->gone_count].reason, sizeof(c->gone[0].reason), "%s", error);
+	c->gone_count++;
+	return 0;
+}
+
+static int
+change_open(struct change *c, char error[MSG_TEXT_SIZE])
+{
+	for (size_t i = 0; c->want->active && i < c->want->interface_count; i++)
+		if (change_open_one(c, &c->want->interface[i], error) == -1)
+			return -1;
+	return 0;
+}
+
+static int
+change_compile(struct change *c, char error[MSG_TEXT_SIZE])
+{
+	for (size_t i = 0; i < c->item_count; i++) {
+		struct change_item *item = &c->item[i];
+		struct capture_ring *r = item->ring;
+
+		if (capture_filter_build(r->pcap, r->name, &c->wish, r->loopback, item->interface->paused, &item->program, error) == -1)
+			return -1;
+	}
+	return 0;
+}
+
+/* Where one is refused, the ones before it go back. */
+static int
+change_attach(struct change *c, char error[MSG_TEXT_SIZE])
+{
+	char ignored[MSG_TEXT_SIZE];
+	size_t i;
+
+	for (i = 0; i < c->item_count; i++) {
+		struct change_item *item = &c->item[i];
+
+		if (capture_program_equal(&item->ring->program, &item->program))
+			continue;
+		if (capture_ring_attach(item->ring, &item->program, error) == -1)
+			break;
+		item->attached = true;
+	}
+	if (i == c->item_count)
+		return 0;
+	while (i-- > 0)
+		if (c->item[i].attached && capture_ring_attach(c->item[i].ring, &c->item[i].program, ignored) == -1)
+			log_error("%s: the filter before cannot be put back", ignored);
+	return -1;
+}
+
+/* A DLT_ as the file format numbers it; they differ where systems' own numbers did. */
+static uint16_t
+linktype_of(int dlt)
+{
+	switch (dlt) {
+	case DLT_RAW:
+		return 101;
+	case DLT_ATM_RFC1483:
+		return 100;
+	}
+	return (uint16_t)dlt;
+}
+
+static void
+describe(struct pcapng_interface *d, const struct capture_ring *r, const struct ipc_tap_interface *interface,
+    const struct capture_wish *wish)
+{
+	struct utsname system;
+
+	memset(d, 0, sizeof(*d));
+	d->linktype = linktype_of(r->linktype);
+	d->snaplen = wish->snaplen;
+	d->tsresol = 9;
+	snprintf(d->name, sizeof(d->name), "%s", interface->name);
+	capture_wish_text(wish, d->filter, sizeof(d->filter));
+	if (uname(&system) == 0)
+		snprintf(d->os, sizeof(d->os), "%.40s %.80s", system.sysname, system.release);
+	d->has_mac = interface->has_mac;
+	memcpy(d->mac, interface->mac, sizeof(d->mac));
+	d->ipv4_count = interface->ipv4_count;
+	d->ipv6_count = interface->ipv6_count;
+	memcpy(d->ipv4, interface->ipv4, sizeof(d->ipv4));
+	memcpy(d->ipv6, interface->ipv6, sizeof(d->ipv6));
+}
+
+/* An interface description is of the moment when its id was first used: new addresses alone make no new one, another filter does. */
+static void
+change_commit_item(struct change *c, const struct change_item *item)
+{
+	struct capture_ring *r = item->ring;
+	struct pcapng_interface description;
+
+	describe(&description, r, item->interface, &c->wish);
+	r->has_mac = item->interface->has_mac;
+	memcpy(r->mac, item->interface->mac, sizeof(r->mac));
+	r->paused = item->interface->paused;
+	r->next_snaplen = c->wish.snaplen;
+	if (!r->unsettled)
+		r->snaplen = r->next_snaplen;
+	if (item->fresh) {
+		r->description = description;
+		log_info("%s: capturing, %zu instructions in the kernel, %s", r->name, r->program.len,
+		    *description.filter != '\0' ? description.filter : "no filter");
+		capture_tap_add_ring(c->tap, r);
+	} else if (strcmp(description.filter, r->description.filter) != 0) {
+		r->next_description = description;
+		r->has_next = true;
+		r->unsettled = true;
+		log_info("%s: filter now %s", r->name, *description.filter != '\0' ? description.filter : "none");
+	} else if (r->row != NULL) {
+		r->row->paused = r->paused;
+	}
+}
+
+static bool
+change_wants(const struct change *c, const struct capture_ring *r)
+{
+	for (size_t i = 0; i < c->item_count; i++)
+		if (c->item[i].ring == r)
+			return true;
+	return false;
+}
+
+static void
+change_commit(struct change *c)
+{
+	struct capture_ring *r;
+
+	TAILQ_FOREACH(r, &c->tap->rings, entry)
+		if (!r->closing && !change_wants(c, r)) {
+			log_info("%s: no longer captured", r->name);
+			capture_ring_close_begin(r);
+		}
+	for (size_t i = 0; i < c->item_count; i++)
+		change_commit_item(c, &c->item[i]);
+	for (size_t i = 0; i < c->gone_count; i++)
+		capture_tap_tell_gone(c->tap, c->gone[i].ifindex, c->gone[i].reason);
+	c->tap->codec = c->codec;
+	c->tap->level = c->level;
+}
+
+static void
+change_clear(struct change *c, bool failed)
+{
+	for (size_t i = 0; i < c->item_count; i++) {
+		capture_program_clear(&c->item[i].program);
+		if (failed && c->item[i].fresh)
+			capture_ring_free(c->item[i].ring);
+	}
+	free(c);
+}
+
+static int
+change_prepare(struct change *c, char error[MSG_TEXT_SIZE])
+{
+	const char *codec = *c->want->codec != '\0' ? c->want->codec : c->tap->options->compress;
+
+	if (capture_wish_init(&c->wish, c->tap->options, c->want, error) == -1)
+		return -1;
+	return codec_parse(codec, &c->codec, &c->level, error, MSG_TEXT_SIZE);
+}
+
+int
+capture_change_apply(struct capture_tap *tap, const struct ipc_tap *want, char error[MSG_TEXT_SIZE])
+{
+	struct change *c = calloc(1, sizeof(*c));
+	int result;
+
+	if (c == NULL) {
+		snprintf(error, MSG_TEXT_SIZE, "no memory");
+		return -1;
+	}
+	c->tap = tap;
+	c->want = want;
+	c->codec = tap->codec;
+	c->level = tap->level;
+	result = want->active ? change_prepare(c, error) : 0;
+	if (result == 0 && (result = change_open(c, error)) == 0 && (result = change_compile(c, error)) == 0)
+		result = change_attach(c, error);
+	if (result == 0)
+		change_commit(c);
+	change_clear(c, result == -1);
+	return result;
+}
+
+int
+capture_change_check(struct capture_tap *tap, const struct agent_options *options, char error[MSG_TEXT_SIZE])
+{
+	struct capture_program program;
+	struct capture_wish wish;
+	struct capture_ring *r;
+
+	if (!tap->want.active)
+		return 0;
+	if (capture_wish_init(&wish, options, &tap->want, error) == -1)
+		return -1;
+	TAILQ_FOREACH(r, &tap->rings, entry) {
+		if (r->closing)
+			continue;
+		if (capture_filter_build(r->pcap, r->name, &wish, r->loopback, false, &program, error) == -1)
+			return -1;
+		capture_program_clear(&program);
+	}
+	return 0;
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#ifndef VMTAP_AGENT_CAPTURE_FILTER_H
+#define VMTAP_AGENT_CAPTURE_FILTER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent/agent.h"
+#include "agent/ipc.h"
+
+struct bpf_chain;
+struct bpf_insn;
+struct pcap;
+
+#define CAPTURE_ENDPOINTS_MAX	(IPC_OWN_MAX + 64)	/* the link role's, and the ports of the configuration */
+
+/*
+ * What shall be in the kernel filter of a tap's interfaces, from the guest's configuration and what the collector or operator
+ * wishes, which can only narrow it. Strings are the options' and the tap's.
+ */
+struct capture_wish {
+	const char	*guest;		/* filters; NULL or empty: none */
+	const char	*remote;
+	bool		 operator;	/* remote is an operator's, not the collector's policy */
+	enum msg_direction direction;
+	uint32_t	 snaplen;
+	size_t		 own_count;
+	struct ipc_endpoint own[CAPTURE_ENDPOINTS_MAX];
+};
+
+struct capture_program {
+	struct bpf_insn	*insn;		/* heap */
+	size_t		 len;
+};
+
+/* -1 with a line in error: the directions leave nothing, a port that is none. */
+int	capture_wish_init(struct capture_wish *, const struct agent_options *, const struct ipc_tap *, char error[MSG_TEXT_SIZE]);
+/* What is in force, for people and for if_filter: "(guest's) and (policy's) and inbound", cut to fit. */
+void	capture_wish_text(const struct capture_wish *, char *, size_t);
+
+/* Compiles the parts on the live handle of interface name and chains them. loopback: every packet comes by twice, the inbound one
+ * is taken. -1 with a line in error, in pcap's own words. */
+int	capture_filter_chain(struct pcap *, const char *name, const struct capture_wish *, bool loopback, struct bpf_chain *,
+	    char error[MSG_TEXT_SIZE]);
+/* The same as a program; paused: one that passes nothing. */
+int	capture_filter_build(struct pcap *, const char *name, const struct capture_wish *, bool loopback, bool paused,
+	    struct capture_program *, char error[MSG_TEXT_SIZE]);
+int	capture_filter_nothing(struct capture_program *);	/* the program that passes nothing; -1 ENOMEM */
+/* In place of what is attached, at once; on -1 that stays, and error says what the kernel wants. */
+int	capture_filter_attach(int fd, const char *name, const struct capture_program *, char error[MSG_TEXT_SIZE]);
+bool	capture_program_equal(const struct capture_program *, const struct capture_program *);
+void	capture_program_clear(struct capture_program *);
+
+#endif

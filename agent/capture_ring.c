@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <net/if.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <linux/if_packet.h>
+#include <event2/event.h>
+#include <pcap/pcap.h>
+
+#include "common/log.h"
+#include "agent/capture_ring.h"
+
+#define RING_BUFFER_MIN_KIB	512u	/* two blocks of TPACKET_V3, as libpcap makes them */
+#define RING_BUFFER_MAX_KIB	(2047u * 1024)
+
+/* Where a TPACKET_V3 packet's sockaddr_ll stands before its data: an Ethernet frame, one whose VLAN tag libpcap put back or that came
+ * with it, one with two tags, one without a link-layer header. */
+static const size_t address_offsets[] = { 38, 34, 30, 52 };
+
+/* Family and ifindex, the protocol between them left out: the first 8 bytes of a sockaddr_ll in one comparison. */
+static uint64_t
+address_key(uint16_t family, uint16_t protocol, uint32_t ifindex)
+{
+	struct sockaddr_ll address = { .sll_family = family, .sll_protocol = protocol, .sll_ifindex = (int)ifindex };
+	uint64_t key;
+
+	memcpy(&key, &address, sizeof(key));
+	return key;
+}
+
+static inline bool
+address_matches(const struct capture_ring *r, const uint8_t *address)
+{
+	uint64_t key;
+
+	memcpy(&key, address, sizeof(key));
+	return (key & ~address_key(0, UINT16_MAX, 0)) == r->address_key;
+}
+
+/* Finds the packet's sockaddr_ll in the ring; NULL if it is not where it should be. */
+static const uint8_t *
+address_find(struct capture_ring *r, const uint8_t *data)
+{
+	for (size_t i = 0; i < sizeof(address_offsets) / sizeof(address_offsets[0]); i++)
+		if (address_matches(r, data - address_offsets[i])) {
+			r->address_offset = address_offsets[i];
+			return data - r->address_offset;
+		}
+	return NULL;
+}
+
+/* Without the kernel's word, only a frame with our own source address is known to go out. */
+static uint32_t
+direction_by_mac(struct capture_ring *r, const uint8_t *data, uint32_t captured_len)
+{
+	if (r->linktype == DLT_EN10MB && r->has_mac && captured_len >= 12 && memcmp(data + 6, r->mac, 6) == 0)
+		return PCAPNG_EPB_OUT;
+	r->row->direction_unknown++;
+	return 0;
+}
+
+static inline uint32_t
+packet_direction(struct capture_ring *r, const uint8_t *data, uint32_t captured_len)
+{
+	const uint8_t *address;
+	uint8_t type;
+
+	if (r->linktype == DLT_LINUX_SLL && captured_len >= 2) {
+		type = data[1];
+	} else if (r->ring_v3) {
+		address = data - r->address_offset;
+		if (!address_matches(r, address) && (address = address_find(r, data)) == NULL)
+			return direction_by_mac(r, data, captured_len);
+		type = address[offsetof(struct sockaddr_ll, sll_pkttype)];
+	} else {
+		return direction_by_mac(r, data, captured_len);
+	}
+	return type == PACKET_OUTGOING ? PCAPNG_EPB_OUT : PCAPNG_EPB_IN;
+}
+
+/* Every packet comes through here. */
+static void
+ring_packet(u_char *arg, const struct pcap_pkthdr *h, const u_char *data)
+{
+	struct capture_ring *r = (struct capture_ring *)(void *)arg;
+	struct pcapng_packet packet;
+
+	r->delivered++;
+	packet.time_ns = (uint64_t)h->ts.tv_sec * 1000000000u + (uint64_t)h->ts.tv_usec * r->time_scale;
+	packet.captured_len = h->caplen < r->snaplen ? h->caplen : r->snaplen;
+	packet.original_len = h->len;
+	packet.data = data;
+	packet.flags = packet_direction(r, data, packet.captured_len);
+	packet.comment = NULL;
+	if (capture_block_put(r->block, r->row, &packet) == -1)
+		pcap_breakloop(r->pcap);
+}
+
+static void
+ring_discard(u_char *arg, const struct pcap_pkthdr *h, const u_char *data)
+{
+	struct capture_ring *r = (struct capture_ring *)(void *)arg;
+
+	(void)h;
+	(void)data;
+	r->delivered++;
+	r->row->before_filter++;
+}
+
+static void
+ring_set_gone(struct capture_ring *r, const char *why)
+{
+	r->gone = true;
+	snprintf(r->reason, sizeof(r->reason), "%s: %s", r->name, why);
+}
+
+int
+capture_ring_drain(struct capture_ring *r, int limit)
+{
+	uint64_t before = r->delivered;
+	int result;
+
+	if (r->unsettled && r->boundary - r->delivered < (uint64_t)limit)
+		limit = (int)(r->boundary - r->delivered);
+	if (limit == 0)
+		return 0;
+	result = pcap_dispatch(r->pcap, limit, r->filtered ? ring_packet : ring_discard, (u_char *)r);
+	if (result == PCAP_ERROR_BREAK) {
+		errno = EAGAIN;
+		return -1;
+	}
+	if (result < 0 && !r->gone)
+		ring_set_gone(r, pcap_geterr(r->pcap));
+	/* libpcap would have us ask every millisecond whether it is up again; the link role hears it from rtnetlink. */
+	if (pcap_get_required_select_timeout(r->pcap) != NULL && !r->gone)
+		ring_set_gone(r, "the interface went down");
+	return (int)(r->delivered - before);
+}
+
+/* Reading these resets them in the kernel; pcap_stats() would do the same, so nobody else may. */
+void
+capture_ring_poll(struct capture_ring *r)
+{
+	struct tpacket_stats_v3 stats;
+	socklen_t len = sizeof(stats);
+
+	memset(&stats, 0, sizeof(stats));
+	if (getsockopt(r->fd, SOL_PACKET, PACKET_STATISTICS, &stats, &len) == -1)
+		return;
+	r->received += stats.tp_packets;
+	r->dropped += stats.tp_drops;
+	if (r->row == NULL || !r->filtered)
+		return;
+	r->row->received += stats.tp_packets;
+	r->row->dropped += stats.tp_drops;
+	r->row->dropped_untold += stats.tp_drops;
+}
+
+static void
+ring_set_boundary(struct capture_ring *r)
+{
+	capture_ring_poll(r);
+	r->boundary = r->received - r->dropped;
+	r->unsettled = r->boundary != r->delivered || !r->filtered;
+}
+
+int
+capture_ring_attach(struct capture_ring *r, struct capture_program *program, char error[MSG_TEXT_SIZE])
+{
+	struct capture_program before = r->program;
+
+	if (capture_filter_attach(r->fd, r->name, program, error) == -1)
+		return -1;
+	r->program = *program;
+	*program = before;
+	ring_set_boundary(r);
+	return 0;
+}
+
+void
+capture_ring_close_begin(struct capture_ring *r)
+{
+	struct capture_program nothing;
+	char error[MSG_TEXT_SIZE];
+
+	r->closing = true;
+	if (capture_filter_nothing(&nothing) == -1 || capture_ring_attach(r, &nothing, error) == -1)
+		ring_set_boundary(r);
+	r->unsettled = true;
+	capture_program_clear(&nothing);
+}
+
+void
+capture_ring_settle(struct capture_ring *r)
+{
+	r->filtered = true;
+	r->unsettled = false;
+	r->snaplen = r->next_snaplen;
+}
+
+void
+capture_ring_give_up(struct capture_ring *r)
+{
+	if (r->delivered >= r->boundary)
+		return;
+	if (r->row != NULL && r->filtered)
+		r->row->dropped += r->boundary - r->delivered;
+	r->delivered = r->boundary;
+}
+
+static uint16_t
+device_flags(int fd, const char *name)
+{
+	struct ifreq request;
+
+	memset(&request, 0, sizeof(request));
+	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
+	return ioctl(fd, SIOCGIFFLAGS, &request) == 0 ? (uint16_t)request.ifr_flags : 0;
+}
+
+static uint32_t
+device_index(int fd, const char *name)
+{
+	struct ifreq request;
+
+	memset(&request, 0, sizeof(request));
+	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
+	return ioctl(fd, SIOCGIFINDEX, &request) == 0 ? (uint32_t)request.ifr_ifindex : 0;
+}
+
+static bool
+socket_is_v3(int fd)
+{
+	int version = -1;
+	socklen_t len = sizeof(version);
+
+	return getsockopt(fd, SOL_PACKET, PACKET_VERSION, &version, &len) == 0 && version == TPACKET_V3;
+}
+
+static int
+ring_buffer_bytes(uint64_t kib)
+{
+	if (kib < RING_BUFFER_MIN_KIB)
+		kib = RING_BUFFER_MIN_KIB;
+	if (kib > RING_BUFFER_MAX_KIB)
+		kib = RING_BUFFER_MAX_KIB;
+	return (int)(kib * 1024);
+}
+
+/* The snaplen of the handle sizes nothing in a V3 ring; what is kept of a packet is the filter's return value. */
+static int
+ring_set_options(struct capture_ring *r, const struct capture_ring_settings *settings)
+{
+	uint64_t timeout_ms = settings->flush_ms;
+
+	if (timeout_ms > CAPTURE_RING_TIMEOUT_MAX_MS)
+		timeout_ms = CAPTURE_RING_TIMEOUT_MAX_MS;
+	pcap_set_snaplen(r->pcap, (int)PCAPNG_SNAPLEN);
+	pcap_set_promisc(r->pcap, settings->promiscuous);
+	pcap_set_timeout(r->pcap, timeout_ms > 0 ? (int)timeout_ms : 1);
+	pcap_set_buffer_size(r->pcap, ring_buffer_bytes(settings->buffer_kib));
+	if (pcap_set_tstamp_precision(r->pcap, PCAP_TSTAMP_PRECISION_NANO) == 0)
+		return 1;
+	log_warn("%s: timestamps in microseconds only", r->name);
+	return 1000;
+}
+
+static int
+ring_activate(struct capture_ring *r, const struct capture_ring_settings *settings, bool *gone, char error[MSG_TEXT_SIZE])
+{
+	char pcap_error[PCAP_ERRBUF_SIZE] = "";
+	int status;
+
+	if ((r->pcap = pcap_create(r->name, pcap_error)) == NULL) {
+		snprintf(error, MSG_TEXT_SIZE, "%s: %s", r->name, pcap_error);
+		return -1;
+	}
+	r->time_scale = (unsigned)ring_set_options(r, settings);
+	if ((status = pcap_activate(r->pcap)) < 0) {
+		*gone = status == PCAP_ERROR_NO_SUCH_DEVICE || status == PCAP_ERROR_IFACE_NOT_UP;
+		snprintf(error, MSG_TEXT_SIZE, "%s: %s%s%s", r->name, pcap_statustostr(status), *pcap_geterr(r->pcap) != '\0' ? ": " : "",
+		    pcap_geterr(r->pcap));
+		return -1;
+	}
+	if (status > 0)
+		log_warn("%s: %s", r->name, status == PCAP_WARNING ? pcap_geterr(r->pcap) : pcap_statustostr(status));
+	if (pcap_setnonblock(r->pcap, 1, pcap_error) == -1) {
+		snprintf(error, MSG_TEXT_SIZE, "%s: %s", r->name, pcap_error);
+		return -1;
+	}
+	return 0;
+}
+
+/* What is known of the handle once it is open; -1: the name is another interface's by now. */
+static int
+ring_learn(struct capture_ring *r)
+{
+	r->fd = pcap_get_selectable_fd(r->pcap);
+	r->linktype = pcap_datalink(r->pcap);
+	r->loopback = (device_flags(r->fd, r->name) & IFF_LOOPBACK) != 0;
+	r->ring_v3 = socket_is_v3(r->fd);
+	r->address_offset = address_offsets[0];
+	r->address_key = address_key(AF_PACKET, 0, r->ifindex);
+	if (!r->ring_v3)
+		log_warn("%s: no TPACKET_V3 ring: the direction of packets is told by their source address", r->name);
+	return device_index(r->fd, r->name) == r->ifindex ? 0 : -1;
+}
+
+struct capture_ring *
+capture_ring_open(const struct capture_ring_settings *settings, const struct ipc_tap_interface *interface, bool *gone,
+    char error[MSG_TEXT_SIZE])
+{
+	struct capture_program nothing;
+	struct capture_ring *r;
+
+	*gone = false;
+	if ((r = calloc(1, sizeof(*r))) == NULL) {
+		snprintf(error, MSG_TEXT_SIZE, "%s: %s", interface->name, strerror(errno));
+		return NULL;
+	}
+	r->ifindex = interface->ifindex;
+	snprintf(r->name, sizeof(r->name), "%s", interface->name);
+	if (ring_activate(r, settings, gone, error) == -1)
+		goto fail;
+	if (ring_learn(r) == -1) {
+		*gone = true;
+		snprintf(error, MSG_TEXT_SIZE, "%s: the interface was renamed or replaced", r->name);
+		goto fail;
+	}
+	snprintf(error, MSG_TEXT_SIZE, "%s: no memory for the filter", r->name);
+	if (capture_filter_nothing(&nothing) == 0 && capture_ring_attach(r, &nothing, error) == 0)
+		return r;
+	capture_program_clear(&nothing);
+fail:
+	capture_ring_free(r);
+	return NULL;
+}
+
+void
+capture_ring_free(struct capture_ring *r)
+{
+	if (r == NULL)
+		return;
+	if (r->readable != NULL)
+		event_free(r->readable);
+	if (r->pcap != NULL)
+		pcap_close(r->pcap);
+	if (r->row != NULL)
+		r->row->used = false;
+	capture_program_clear(&r->program);
+	free(r);
+}

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#ifndef VMTAP_AGENT_CAPTURE_RING_H
+#define VMTAP_AGENT_CAPTURE_RING_H
+
+#include <sys/queue.h>
+#include <net/if.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "agent/capture_block.h"
+#include "agent/capture_filter.h"
+#include "agent/ipc.h"
+#include "proto/pcapng.h"
+
+struct capture_tap;
+struct event;
+struct pcap;
+
+#define CAPTURE_RING_TIMEOUT_MAX_MS	1000	/* a part-full block of the ring is seen after this at most, and so is the end */
+
+struct capture_ring_settings {
+	uint64_t	buffer_kib;
+	uint64_t	flush_ms;
+	bool		promiscuous;
+};
+
+/*
+ * One interface: a libpcap handle with its TPACKET_V3 ring, drained into the tap's block.
+ *
+ * What was captured under which filter is told by counting: the kernel says how many packets it has put into the ring, we know how
+ * many we took. A new program is attached while the kernel's count is B (the boundary): the packets up to B may be of the program
+ * before, all later ones are of the new one. The ring is settled once B packets were taken.
+ */
+struct capture_ring {
+	TAILQ_ENTRY(capture_ring) entry;
+	struct pcap	*pcap;
+	int		 fd;
+	int		 linktype;
+	uint32_t	 ifindex;
+	char		 name[IF_NAMESIZE];
+	bool		 loopback;
+	bool		 has_mac;
+	uint8_t		 mac[6];
+	uint64_t	 delivered;		/* packets taken out of the ring */
+	uint64_t	 received, dropped;	/* by the kernel's count, since the handle was opened */
+	uint64_t	 boundary;		/* of delivered */
+	bool		 unsettled;		/* delivered has not reached the boundary */
+	bool		 filtered;		/* false: what comes was captured before the first filter and is discarded */
+	bool		 closing;		/* passes nothing more; to be closed once settled */
+	bool		 gone;			/* the interface went down or away, for this reason */
+	char		 reason[MSG_TEXT_SIZE];
+	struct capture_program program;		/* attached */
+	uint32_t	 snaplen, next_snaplen;	/* of what comes now, and behind the boundary */
+	struct pcapng_interface description, next_description;	/* likewise */
+	bool		 has_next;
+	struct capture_row *row;		/* of description; NULL: the stream has none for it yet */
+	bool		 paused;		/* by the breaker, told in the row's counters */
+	struct capture_block *block;
+	struct event	*readable;		/* the tap's; freed with the ring */
+	struct capture_tap *tap;
+	unsigned	 time_scale;		/* of the handle's timestamps, in ns */
+	bool		 ring_v3;
+	size_t		 address_offset;	/* a packet's sockaddr_ll stood this far before its data the last time */
+	uint64_t	 address_key;
+};
+TAILQ_HEAD(capture_rings, capture_ring);
+
+/* An open handle under a program that passes nothing, not yet in any list. NULL with a line in error; *gone: the interface is down
+ * or not there, which a later try may find otherwise. */
+struct capture_ring *capture_ring_open(const struct capture_ring_settings *, const struct ipc_tap_interface *, bool *gone,
+	    char error[MSG_TEXT_SIZE]);
+void	capture_ring_free(struct capture_ring *);
+/* Exchanges the program with the one attached before, in the caller's too, so that the same call goes back. On -1 nothing changed. */
+int	capture_ring_attach(struct capture_ring *, struct capture_program *, char error[MSG_TEXT_SIZE]);
+/* Nothing passes any more; once settled the ring may be freed. */
+void	capture_ring_close_begin(struct capture_ring *);
+/* Takes at most limit packets, none beyond the boundary. Returns how many; -1 EAGAIN: the block has to be sealed before more is
+ * taken. gone and reason are set if the interface is; what is still in the ring can be drained then. */
+int	capture_ring_drain(struct capture_ring *, int limit);
+void	capture_ring_settle(struct capture_ring *);	/* at the boundary: what comes now is of the program attached last */
+void	capture_ring_give_up(struct capture_ring *);	/* what is missing to the boundary will not come: counted as dropped */
+void	capture_ring_poll(struct capture_ring *);	/* brings received and dropped, the row's too, up to date */
+
+#endif

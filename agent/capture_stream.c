@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <sys/random.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/buf.h"
+#include "common/clock.h"
+#include "proto/pcapng.h"
+#include "agent/capture_stream.h"
+#include "agent/spool.h"
+
+void
+capture_stream_init(struct capture_stream *s, struct spool *spool)
+{
+	memset(s, 0, sizeof(*s));
+	s->spool = spool;
+}
+
+static void
+rows_clear(struct capture_stream *s)
+{
+	for (size_t i = 0; i < s->row_count; i++)
+		free(s->row[i].idb);
+	memset(s->row, 0, sizeof(s->row));
+	s->row_count = 0;
+}
+
+void
+capture_stream_clear(struct capture_stream *s)
+{
+	rows_clear(s);
+	s->open = false;
+}
+
+int
+capture_stream_begin(struct capture_stream *s)
+{
+	uint8_t id[MSG_ID_SIZE];
+
+	if (getrandom(id, sizeof(id), 0) != sizeof(id) || spool_stream_begin(s->spool, id, clock_wall_ns()) == -1)
+		return -1;
+	rows_clear(s);
+	s->open = true;
+	return 0;
+}
+
+void
+capture_stream_end(struct capture_stream *s)
+{
+	if (s->open)
+		spool_stream_end(s->spool);
+	s->open = false;
+}
+
+static struct capture_row *
+row_find(struct capture_stream *s, const struct buf *idb)
+{
+	for (size_t i = 0; i < s->row_count; i++)
+		if (!s->row[i].used && s->row[i].idb_len == idb->len && memcmp(s->row[i].idb, idb->data, idb->len) == 0)
+			return &s->row[i];
+	return NULL;
+}
+
+/* The row takes the buffer's bytes over. */
+static struct capture_row *
+row_add(struct capture_stream *s, struct buf *idb)
+{
+	struct capture_row *row;
+	int id;
+
+	if (s->row_count == MSG_INTERFACES_MAX) {
+		errno = ENOSPC;
+		return NULL;
+	}
+	if ((id = spool_interface_add(s->spool, idb->data, idb->len)) == -1)
+		return NULL;
+	row = &s->row[s->row_count++];
+	row->id = (uint32_t)id;
+	row->start_ns = clock_wall_ns();
+	row->idb = idb->data;
+	row->idb_len = idb->len;
+	memset(idb, 0, sizeof(*idb));
+	return row;
+}
+
+struct capture_row *
+capture_stream_row(struct capture_stream *s, const struct pcapng_interface *interface)
+{
+	struct capture_row *row = NULL;
+	struct buf idb;
+
+	buf_init(&idb, MSG_IDB_MAX);
+	if (pcapng_put_idb(&idb, interface) == 0 && (row = row_find(s, &idb)) == NULL)
+		row = row_add(s, &idb);
+	buf_clear(&idb);
+	if (row != NULL)
+		row->used = true;
+	return row;
+}
+
+static void
+row_count(struct spool *spool, const struct capture_row *row)
+{
+	spool_count_set(spool, COUNTER_PACKETS_CAPTURED, row->id, row->packets);
+	spool_count_set(spool, COUNTER_BYTES_CAPTURED, row->id, row->bytes);
+	spool_count_set(spool, COUNTER_BYTES_ORIGINAL, row->id, row->original);
+	spool_count_set(spool, COUNTER_RING_RECEIVED, row->id, row->received);
+	spool_count_set(spool, COUNTER_RING_DROPPED, row->id, row->dropped);
+	spool_count_set(spool, COUNTER_BEFORE_FILTER, row->id, row->before_filter);
+	spool_count_set(spool, COUNTER_PACKETS_OVERSIZE, row->id, row->oversize);
+	spool_count_set(spool, COUNTER_DIRECTION_UNKNOWN, row->id, row->direction_unknown);
+	spool_count_set(spool, COUNTER_PAUSED, row->id, row->paused);
+}
+
+void
+capture_stream_count(const struct capture_stream *s)
+{
+	for (size_t i = 0; i < s->row_count; i++)
+		row_count(s->spool, &s->row[i]);
+}

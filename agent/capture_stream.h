@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#ifndef VMTAP_AGENT_CAPTURE_STREAM_H
+#define VMTAP_AGENT_CAPTURE_STREAM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proto/msg.h"
+
+struct pcapng_interface;
+struct spool;
+
+/*
+ * The stream of one tap: its interface ids and what was counted under each, copied to the spool for whoever asks.
+ * An id stands for one Interface Description Block: the same description gets the same id again (an interface that comes back, a
+ * filter that is put back); any other description, so any other filter in force, gets the next id.
+ */
+struct capture_row {
+	uint32_t	 id;
+	uint8_t		*idb;
+	size_t		 idb_len;
+	bool		 used;			/* by an open ring */
+	bool		 in_block;		/* the open block owes it an Interface Statistics Block */
+	bool		 paused;
+	uint64_t	 start_ns;
+	uint64_t	 packets, bytes, original;	/* captured; bytes as captured and as on the interface */
+	uint64_t	 received, dropped;	/* by the kernel's count: passed the filter; of these, found the ring full */
+	uint64_t	 dropped_untold;	/* of dropped: for the next packet's epb_dropcount */
+	uint64_t	 before_filter, oversize, direction_unknown;
+};
+
+struct capture_stream {
+	struct spool	*spool;
+	bool		 open;
+	size_t		 row_count;
+	struct capture_row row[MSG_INTERFACES_MAX];
+};
+
+void	capture_stream_init(struct capture_stream *, struct spool *);
+void	capture_stream_clear(struct capture_stream *);
+/* Under a new random id; rows start over. -1 EAGAIN: the spool holds too many streams, try later. */
+int	capture_stream_begin(struct capture_stream *);
+void	capture_stream_end(struct capture_stream *);
+/* NULL ENOSPC: ids are used up, begin a new stream; NULL ENOMEM. */
+struct capture_row *capture_stream_row(struct capture_stream *, const struct pcapng_interface *);
+void	capture_stream_count(const struct capture_stream *);	/* the rows' counters to the spool */
+
+#endif

@@ -1,0 +1,517 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <event2/event.h>
+#include <pcap/pcap.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "proto/codec.h"
+#include "agent/agent.h"
+#include "agent/capture_tap.h"
+#include "agent/spool.h"
+
+#define SETTLE_MARGIN_MS	100	/* beyond the ring's timeout: whatever was in it has come by then */
+#define RESUME_BUSY_MS		1
+#define RESUME_STREAM_MS	100
+
+static void	tap_advance(struct capture_tap *);
+
+/* In place of a time set before. */
+static void
+timer_set(struct event *timer, uint64_t ms)
+{
+	struct timeval tv = { .tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000) };
+
+	event_add(timer, &tv);
+}
+
+static void
+tap_stop(struct capture_tap *tap, uint64_t retry_ms)
+{
+	struct capture_ring *r;
+
+	if (!tap->stopped)
+		TAILQ_FOREACH(r, &tap->rings, entry)
+			event_del(r->readable);
+	tap->stopped = true;
+	timer_set(tap->resume, retry_ms);
+}
+
+/* 0: the block is empty. -1: tap_stop() was called, tap_resume() will try again. */
+static int
+tap_seal(struct capture_tap *tap)
+{
+	if (capture_block_seal(&tap->block) == -1) {
+		tap_stop(tap, RESUME_BUSY_MS);
+		return -1;
+	}
+	if (capture_block_set_codec(&tap->block, tap->codec, tap->level) == -1)
+		log_warn("no memory for codec %s, going on with %s", tap->codec->name, tap->block.codec->name);
+	return 0;
+}
+
+/* A stream's interface ids are used up, or there is no stream yet. */
+static int
+tap_begin_stream(struct capture_tap *tap)
+{
+	static struct log_limit limit;
+	struct capture_ring *r;
+
+	if (tap_seal(tap) == -1)
+		return -1;
+	if (capture_stream_begin(&tap->stream) == -1) {
+		log_limited(&limit, 60000, LOG_LEVEL_WARN, "no new stream, capture waits: %s", errno == EAGAIN ?
+		    "too many older ones are not acknowledged yet" : strerror(errno));
+		tap_stop(tap, RESUME_STREAM_MS);
+		return -1;
+	}
+	TAILQ_FOREACH(r, &tap->rings, entry)
+		r->row = NULL;
+	return 0;
+}
+
+/* Every ring has an interface id, in a stream. */
+static int
+tap_assign_rows(struct capture_tap *tap)
+{
+	struct capture_ring *r;
+
+	if (!tap->stream.open && !TAILQ_EMPTY(&tap->rings) && tap_begin_stream(tap) == -1)
+		return -1;
+again:
+	TAILQ_FOREACH(r, &tap->rings, entry) {
+		if (r->row == NULL && (r->row = capture_stream_row(&tap->stream, &r->description)) == NULL) {
+			if (tap_begin_stream(tap) == -1)
+				return -1;
+			goto again;
+		}
+		r->row->paused = r->paused;
+	}
+	return 0;
+}
+
+static void
+tap_resume(evutil_socket_t fd, short what, void *arg)
+{
+	struct capture_tap *tap = arg;
+	struct capture_ring *r;
+
+	(void)fd;
+	(void)what;
+	if ((tap->block.busy_since_ns != 0 && tap_seal(tap) == -1) || tap_assign_rows(tap) == -1)
+		return;
+	tap->stopped = false;
+	TAILQ_FOREACH(r, &tap->rings, entry)
+		event_add(r->readable, NULL);
+	tap_advance(tap);
+}
+
+static void
+tap_schedule_flush(struct capture_tap *tap)
+{
+	uint64_t now_ns, flush_ns = tap->options->flush_ms * 1000000u, due_ns = tap->block.begun_ns + flush_ns;
+
+	if (capture_block_empty(&tap->block) || tap->stopped)
+		return;
+	now_ns = clock_wall_ns();
+	if (now_ns >= due_ns)
+		tap_seal(tap);
+	else if (!event_pending(tap->flush, EV_TIMEOUT, NULL))
+		timer_set(tap->flush, (due_ns - now_ns < flush_ns ? due_ns - now_ns : flush_ns) / 1000000u + 1);
+}
+
+static void
+tap_flush(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	tap_schedule_flush(arg);
+}
+
+static void
+tap_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct capture_ring *r = arg;
+	struct capture_tap *tap = r->tap;
+
+	(void)fd;
+	(void)what;
+	if (capture_ring_drain(r, CAPTURE_TAP_BUDGET) == -1)
+		tap_stop(tap, RESUME_BUSY_MS);
+	tap->callbacks->active(tap->arg);
+	tap_schedule_flush(tap);
+	if (r->gone && !r->closing)
+		capture_ring_close_begin(r);
+	if (r->unsettled)
+		tap_advance(tap);
+}
+
+void
+capture_tap_add_ring(struct capture_tap *tap, struct capture_ring *r)
+{
+	r->tap = tap;
+	r->block = &tap->block;
+	if ((r->readable = event_new(tap->base, r->fd, EV_READ | EV_PERSIST, tap_readable, r)) == NULL ||
+	    (!tap->stopped && event_add(r->readable, NULL) == -1)) {
+		log_error("%s: no memory to watch it", r->name);
+		capture_ring_free(r);
+		return;
+	}
+	TAILQ_INSERT_TAIL(&tap->rings, r, entry);
+}
+
+void
+capture_tap_tell_gone(struct capture_tap *tap, uint32_t ifindex, const char *reason)
+{
+	struct ipc_interface_gone gone = { .tap = tap->number, .ifindex = ifindex };
+
+	snprintf(gone.reason, sizeof(gone.reason), "%s", reason);
+	log_info("%s", reason);
+	tap->callbacks->gone(&gone, tap->arg);
+}
+
+/* The last statistics go into the block; what they say of loss has no packet to stand on any more. */
+static void
+ring_close(struct capture_tap *tap, struct capture_ring *r)
+{
+	TAILQ_REMOVE(&tap->rings, r, entry);
+	if (r->row != NULL) {
+		capture_ring_poll(r);
+		capture_block_touch(&tap->block, r->row);
+	}
+	if (r->gone && !tap->ending)
+		capture_tap_tell_gone(tap, r->ifindex, r->reason);
+	capture_ring_free(r);
+}
+
+/* At the boundary: what comes now is of the program attached last. */
+static void
+ring_settle(struct capture_tap *tap, struct capture_ring *r)
+{
+	capture_ring_settle(r);
+	if (r->closing) {
+		ring_close(tap, r);
+		return;
+	}
+	if (!r->has_next)
+		return;
+	r->has_next = false;
+	r->description = r->next_description;
+	if (r->row != NULL) {
+		capture_ring_poll(r);
+		capture_block_touch(&tap->block, r->row);
+		r->row->used = false;
+		r->row = NULL;
+	}
+}
+
+/* Settles what has come to its boundary; true if something still has not. */
+static bool
+tap_settle(struct capture_tap *tap)
+{
+	struct capture_ring *r, *next;
+	bool unsettled = false;
+
+	for (r = TAILQ_FIRST(&tap->rings); r != NULL; r = next) {
+		next = TAILQ_NEXT(r, entry);
+		if (r->unsettled && r->delivered >= r->boundary)
+			ring_settle(tap, r);
+		else
+			unsettled |= r->unsettled;
+	}
+	return unsettled;
+}
+
+static uint64_t
+tap_settle_ms(const struct capture_tap *tap)
+{
+	uint64_t flush_ms = tap->options->flush_ms;
+
+	return (flush_ms < CAPTURE_RING_TIMEOUT_MAX_MS ? flush_ms : CAPTURE_RING_TIMEOUT_MAX_MS) + SETTLE_MARGIN_MS;
+}
+
+/* The ring's timeout has passed: a ring that is empty now will not come to its boundary by itself. */
+static void
+tap_settle_timeout(evutil_socket_t fd, short what, void *arg)
+{
+	struct capture_tap *tap = arg;
+	struct capture_ring *r;
+
+	(void)fd;
+	(void)what;
+	TAILQ_FOREACH(r, &tap->rings, entry) {
+		if (!r->unsettled || tap->stopped)
+			continue;
+		switch (capture_ring_drain(r, CAPTURE_TAP_BUDGET)) {
+		case -1:
+			tap_stop(tap, RESUME_BUSY_MS);
+			break;
+		case 0:
+			capture_ring_give_up(r);
+			break;
+		}
+	}
+	tap_advance(tap);
+}
+
+static void
+tap_answer(struct capture_tap *tap, const struct capture_tap_change *change, const char *refusal)
+{
+	struct ipc_tap_result result = { .tap = tap->number, .version = change->want.version, .accepted = refusal == NULL };
+
+	if (refusal != NULL)
+		log_warn("%s: %s", change->reload ? "the new settings are not in force" : "refused", refusal);
+	if (change->reload)
+		return;
+	snprintf(result.reason, sizeof(result.reason), "%s", refusal != NULL ? refusal : "");
+	tap->callbacks->result(&result, tap->arg);
+}
+
+static void
+tap_pop_change(struct capture_tap *tap, const char *refusal)
+{
+	struct capture_tap_change *change = STAILQ_FIRST(&tap->queue);
+
+	STAILQ_REMOVE_HEAD(&tap->queue, entry);
+	tap->queued--;
+	tap->changing = false;
+	tap_answer(tap, change, refusal);
+	free(change);
+}
+
+static void
+tap_begin_change(struct capture_tap *tap)
+{
+	struct capture_tap_change *change = STAILQ_FIRST(&tap->queue);
+	char error[MSG_TEXT_SIZE];
+
+	if (change->reload)
+		change->want = tap->want;
+	if (tap->ending)
+		change->want.active = false;
+	if (capture_change_apply(tap, &change->want, error) == -1) {
+		tap_pop_change(tap, error);
+		return;
+	}
+	tap->want = change->want;
+	tap->changing = true;
+	tap_seal(tap);
+}
+
+/* A tap that is off holds no stream: it ends with the last block. */
+static int
+tap_end_stream(struct capture_tap *tap)
+{
+	if (tap->want.active || !TAILQ_EMPTY(&tap->rings) || !tap->stream.open)
+		return 0;
+	if (tap_seal(tap) == -1)
+		return -1;
+	capture_stream_count(&tap->stream);
+	capture_stream_end(&tap->stream);
+	event_del(tap->flush);
+	return 0;
+}
+
+bool
+capture_tap_over(const struct capture_tap *tap)
+{
+	return tap->ending && TAILQ_EMPTY(&tap->rings) && STAILQ_EMPTY(&tap->queue) && !tap->stream.open;
+}
+
+/* Goes on as far as it can: rings to their boundary, the change under way to its answer, the next one. */
+static void
+tap_advance(struct capture_tap *tap)
+{
+	bool unsettled;
+
+	for (;;) {
+		unsettled = tap_settle(tap);
+		if (tap_assign_rows(tap) == -1)
+			return;
+		if (unsettled) {
+			timer_set(tap->settle, tap_settle_ms(tap));
+			return;
+		}
+		event_del(tap->settle);
+		tap_schedule_flush(tap);
+		if (tap_end_stream(tap) == -1)
+			return;
+		if (tap->changing)
+			tap_pop_change(tap, NULL);
+		if (STAILQ_EMPTY(&tap->queue))
+			break;
+		tap_begin_change(tap);
+	}
+	if (capture_tap_over(tap))
+		tap->callbacks->ended(tap->arg);
+}
+
+static void
+tap_queue(struct capture_tap *tap, const struct ipc_tap *want)
+{
+	struct capture_tap_change *change = calloc(1, sizeof(*change));
+
+	if (change == NULL) {
+		log_error("no memory for a change of what is captured");
+		return;
+	}
+	change->reload = want == NULL;
+	if (want != NULL)
+		change->want = *want;
+	STAILQ_INSERT_TAIL(&tap->queue, change, entry);
+	tap->queued++;
+	if (!tap->changing)
+		tap_advance(tap);
+}
+
+/* The oldest that waits makes room: what comes after it is the whole state anyway. */
+static void
+tap_drop_waiting(struct capture_tap *tap, unsigned leave)
+{
+	struct capture_tap_change *change, *first = STAILQ_FIRST(&tap->queue);
+
+	while (tap->queued > leave) {
+		if ((change = tap->changing ? STAILQ_NEXT(first, entry) : STAILQ_FIRST(&tap->queue)) == NULL)
+			return;
+		STAILQ_REMOVE(&tap->queue, change, capture_tap_change, entry);
+		tap->queued--;
+		if (!change->reload)
+			tap_answer(tap, change, "a later change came before its turn");
+		free(change);
+	}
+}
+
+void
+capture_tap_change(struct capture_tap *tap, const struct ipc_tap *want)
+{
+	if (tap->ending)
+		return;
+	tap_drop_waiting(tap, CAPTURE_TAP_QUEUE_MAX - 1);
+	tap_queue(tap, want);
+}
+
+void
+capture_tap_reload(struct capture_tap *tap)
+{
+	if (!tap->ending)
+		tap_queue(tap, NULL);
+}
+
+void
+capture_tap_end(struct capture_tap *tap)
+{
+	if (tap->ending)
+		return;
+	tap->ending = true;
+	tap_drop_waiting(tap, tap->changing ? 1 : 0);
+	tap_queue(tap, NULL);
+}
+
+void
+capture_tap_end_now(struct capture_tap *tap)
+{
+	struct capture_ring *r;
+
+	while ((r = TAILQ_FIRST(&tap->rings)) != NULL) {
+		capture_ring_close_begin(r);
+		capture_ring_give_up(r);
+		ring_close(tap, r);
+	}
+	capture_block_seal_now(&tap->block);
+	capture_stream_count(&tap->stream);
+	capture_stream_end(&tap->stream);
+}
+
+static void
+tap_poll(void *arg)
+{
+	struct capture_tap *tap = arg;
+	struct capture_ring *r;
+
+	TAILQ_FOREACH(r, &tap->rings, entry)
+		capture_ring_poll(r);
+}
+
+void
+capture_tap_count(struct capture_tap *tap)
+{
+	tap_poll(tap);
+	if (tap->stream.open)
+		capture_stream_count(&tap->stream);
+}
+
+void
+capture_tap_log(struct capture_tap *tap)
+{
+	const struct capture_row *row;
+
+	capture_tap_count(tap);
+	for (size_t i = 0; i < tap->stream.row_count; i++) {
+		row = &tap->stream.row[i];
+		log_info("tap %u interface %u%s: %llu packets, %llu bytes captured; %llu received, %llu dropped in the ring; %llu before "
+		    "the filter, %llu oversize, %llu of unknown direction", tap->number, row->id, row->used ? "" : " (closed)",
+		    (unsigned long long)row->packets, (unsigned long long)row->bytes, (unsigned long long)row->received,
+		    (unsigned long long)row->dropped, (unsigned long long)row->before_filter, (unsigned long long)row->oversize,
+		    (unsigned long long)row->direction_unknown);
+	}
+}
+
+void
+capture_tap_set_options(struct capture_tap *tap, const struct agent_options *options)
+{
+	tap->options = options;
+}
+
+int
+capture_tap_init(struct capture_tap *tap, uint8_t number, struct event_base *base, struct spool *spool, struct capture_totals *totals,
+    const struct capture_tap_callbacks *callbacks, void *arg)
+{
+	memset(tap, 0, sizeof(*tap));
+	tap->number = number;
+	tap->base = base;
+	tap->callbacks = callbacks;
+	tap->arg = arg;
+	tap->codec = codec_by_id(CODEC_NONE);
+	TAILQ_INIT(&tap->rings);
+	STAILQ_INIT(&tap->queue);
+	capture_stream_init(&tap->stream, spool);
+	if (capture_block_init(&tap->block, &tap->stream, totals, tap->codec, 0) == -1)
+		return -1;
+	tap->block.poll = tap_poll;
+	tap->block.poll_arg = tap;
+	tap->flush = evtimer_new(base, tap_flush, tap);
+	tap->settle = evtimer_new(base, tap_settle_timeout, tap);
+	tap->resume = evtimer_new(base, tap_resume, tap);
+	return tap->flush == NULL || tap->settle == NULL || tap->resume == NULL ? -1 : 0;
+}
+
+void
+capture_tap_clear(struct capture_tap *tap)
+{
+	struct capture_tap_change *change;
+	struct capture_ring *r;
+
+	while ((r = TAILQ_FIRST(&tap->rings)) != NULL) {
+		TAILQ_REMOVE(&tap->rings, r, entry);
+		capture_ring_free(r);
+	}
+	while ((change = STAILQ_FIRST(&tap->queue)) != NULL) {
+		STAILQ_REMOVE_HEAD(&tap->queue, entry);
+		free(change);
+	}
+	if (tap->flush != NULL)
+		event_free(tap->flush);
+	if (tap->settle != NULL)
+		event_free(tap->settle);
+	if (tap->resume != NULL)
+		event_free(tap->resume);
+	capture_block_clear(&tap->block);
+	capture_stream_clear(&tap->stream);
+}

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#ifndef VMTAP_AGENT_CAPTURE_TAP_H
+#define VMTAP_AGENT_CAPTURE_TAP_H
+
+#include <sys/queue.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "agent/capture_block.h"
+#include "agent/capture_ring.h"
+#include "agent/capture_stream.h"
+#include "agent/ipc.h"
+
+struct agent_options;
+struct codec;
+struct event;
+struct event_base;
+struct spool;
+
+#define CAPTURE_TAP_BUDGET	4096	/* packets of one interface before others have their turn */
+#define CAPTURE_TAP_QUEUE_MAX	8	/* changes that wait for the one under way */
+
+/*
+ * One tap: rings into one block into one spool. A change is the whole desired state; they are applied one at a time, each answered
+ * once the rings hold nothing of the state before.
+ */
+struct capture_tap_callbacks {
+	void	(*result)(const struct ipc_tap_result *, void *);
+	void	(*gone)(const struct ipc_interface_gone *, void *);
+	void	(*active)(void *);		/* packets came */
+	void	(*ended)(void *);		/* after capture_tap_end(): all is published */
+};
+
+struct capture_tap_change {
+	STAILQ_ENTRY(capture_tap_change) entry;
+	bool		reload;			/* the options changed: want again what is, nobody is told */
+	struct ipc_tap	want;
+};
+
+struct capture_tap {
+	uint8_t		number;
+	struct event_base *base;
+	const struct capture_tap_callbacks *callbacks;
+	void		*arg;
+	const struct agent_options *options;
+	struct capture_stream stream;
+	struct capture_block block;
+	const struct codec *codec;		/* of the blocks after the open one */
+	int		 level;
+	struct capture_rings rings;
+	struct event	*flush, *settle, *resume;
+	bool		 stopped;		/* no ring is drained: the spool has no room, or no place for one more stream */
+	bool		 ending;
+	struct ipc_tap	 want;			/* accepted last */
+	STAILQ_HEAD(, capture_tap_change) queue;	/* its first is under way if changing */
+	unsigned	 queued;
+	bool		 changing;
+};
+
+/* -1 with errno. */
+int	capture_tap_init(struct capture_tap *, uint8_t number, struct event_base *, struct spool *, struct capture_totals *,
+	    const struct capture_tap_callbacks *, void *arg);
+void	capture_tap_clear(struct capture_tap *);
+/* What the guest's configuration says from now on; they must outlive the tap or the next call. */
+void	capture_tap_set_options(struct capture_tap *, const struct agent_options *);
+void	capture_tap_change(struct capture_tap *, const struct ipc_tap *);
+void	capture_tap_reload(struct capture_tap *);
+/* Drains the rings, ends the stream, calls ended(). */
+void	capture_tap_end(struct capture_tap *);
+bool	capture_tap_over(const struct capture_tap *);
+/* The same at once, whatever that loses. */
+void	capture_tap_end_now(struct capture_tap *);
+void	capture_tap_count(struct capture_tap *);	/* all counters to the spool */
+void	capture_tap_log(struct capture_tap *);
+
+/* --- capture_change.c --- */
+/* Opens, compiles, attaches; all of it or, -1 with a line in error, nothing. */
+int	capture_change_apply(struct capture_tap *, const struct ipc_tap *, char error[MSG_TEXT_SIZE]);
+/* Would the filters of the open rings compile under these options? */
+int	capture_change_check(struct capture_tap *, const struct agent_options *, char error[MSG_TEXT_SIZE]);
+
+/* --- for capture_change.c --- */
+void	capture_tap_add_ring(struct capture_tap *, struct capture_ring *);	/* takes it over, or frees it and logs why */
+void	capture_tap_tell_gone(struct capture_tap *, uint32_t ifindex, const char *reason);
+
+#endif

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#ifndef VMTAP_AGENT_IPC_H
+#define VMTAP_AGENT_IPC_H
+
+#include <net/if.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proto/msg.h"
+
+struct event_base;
+
+/*
+ * The three processes of an agent talk over SOCK_SEQPACKET pairs: one message a packet, few kinds, bounded, decoded through a cursor
+ * (the other side may be broken), descriptors beside them.
+ *
+ *   supervisor <-> capture    CONFIG, PEER, SHUTDOWN, DUMP ->          <- READY
+ *   supervisor <-> link       CONFIG, PEER, SHUTDOWN, DUMP, SOCKET, CREDENTIALS ->   <- SOCKET_REQUEST, CREDENTIALS_REQUEST, READY
+ *   link       <-> capture    TAP ->                                    <- TAP_RESULT, INTERFACE_GONE
+ */
+enum ipc_type {
+	IPC_CONFIG = 1,		/* fd: config text (conf_to_text) in a memfd; sent at start and after SIGHUP */
+	IPC_PEER,		/* fd: a new pair's end to the other role, which was restarted */
+	IPC_SHUTDOWN,		/* capture: seal, publish, exit. link: send what is left within 2 s, BYE, exit */
+	IPC_DUMP,		/* log the counters (SIGUSR1) */
+	IPC_READY,		/* role -> supervisor: does its work (capture: first tap applied) */
+	IPC_SOCKET_REQUEST,	/* link -> supervisor: u8 family; a marked, non-blocking, unconnected TCP socket please */
+	IPC_SOCKET,		/* fd, or u32 errno */
+	IPC_CREDENTIALS_REQUEST,
+	IPC_CREDENTIALS,	/* fds: ca, cert, key; or text why not */
+	IPC_TAP,		/* struct ipc_tap */
+	IPC_TAP_RESULT,		/* struct ipc_tap_result */
+	IPC_INTERFACE_GONE,	/* struct ipc_interface_gone: capture closed it; link says by the next TAP when to open it again */
+	IPC_TYPE_MAX
+};
+#define IPC_FDS_MAX	3
+#define IPC_SIZE_MAX	(128u * 1024)
+
+/* Taps: 0 is the collector's stream; 1..4 are operators' pulls, each with its own handles, filter, stream and small spool. */
+#define IPC_TAPS_MAX	5
+#define IPC_OWN_MAX	64
+
+struct ipc_endpoint {			/* traffic of ours: this address and port, both ways */
+	uint8_t		family;		/* AF_INET, AF_INET6; 0: any address, only the port */
+	uint8_t		address[16];
+	uint16_t	port;
+};
+
+struct ipc_tap_interface {
+	uint32_t	ifindex;
+	char		name[IF_NAMESIZE];
+	bool		has_mac;
+	uint8_t		mac[6];
+	uint8_t		ipv4_count, ipv6_count;
+	uint8_t		ipv4[8][8];
+	uint8_t		ipv6[8][17];
+	bool		paused;		/* by the breaker: handle stays open, nothing passes */
+};
+
+/* All that one tap shall be, whole each time: the capture role compares it with what is and changes what differs. */
+struct ipc_tap {
+	uint8_t		tap;
+	uint64_t	version;	/* told back in TAP_RESULT */
+	bool		active;		/* false: close all */
+	char		filter[MSG_FILTER_SIZE];	/* the collector's or operator's; the guest's own comes from the config */
+	uint32_t	snaplen;	/* 0: no wish */
+	uint8_t		direction;	/* enum msg_direction */
+	char		codec[MSG_NAME_SIZE];
+	uint16_t	own_count;
+	struct ipc_endpoint own[IPC_OWN_MAX];
+	uint16_t	interface_count;
+	struct ipc_tap_interface interface[MSG_INTERFACES_MAX];
+};
+
+/* Sent once the ring holds nothing captured under what was before. Refused: nothing of it is in force, what was before stays. */
+struct ipc_tap_result {
+	uint8_t		tap;
+	uint64_t	version;
+	bool		accepted;
+	char		reason[MSG_TEXT_SIZE];
+};
+
+struct ipc_interface_gone {
+	uint8_t		tap;
+	uint32_t	ifindex;
+	char		reason[MSG_TEXT_SIZE];
+};
+
+struct ipc_message {
+	enum ipc_type	 type;
+	const uint8_t	*payload;	/* until the callback returns */
+	size_t		 length;
+	int		 fd[IPC_FDS_MAX];	/* -1 behind fd_count; the receiver takes one by setting it to -1, the rest are closed */
+	size_t		 fd_count;
+};
+
+struct ipc;
+struct ipc_callbacks {
+	void	(*message)(struct ipc *, struct ipc_message *, void *arg);
+	void	(*closed)(struct ipc *, void *arg);	/* the other end is gone; ipc_free() may be called from here */
+};
+/* Owns the descriptor. */
+struct ipc	*ipc_new(struct event_base *, int fd, const struct ipc_callbacks *, void *arg);
+void		 ipc_free(struct ipc *);
+/* Waits in a bounded queue while the socket is full; -1 ENOBUFS. Descriptors are duplicated. */
+int		 ipc_send(struct ipc *, enum ipc_type, const void *, size_t, const int *fds, size_t fd_count);
+
+int	ipc_send_tap(struct ipc *, const struct ipc_tap *);
+int	ipc_get_tap(const struct ipc_message *, struct ipc_tap *);
+int	ipc_send_tap_result(struct ipc *, const struct ipc_tap_result *);
+int	ipc_get_tap_result(const struct ipc_message *, struct ipc_tap_result *);
+int	ipc_send_interface_gone(struct ipc *, const struct ipc_interface_gone *);
+int	ipc_get_interface_gone(const struct ipc_message *, struct ipc_interface_gone *);
+
+#endif

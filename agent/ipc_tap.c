@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "common/buf.h"
+
+#include "agent/ipc.h"
+
+/* Fields in the order of the structs, as on the wire to a collector: the reader may be another process gone wrong. */
+
+static int
+ipc_put_endpoint(struct buf *buf, const struct ipc_endpoint *endpoint)
+{
+	int errs = 0;
+
+	errs += buf_put_u8(buf, endpoint->family);
+	errs += buf_put(buf, endpoint->address, sizeof(endpoint->address));
+	errs += buf_put_u16(buf, endpoint->port);
+	return errs == 0 ? 0 : -1;
+}
+
+static int
+ipc_put_interface(struct buf *buf, const struct ipc_tap_interface *interface)
+{
+	int errs = 0;
+
+	errs += buf_put_u32(buf, interface->ifindex);
+	errs += buf_put_str(buf, interface->name);
+	errs += buf_put_u8(buf, interface->has_mac);
+	errs += buf_put(buf, interface->mac, sizeof(interface->mac));
+	errs += buf_put_u8(buf, interface->ipv4_count);
+	errs += buf_put_u8(buf, interface->ipv6_count);
+	errs += buf_put(buf, interface->ipv4, sizeof(interface->ipv4[0]) * interface->ipv4_count);
+	errs += buf_put(buf, interface->ipv6, sizeof(interface->ipv6[0]) * interface->ipv6_count);
+	errs += buf_put_u8(buf, interface->paused);
+	return errs == 0 ? 0 : -1;
+}
+
+static int
+ipc_tap_valid(const struct ipc_tap *tap)
+{
+	if (tap->tap >= IPC_TAPS_MAX || tap->direction > DIRECTION_OUT || tap->own_count > IPC_OWN_MAX ||
+	    tap->interface_count > MSG_INTERFACES_MAX)
+		return 0;
+	for (size_t i = 0; i < tap->interface_count; i++)
+		if (tap->interface[i].ipv4_count > sizeof(tap->interface[i].ipv4) / sizeof(tap->interface[i].ipv4[0]) ||
+		    tap->interface[i].ipv6_count > sizeof(tap->interface[i].ipv6) / sizeof(tap->interface[i].ipv6[0]))
+			return 0;
+	return 1;
+}
+
+static int
+ipc_put_tap(struct buf *buf, const struct ipc_tap *tap)
+{
+	int errs = 0;
+
+	errs += buf_put_u8(buf, tap->tap);
+	errs += buf_put_u64(buf, tap->version);
+	errs += buf_put_u8(buf, tap->active);
+	errs += buf_put_str(buf, tap->filter);
+	errs += buf_put_u32(buf, tap->snaplen);
+	errs += buf_put_u8(buf, tap->direction);
+	errs += buf_put_str(buf, tap->codec);
+	errs += buf_put_u16(buf, tap->own_count);
+	for (size_t i = 0; i < tap->own_count; i++)
+		errs += ipc_put_endpoint(buf, &tap->own[i]);
+	errs += buf_put_u16(buf, tap->interface_count);
+	for (size_t i = 0; i < tap->interface_count; i++)
+		errs += ipc_put_interface(buf, &tap->interface[i]);
+	return errs == 0 ? 0 : -1;
+}
+
+/* Sends and frees what was put; errs: of the putting. */
+static int
+ipc_send_buf(struct ipc *ipc, enum ipc_type type, struct buf *buf, int errs)
+{
+	int saved, result = -1;
+
+	if (errs == 0)
+		result = ipc_send(ipc, type, buf->data, buf->len, NULL, 0);
+	saved = errno;
+	buf_clear(buf);
+	errno = saved;
+	return result;
+}
+
+int
+ipc_send_tap(struct ipc *ipc, const struct ipc_tap *tap)
+{
+	struct buf buf;
+
+	if (!ipc_tap_valid(tap)) {
+		errno = EINVAL;
+		return -1;
+	}
+	buf_init(&buf, IPC_SIZE_MAX);
+	return ipc_send_buf(ipc, IPC_TAP, &buf, ipc_put_tap(&buf, tap));
+}
+
+/* A byte that is 0 or 1. */
+static int
+ipc_get_bool(struct cursor *cursor, bool *out)
+{
+	uint8_t value;
+
+	if (cursor_u8(cursor, &value) == -1 || value > 1)
+		return -1;
+	*out = value == 1;
+	return 0;
+}
+
+static int
+ipc_get_endpoint(struct cursor *cursor, struct ipc_endpoint *endpoint)
+{
+	if (cursor_u8(cursor, &endpoint->family) == -1 ||
+	    cursor_bytes(cursor, endpoint->address, sizeof(endpoint->address)) == -1 ||
+	    cursor_u16(cursor, &endpoint->port) == -1)
+		return -1;
+	return 0;
+}
+
+static int
+ipc_get_interface(struct cursor *cursor, struct ipc_tap_interface *interface)
+{
+	if (cursor_u32(cursor, &interface->ifindex) == -1 ||
+	    cursor_str(cursor, interface->name, sizeof(interface->name)) == -1 ||
+	    ipc_get_bool(cursor, &interface->has_mac) == -1 ||
+	    cursor_bytes(cursor, interface->mac, sizeof(interface->mac)) == -1 ||
+	    cursor_u8(cursor, &interface->ipv4_count) == -1 ||
+	    cursor_u8(cursor, &interface->ipv6_count) == -1 ||
+	    interface->ipv4_count > sizeof(interface->ipv4) / sizeof(interface->ipv4[0]) ||
+	    interface->ipv6_count > sizeof(interface->ipv6) / sizeof(interface->ipv6[0]) ||
+	    cursor_bytes(cursor, interface->ipv4, sizeof(interface->ipv4[0]) * interface->ipv4_count) == -1 ||
+	    cursor_bytes(cursor, interface->ipv6, sizeof(interface->ipv6[0]) * interface->ipv6_count) == -1 ||
+	    ipc_get_bool(cursor, &interface->paused) == -1)
+		return -1;
+	return 0;
+}
+
+static int
+ipc_get_tap_lists(struct cursor *cursor, struct ipc_tap *tap)
+{
+	if (cursor_u16(cursor, &tap->own_count) == -1 || tap->own_count > IPC_OWN_MAX)
+		return -1;
+	for (size_t i = 0; i < tap->own_count; i++)
+		if (ipc_get_endpoint(cursor, &tap->own[i]) == -1)
+			return -1;
+	if (cursor_u16(cursor, &tap->interface_count) == -1 || tap->interface_count > MSG_INTERFACES_MAX)
+		return -1;
+	for (size_t i = 0; i < tap->interface_count; i++)
+		if (ipc_get_interface(cursor, &tap->interface[i]) == -1)
+			return -1;
+	return cursor_end(cursor);
+}
+
+int
+ipc_get_tap(const struct ipc_message *message, struct ipc_tap *tap)
+{
+	struct cursor cursor;
+
+	memset(tap, 0, sizeof(*tap));
+	cursor_init(&cursor, message->payload, message->length);
+	if (message->type == IPC_TAP &&
+	    cursor_u8(&cursor, &tap->tap) == 0 && tap->tap < IPC_TAPS_MAX &&
+	    cursor_u64(&cursor, &tap->version) == 0 &&
+	    ipc_get_bool(&cursor, &tap->active) == 0 &&
+	    cursor_str(&cursor, tap->filter, sizeof(tap->filter)) == 0 &&
+	    cursor_u32(&cursor, &tap->snaplen) == 0 &&
+	    cursor_u8(&cursor, &tap->direction) == 0 && tap->direction <= DIRECTION_OUT &&
+	    cursor_str(&cursor, tap->codec, sizeof(tap->codec)) == 0 &&
+	    ipc_get_tap_lists(&cursor, tap) == 0)
+		return 0;
+	errno = EBADMSG;
+	return -1;
+}
+
+int
+ipc_send_tap_result(struct ipc *ipc, const struct ipc_tap_result *result)
+{
+	struct buf buf;
+	int errs = 0;
+
+	buf_init(&buf, IPC_SIZE_MAX);
+	errs += buf_put_u8(&buf, result->tap);
+	errs += buf_put_u64(&buf, result->version);
+	errs += buf_put_u8(&buf, result->accepted);
+	errs += buf_put_str(&buf, result->reason);
+	return ipc_send_buf(ipc, IPC_TAP_RESULT, &buf, errs);
+}
+
+int
+ipc_get_tap_result(const struct ipc_message *message, struct ipc_tap_result *result)
+{
+	struct cursor cursor;
+
+	memset(result, 0, sizeof(*result));
+	cursor_init(&cursor, message->payload, message->length);
+	if (message->type == IPC_TAP_RESULT &&
+	    cursor_u8(&cursor, &result->tap) == 0 && result->tap < IPC_TAPS_MAX &&
+	    cursor_u64(&cursor, &result->version) == 0 &&
+	    ipc_get_bool(&cursor, &result->accepted) == 0 &&
+	    cursor_str(&cursor, result->reason, sizeof(result->reason)) == 0 &&
+	    cursor_end(&cursor) == 0)
+		return 0;
+	errno = EBADMSG;
+	return -1;
+}
+
+int
+ipc_send_interface_gone(struct ipc *ipc, const struct ipc_interface_gone *gone)
+{
+	struct buf buf;
+	int errs = 0;
+
+	buf_init(&buf, IPC_SIZE_MAX);
+	errs += buf_put_u8(&buf, gone->tap);
+	errs += buf_put_u32(&buf, gone->ifindex);
+	errs += buf_put_str(&buf, gone->reason);
+	return ipc_send_buf(ipc, IPC_INTERFACE_GONE, &buf, errs);
+}
+
+int
+ipc_get_interface_gone(const struct ipc_message *message, struct ipc_interface_gone *gone)
+{
+	struct cursor cursor;
+
+	memset(gone, 0, sizeof(*gone));
+	cursor_init(&cursor, message->payload, message->length);
+	if (message->type == IPC_INTERFACE_GONE &&
+	    cursor_u8(&cursor, &gone->tap) == 0 && gone->tap < IPC_TAPS_MAX &&
+	    cursor_u32(&cursor, &gone->ifindex) == 0 &&
+	    cursor_str(&cursor, gone->reason, sizeof(gone->reason)) == 0 &&
+	    cursor_end(&cursor) == 0)
+		return 0;
+	errno = EBADMSG;
+	return -1;
+}

@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <sys/random.h>
+#include <sys/utsname.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "agent/link.h"
+#include "agent/link_breaker.h"
+#include "agent/link_dial.h"
+#include "agent/link_listen.h"
+#include "agent/link_session.h"
+#include "agent/role.h"
+#include "agent/spool.h"
+#include "common/buf.h"
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/tls.h"
+
+#define STOP_SEND_MS	1200	/* of the 2 s that the end may take, capture's included: for what is left in the spool */
+#define STOP_BYE_MS	250	/* for BYE and the end of TLS */
+#define INSTANCE_ENV	"VMTAP_INSTANCE"	/* in hexadecimal, from the supervisor: the same for every link role it starts */
+
+/* --- small things for all --- */
+
+uint64_t
+link_random(uint64_t below)
+{
+	uint64_t value = 0;
+
+	if (getrandom(&value, sizeof(value), 0) != (ssize_t)sizeof(value))
+		value = clock_mono_ns();
+	return value % below;
+}
+
+struct event *
+link_timer_new(struct link *link, void (*callback)(int, short, void *), void *arg)
+{
+	struct event *timer = evtimer_new(link->base, callback, arg);
+
+	if (timer == NULL)
+		fatal("out of memory");
+	return timer;
+}
+
+void
+link_timer_set(struct event *timer, uint64_t delay_ns)
+{
+	struct timeval tv = { .tv_sec = (time_t)(delay_ns / 1000000000), .tv_usec = (suseconds_t)(delay_ns / 1000 % 1000000) };
+
+	evtimer_add(timer, &tv);
+}
+
+/* --- the end --- */
+
+static void
+stop_now(struct link *link)
+{
+	event_base_loopbreak(link->base);
+}
+
+static void
+stop_say_bye(struct link *link)
+{
+	struct session *s, *next;
+
+	for (s = TAILQ_FIRST(&link->sessions); s != NULL; s = next) {
+		next = TAILQ_NEXT(s, entry);
+		session_bye(s, 2, "the agent shuts down");
+	}
+}
+
+static bool
+stop_all_sent(const struct link *link)
+{
+	const struct session *s;
+
+	TAILQ_FOREACH(s, &link->sessions, entry)
+		if (!session_done(s))
+			return false;
+	return link->capture == NULL;
+}
+
+/* Once capture is gone nothing more comes: what is acknowledged then is all. */
+void
+link_stop_check(struct link *link)
+{
+	const struct session *s;
+
+	if (!link->stopping)
+		return;
+	if (!link->stop_bye && stop_all_sent(link)) {
+		link->stop_bye = true;
+		link_timer_set(link->stop_timer, STOP_BYE_MS * LINK_MS);
+		stop_say_bye(link);
+	}
+	TAILQ_FOREACH(s, &link->sessions, entry)
+		if (s->state != SESSION_HANDSHAKE)
+			return;
+	if (link->stop_bye)
+		stop_now(link);
+}
+
+static void
+on_stop_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct link *link = arg;
+
+	(void)fd;
+	(void)what;
+	if (link->stop_bye) {
+		stop_now(link);
+		return;
+	}
+	if (link->tap[0].session != NULL && !spool_empty(link->tap[0].spool))
+		log_warn("the collector has not acknowledged all in time: %zu bytes are lost", spool_used(link->tap[0].spool));
+	link->stop_bye = true;
+	link_timer_set(link->stop_timer, STOP_BYE_MS * LINK_MS);
+	stop_say_bye(link);
+	link_stop_check(link);
+}
+
+static void
+stop(struct link *link)
+{
+	if (link->stopping)
+		return;
+	link->stopping = true;
+	dial_stop(link->dial);
+	listener_check(link->listener);
+	session_hold_all(link, false);
+	if (link->tap[0].session == NULL && !spool_empty(link->tap[0].spool))
+		log_warn("no collector is connected: %zu bytes are lost", spool_used(link->tap[0].spool));
+	link_timer_set(link->stop_timer, STOP_SEND_MS * LINK_MS);
+	link_stop_check(link);
+}
+
+/* --- the capture role --- */
+
+static void
+on_capture_message(struct ipc *ipc, struct ipc_message *message, void *arg)
+{
+	struct link *link = arg;
+	struct ipc_interface_gone gone;
+	struct ipc_tap_result result;
+
+	(void)ipc;
+	if (message->type == IPC_TAP_RESULT && ipc_get_tap_result(message, &result) == 0)
+		tap_result(link, &result);
+	else if (message->type == IPC_INTERFACE_GONE && ipc_get_interface_gone(message, &gone) == 0)
+		interfaces_gone(link, &gone);
+	else
+		log_warn("a message of the capture role makes no sense (type %d)", (int)message->type);
+	listener_check(link->listener);
+}
+
+static void
+on_capture_closed(struct ipc *ipc, void *arg)
+{
+	struct link *link = arg;
+
+	ipc_free(ipc);
+	link->capture = NULL;
+	tap_capture_is_new(link);
+	listener_check(link->listener);
+	link_stop_check(link);
+}
+
+static void
+capture_set(struct link *link, int fd)
+{
+	static const struct ipc_callbacks callbacks = { on_capture_message, on_capture_closed };
+
+	ipc_free(link->capture);
+	if ((link->capture = ipc_new(link->base, fd, &callbacks, link)) == NULL) {
+		log_error("cannot talk to the capture role: out of memory");
+		close(fd);
+	}
+}
+
+/* --- the supervisor --- */
+
+static void
+reload(struct link *link, int fd)
+{
+	struct conf_error error;
+
+	if (agent_options_read(&link->options, fd, &error) == -1) {
+		log_error("the new configuration cannot be read: %s", error.text);
+		return;
+	}
+	log_set_level((enum log_level)link->options.log_level);
+	interfaces_changed(link);
+	session_limit_all(link);
+	credentials_request(link);
+	dial_start(link->dial);
+}
+
+static void
+dump(struct link *link)
+{
+	const struct session *s;
+	struct link_tap *tap;
+
+	TAILQ_FOREACH(s, &link->sessions, entry)
+		if (s->tap != NULL)
+			log_info("session with %s, tap %u", s->name, s->tap->number);
+	for (tap = link->tap; tap < link->tap + IPC_TAPS_MAX; tap++) {
+		if (!tap->told.active)
+			continue;
+		log_info("tap %u: %zu of %zu bytes in the spool%s", tap->number, spool_used(tap->spool), spool_size(tap->spool),
+		    tap->has_policy ? ", with a policy" : "");
+		if (stats_refresh(&tap->stats, tap->spool))
+			stats_log(&tap->stats, tap->spool);
+	}
+}
+
+static void
+on_supervisor_message(struct ipc *ipc, struct ipc_message *message, void *arg)
+{
+	struct link *link = arg;
+
+	(void)ipc;
+	switch (message->type) {
+	case IPC_CONFIG:
+		reload(link, message->fd[0]);
+		break;
+	case IPC_PEER:
+		capture_set(link, message->fd[0]);
+		message->fd[0] = -1;
+		tap_capture_is_new(link);
+		break;
+	case IPC_SHUTDOWN:
+		stop(link);
+		break;
+	case IPC_DUMP:
+		dump(link);
+		break;
+	case IPC_SOCKET:
+		dial_socket(link->dial, message);
+		break;
+	case IPC_CREDENTIALS:
+		credentials_receive(link, message);
+		break;
+	default:
+		log_warn("a message of the supervisor makes no sense (type %d)", (int)message->type);
+	}
+}
+
+static void
+on_supervisor_closed(struct ipc *ipc, void *arg)
+{
+	struct link *link = arg;
+
+	(void)ipc;
+	log_error("the supervisor is gone");
+	link->status = EXIT_FAILURE;
+	stop_now(link);
+}
+
+/* --- the spools --- */
+
+static void
+on_wake(evutil_socket_t fd, short what, void *arg)
+{
+	struct link_tap *tap = arg;
+	uint64_t count;
+
+	(void)what;
+	if (read(fd, &count, sizeof(count)) == -1 && errno != EAGAIN)
+		log_error("cannot read a spool's eventfd: %s", strerror(errno));
+	if (tap->session != NULL)
+		session_run(tap->session);
+}
+
+static void
+taps_init(struct link *link)
+{
+	struct link_tap *tap;
+	struct spool_stream streams[MSG_STREAMS_MAX];
+	uint8_t i;
+
+	for (i = 0; i < IPC_TAPS_MAX; i++) {
+		tap = &link->tap[i];
+		tap->number = i;
+		tap->reset_due = i > 0;
+		if ((tap->spool = spool_attach(ROLE_FD_SPOOL + i, SPOOL_CONSUMER)) == NULL)
+			fatal("spool %u cannot be used: %s", i, strerror(errno));
+		if ((tap->wake = event_new(link->base, ROLE_FD_WAKE + i, EV_READ, on_wake, tap)) == NULL)
+			fatal("out of memory");
+	}
+	/* Without anybody to call, the collector's tap begins with the first collector that calls. */
+	link->tap[0].wanted = link->options.collectors.count > 0 || spool_streams(link->tap[0].spool, streams) > 0;
+}
+
+/* --- who and where we are --- */
+
+static void
+instance_init(struct link *link)
+{
+	const char *text = getenv(INSTANCE_ENV);
+	size_t i;
+
+	if (text != NULL && strlen(text) == 2 * MSG_ID_SIZE && strspn(text, "0123456789abcdef") == 2 * MSG_ID_SIZE) {
+		for (i = 0; i < MSG_ID_SIZE; i++)
+			sscanf(text + 2 * i, "%2hhx", &link->instance[i]);
+		return;
+	}
+	if (getrandom(link->instance, sizeof(link->instance), 0) != (ssize_t)sizeof(link->instance))
+		fatal("no random numbers: %s", strerror(errno));
+}
+
+/* The first line of a file, or of its line that begins with key, without quotes; "" if there is none. */
+static void
+file_line(const char *path, const char *key, char *out, size_t size)
+{
+	char line[256], *value;
+	FILE *file = fopen(path, "re");
+
+	out[0] = '\0';
+	while (file != NULL && out[0] == '\0' && fgets(line, sizeof(line), file) != NULL) {
+		if (strncmp(line, key, strlen(key)) != 0)
+			continue;
+		value = line + strlen(key) + (line[strlen(key)] == '"');
+		value[strcspn(value, "\"\n")] = '\0';
+		snprintf(out, size, "%s", value);
+	}
+	if (file != NULL)
+		fclose(file);
+}
+
+static void
+guest_init(struct link *link)
+{
+	char name[64], product[64];
+	struct utsname uts;
+
+	if (uname(&uts) == -1)
+		memset(&uts, 0, sizeof(uts));
+	file_line("/etc/os-release", "PRETTY_NAME=", name, sizeof(name));
+	file_line("/sys/class/dmi/id/product_name", "", product, sizeof(product));
+	snprintf(link->os, sizeof(link->os), "%s%s%.16s %.32s", name, name[0] != '\0' ? ", " : "", uts.sysname, uts.release);
+	snprintf(link->hardware, sizeof(link->hardware), "%.32s%s%s", uts.machine, product[0] != '\0' ? ", " : "", product);
+}
+
+/* --- life --- */
+
+static void
+link_start(struct link *link)
+{
+	static const struct ipc_callbacks callbacks = { on_supervisor_message, on_supervisor_closed };
+
+	if ((link->base = event_base_new()) == NULL)
+		fatal("no event loop: %s", strerror(errno));
+	TAILQ_INIT(&link->sessions);
+	if ((link->supervisor = ipc_new(link->base, ROLE_FD_SUPERVISOR, &callbacks, link)) == NULL)
+		fatal("cannot talk to the supervisor: %s", strerror(errno));
+	capture_set(link, ROLE_FD_PEER);
+	link->stop_timer = link_timer_new(link, on_stop_timer, link);
+	link->pulse = link_timer_new(link, pulse_beat, link);
+	pulse_init(link);
+	instance_init(link);
+	guest_init(link);
+	taps_init(link);
+	link->dial = dial_new(link);
+	link->listener = listener_new(link);
+	if ((link->watch = netif_watch_new(link->base, interfaces_changed, link)) == NULL)
+		fatal("cannot watch the network interfaces: %s", strerror(errno));
+	interfaces_changed(link);
+	credentials_init(link);
+	dial_start(link->dial);
+}
+
+static void
+link_clear(struct link *link)
+{
+	struct session *s;
+	size_t i;
+
+	while ((s = TAILQ_FIRST(&link->sessions)) != NULL)
+		session_free(s);
+	dial_free(link->dial);
+	listener_free(link->listener);
+	netif_watch_free(link->watch);
+	netif_clear(&link->netifs);
+	event_base_loop(link->base, EVLOOP_NONBLOCK);	/* for what is freed from there */
+	for (i = 0; i < IPC_TAPS_MAX; i++) {
+		free(link->tap[i].asked);
+		free(link->tap[i].waiting);
+		event_free(link->tap[i].wake);
+		spool_detach(link->tap[i].spool);
+	}
+	breaker_free(link->breaker);
+	tls_context_free(link->tls);
+	ipc_free(link->capture);
+	ipc_free(link->supervisor);
+	event_free(link->stop_timer);
+	event_free(link->pulse);
+	event_free(link->renew);
+	event_base_free(link->base);
+	agent_options_free(&link->options);
+}
+
+int
+link_main(void)
+{
+	struct link *link = calloc(1, sizeof(*link));
+	int status;
+
+	if (link == NULL)
+		fatal("out of memory");
+	role_begin(ROLE_LINK, &link->options);
+	signal(SIGPIPE, SIG_IGN);
+	link_start(link);
+	role_sandbox();
+	if (ipc_send(link->supervisor, IPC_READY, NULL, 0, NULL, 0) == -1)
+		fatal("cannot talk to the supervisor: %s", strerror(errno));
+	event_base_dispatch(link->base);
+	status = link->status;
+	link_clear(link);
+	free(link);
+	return status;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#ifndef VMTAP_AGENT_LINK_DIAL_H
+#define VMTAP_AGENT_LINK_DIAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct dial;
+struct ipc_endpoint;
+struct ipc_message;
+struct link;
+struct session;
+
+/*
+ * Calls the collectors of --collector in order until one has a session with us, for ever. For each: fresh credentials, its
+ * addresses, the kernel filters told to leave them out, then address after address on a marked socket. A round without a session that
+ * lasts is followed by a wait: random up to 0.5 s, 1 s, 2 s ... 60 s. While a collector has called us, nobody is called.
+ */
+struct dial	*dial_new(struct link *);
+void		 dial_free(struct dial *);
+void		 dial_start(struct dial *);		/* now; again after the configuration changed */
+void		 dial_stop(struct dial *);
+/* The addresses being called or talked to; returns how many were written. */
+size_t		 dial_endpoints(const struct dial *, struct ipc_endpoint *, size_t max);
+
+/* What the dial may wait for. */
+void		 dial_credentials(struct dial *);	/* the answer to credentials_request() came */
+void		 dial_taps_answered(struct dial *);
+void		 dial_socket(struct dial *, struct ipc_message *);
+void		 dial_session_closed(struct dial *, const struct session *);	/* any session */
+
+#endif

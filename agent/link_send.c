@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "agent/link_send.h"
+#include "proto/codec.h"
+#include "proto/frame.h"
+
+#define INTERFACES_SIZE	(MSG_INTERFACES_MAX * (FRAME_HEADER_SIZE + MSG_ID_SIZE + 4 + MSG_IDB_MAX))
+#define TAIL_MAX	(INTERFACES_SIZE + FRAME_HEADER_SIZE + MSG_BLOCK_HEADER_SIZE + MSG_BLOCK_MAX)
+#define RECORD_SIZE	16384	/* of TLS: a block's header travels in one record with the begin of its data */
+#define TOKENS_STEP	1024	/* bytes: finer steps would only lose fractions */
+#define RUN_ITEMS	16	/* spool items in one sender_run(): at most some 4 MiB, then others have their turn */
+#define BURST_MS	250	/* of the rate limit: tokens never gather for longer; timers may be 50 ms late */
+
+void
+sender_init(struct sender *s, struct spool *spool, sender_out_fn *out, void *arg)
+{
+	memset(s, 0, sizeof(*s));
+	s->spool = spool;
+	s->out = out;
+	s->arg = arg;
+	buf_init(&s->control, SENDER_CONTROL_MAX);
+	buf_init(&s->tail, TAIL_MAX);
+}
+
+void
+sender_clear(struct sender *s)
+{
+	buf_clear(&s->control);
+	buf_clear(&s->tail);
+}
+
+void
+sender_start(struct sender *s, uint32_t codecs)
+{
+	s->started = true;
+	s->codecs = codecs;
+	s->stream_count = 0;
+}
+
+bool
+sender_between_frames(const struct sender *s)
+{
+	return s->tail.len == 0 && s->control.len == 0;
+}
+
+/* --- rate limit: a bucket of bytes --- */
+
+static uint64_t
+burst_of(const struct sender *s)
+{
+	uint64_t burst = s->rate_bits / 8 * BURST_MS / 1000;
+
+	return burst > 2 * RECORD_SIZE ? burst : 2 * RECORD_SIZE;
+}
+
+void
+sender_limit(struct sender *s, uint64_t bits, uint64_t now_ns)
+{
+	s->rate_bits = bits;
+	s->tokens = 0;
+	s->filled_ns = now_ns;
+}
+
+static void
+tokens_fill(struct sender *s, uint64_t now_ns)
+{
+	double fresh = (double)(now_ns - s->filled_ns) * (double)s->rate_bits / 8e9;
+	uint64_t burst = burst_of(s);
+
+	if (s->rate_bits == 0 || fresh < TOKENS_STEP)
+		return;
+	s->filled_ns = now_ns;
+	s->tokens = fresh >= (double)(burst - s->tokens) ? burst : s->tokens + (uint64_t)fresh;
+}
+
+/* How much of len may go now: whole records or all that is left, so that a small limit makes no small writes. */
+static size_t
+tokens_allow(const struct sender *s, size_t len)
+{
+	if (s->rate_bits == 0 || len <= s->tokens)
+		return len;
+	return s->tokens >= RECORD_SIZE ? (size_t)s->tokens / RECORD_SIZE * RECORD_SIZE : 0;
+}
+
+static void
+tokens_spend(struct sender *s, size_t len)
+{
+	if (s->rate_bits != 0)
+		s->tokens -= len < s->tokens ? len : s->tokens;
+}
+
+/* Until half a burst is there: a late timer then loses nothing. */
+uint64_t
+sender_wait_ns(const struct sender *s)
+{
+	uint64_t wanted = burst_of(s) / 2;
+
+	return s->tokens >= wanted ? 0 : (uint64_t)((double)(wanted - s->tokens) * 8e9 / (double)s->rate_bits) + 1;
+}
+
+/* --- frames in flight, small messages --- */
+
+static enum sender_result
+sender_fail(struct sender *s, const char *why)
+{
+	snprintf(s->error, sizeof(s->error), "%s", why);
+	return SENDER_FAILED;
+}
+
+static enum sender_result
+flush_tail(struct sender *s)
+{
+	size_t left, allowed, n;
+
+	while ((left = s->tail.len - s->tail_sent) > 0) {
+		if ((allowed = tokens_allow(s, left)) == 0)
+			return SENDER_LIMITED;
+		n = s->out(s->arg, s->tail.data + s->tail_sent, allowed);
+		s->tail_sent += n;
+		tokens_spend(s, n);
+		if (n < allowed)
+			return SENDER_BLOCKED;
+	}
+	s->tail.len = s->tail_sent = 0;
+	return SENDER_IDLE;
+}
+
+/* Small messages are not limited, but they are counted. */
+static enum sender_result
+flush_control(struct sender *s)
+{
+	size_t n;
+
+	if (s->control.len == 0)
+		return SENDER_IDLE;
+	n = s->out(s->arg, s->control.data, s->control.len);
+	tokens_spend(s, n);
+	buf_consume(&s->control, n);
+	return s->control.len > 0 ? SENDER_BLOCKED : SENDER_IDLE;
+}
+
+/* --- spool items --- */
+
+static struct sender_stream *
+stream_of(struct sender *s, const uint8_t id[MSG_ID_SIZE])
+{
+	size_t i;
+
+	for (i = 0; i < s->stream_count; i++)
+		if (memcmp(s->stream[i].id, id, MSG_ID_SIZE) == 0)
+			return &s->stream[i];
+	if (s->stream_count < MSG_STREAMS_MAX)
+		s->stream_count++;
+	memmove(s->stream + 1, s->stream, (s->stream_count - 1) * sizeof(s->stream[0]));
+	memcpy(s->stream[0].id, id, MSG_ID_SIZE);
+	s->stream[0].interfaces = 0;
+	return &s->stream[0];
+}
+
+/* All interfaces of the stream that the receiver has not heard of: the block may use them. */
+static int
+put_interfaces(struct sender *s, const uint8_t id[MSG_ID_SIZE])
+{
+	struct sender_stream *stream = stream_of(s, id);
+	struct msg_interface interface;
+	uint8_t idb[MSG_IDB_MAX];
+	int len, errs = 0;
+
+	memcpy(interface.stream, id, MSG_ID_SIZE);
+	while (errs == 0 && (len = spool_interface_get(s->spool, id, stream->interfaces, idb)) != -1) {
+		interface.id = stream->interfaces++;
+		interface.idb = idb;
+		interface.idb_len = (size_t)len;
+		errs += msg_put_interface(&s->tail, &interface);
+	}
+	return errs;
+}
+
+static int
+put_block_header(struct sender *s, const struct spool_item *item)
+{
+	const struct spool_entry *entry = &item->entry;
+	struct msg_block block = {
+		.number = entry->number, .codec = entry->codec, .raw_len = entry->raw_len, .packets = entry->packets,
+		.bytes = entry->bytes, .first_ns = entry->first_ns, .last_ns = entry->last_ns,
+		.data = item->data, .data_len = entry->data_len,
+	};
+
+	memcpy(block.stream, item->stream, MSG_ID_SIZE);
+	if (spool_used(s->spool) >= spool_size(s->spool) / 2)
+		block.flags |= BLOCK_URGENT;
+	return msg_put_block_header(&s->tail, &block);
+}
+
+/* What goes before the data, and as much of it as fits one TLS record with that; *done: bytes of data. */
+static int
+put_head(struct sender *s, const struct spool_item *item, size_t *done)
+{
+	int errs = put_interfaces(s, item->stream) + put_block_header(s, item);
+
+	*done = s->tail.len < RECORD_SIZE ? RECORD_SIZE - s->tail.len : 0;
+	if (*done > item->entry.data_len)
+		*done = item->entry.data_len;
+	return errs + buf_put(&s->tail, item->data, *done);
+}
+
+static enum sender_result
+send_block(struct sender *s, const struct spool_item *item)
+{
+	enum sender_result result;
+	size_t done, left, allowed, n = 0;
+
+	if (put_head(s, item, &done) != 0)
+		return sender_fail(s, "out of memory for the begin of a block");
+	left = item->entry.data_len - done;
+	if ((result = flush_tail(s)) == SENDER_IDLE && left > 0) {
+		allowed = tokens_allow(s, left);
+		n = allowed > 0 ? s->out(s->arg, item->data + done, allowed) : 0;
+		tokens_spend(s, n);
+		if (n < left)
+			result = n < allowed ? SENDER_BLOCKED : SENDER_LIMITED;
+	}
+	if (buf_put(&s->tail, item->data + done + n, left - n) == -1)
+		return sender_fail(s, "out of memory for the rest of a block");
+	spool_count_add(s->spool, COUNTER_BLOCKS_SENT, STATS_AGENT, 1);
+	return result;
+}
+
+static enum sender_result
+take_block(struct sender *s, const struct spool_item *item)
+{
+	const struct codec *codec = codec_by_id(item->entry.codec);
+	enum sender_result result = SENDER_FAILED;
+
+	if (item->entry.codec > 31 || (s->codecs & UINT32_C(1) << item->entry.codec) == 0)
+		snprintf(s->error, sizeof(s->error), "the receiver does not read blocks compressed with %s: choose another --compress",
+		    codec != NULL ? codec->name : "an unknown codec");
+	else
+		result = send_block(s, item);
+	spool_release(s->spool);
+	return result;
+}
+
+static enum sender_result
+take_gap(struct sender *s, const struct spool_item *item)
+{
+	struct msg_gap gap = item->gap;
+
+	memcpy(gap.stream, item->stream, MSG_ID_SIZE);
+	if (s->pull && gap.place == GAP_SPOOL)
+		gap.place = GAP_PULL;
+	return msg_put_gap(&s->tail, &gap) == 0 ? flush_tail(s) : sender_fail(s, "out of memory for a gap");
+}
+
+static enum sender_result
+take_end(struct sender *s, const struct spool_item *item)
+{
+	struct msg_mark mark = { .number = item->entry.number };
+
+	memcpy(mark.stream, item->stream, MSG_ID_SIZE);
+	return msg_put_end_of_stream(&s->tail, &mark) == 0 ? flush_tail(s) : sender_fail(s, "out of memory for a stream's end");
+}
+
+/* *more: there was an item. */
+static enum sender_result
+take_item(struct sender *s, bool *more)
+{
+	struct spool_item item;
+
+	spool_next(s->spool, &item);
+	*more = item.kind != SPOOL_NOTHING;
+	s->items += *more;
+	switch (item.kind) {
+	case SPOOL_BLOCK:
+		return take_block(s, &item);
+	case SPOOL_LOST:
+		return take_gap(s, &item);
+	case SPOOL_ENDED:
+		return take_end(s, &item);
+	case SPOOL_NOTHING:
+		break;
+	}
+	return SENDER_IDLE;
+}
+
+enum sender_result
+sender_run(struct sender *s, uint64_t now_ns)
+{
+	enum sender_result result;
+	bool more = true;
+	unsigned i;
+
+	tokens_fill(s, now_ns);
+	if ((result = flush_tail(s)) != SENDER_IDLE || (result = flush_control(s)) != SENDER_IDLE)
+		return result;
+	for (i = 0; s->started && !s->held; i++) {
+		if (i == RUN_ITEMS)
+			return SENDER_MORE;
+		if ((result = take_item(s, &more)) != SENDER_IDLE || !more)
+			return result;
+	}
+	return SENDER_IDLE;
+}

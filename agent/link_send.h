@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#ifndef VMTAP_AGENT_LINK_SEND_H
+#define VMTAP_AGENT_LINK_SEND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent/spool.h"
+#include "common/buf.h"
+#include "proto/msg.h"
+
+/*
+ * The sender: what one session sends, in order: what is left in tail, small messages, then spool items made into frames.
+ * A block's data goes from the spool's memory straight into TLS; what TLS does not take at once is copied into tail and the spool
+ * released, so that at most one block is in user space. Small messages wait in control, so that they never cut another frame in two.
+ */
+#define SENDER_CONTROL_MAX	(256u * 1024)
+
+enum sender_result {
+	SENDER_IDLE,		/* nothing left to send, or held */
+	SENDER_BLOCKED,		/* the connection takes no more now */
+	SENDER_LIMITED,		/* the rate limit: go on after sender_wait_ns() */
+	SENDER_MORE,		/* there is more, but others have their turn first */
+	SENDER_FAILED		/* error says why */
+};
+
+/* How many bytes the connection took; as tlsio_send(). */
+typedef size_t	sender_out_fn(void *arg, const void *, size_t);
+
+struct sender_stream {
+	uint8_t		id[MSG_ID_SIZE];
+	uint32_t	interfaces;	/* described so far in this session */
+};
+
+struct sender {
+	struct spool	*spool;
+	sender_out_fn	*out;
+	void		*arg;
+	bool		 pull;		/* an operator's: gaps are of place GAP_PULL */
+	bool		 started;	/* after WELCOME: spool items too */
+	bool		 held;		/* by the breaker */
+	uint32_t	 codecs;	/* that the receiver reads */
+	struct buf	 control, tail;
+	size_t		 tail_sent;
+	struct sender_stream stream[MSG_STREAMS_MAX];	/* most recent first */
+	size_t		 stream_count;
+	uint64_t	 rate_bits;	/* a second; 0: no limit */
+	uint64_t	 tokens;	/* bytes that may go now */
+	uint64_t	 filled_ns;	/* when tokens was brought up to date */
+	uint64_t	 items;		/* taken from the spool so far */
+	char		 error[256];
+};
+
+void	sender_init(struct sender *, struct spool *, sender_out_fn *, void *arg);
+void	sender_clear(struct sender *);
+void	sender_start(struct sender *, uint32_t codecs);		/* the receiver is ready for what the spool holds */
+void	sender_limit(struct sender *, uint64_t bits, uint64_t now_ns);
+enum sender_result sender_run(struct sender *, uint64_t now_ns);
+uint64_t sender_wait_ns(const struct sender *);		/* after SENDER_LIMITED */
+bool	sender_between_frames(const struct sender *);	/* no frame is half sent, no small message waits */
+
+#endif

@@ -1,0 +1,678 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <sys/ioctl.h>
+#include <linux/sockios.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "agent/link_breaker.h"
+#include "agent/link_dial.h"
+#include "agent/link_listen.h"
+#include "agent/link_session.h"
+#include "agent/spool.h"
+#include "common/clock.h"
+#include "common/log.h"
+#include "proto/codec.h"
+#include "proto/frame.h"
+
+#define HANDSHAKE_MS	10000
+#define WELCOME_MS	10000
+#define ENDING_MS	2000
+#define LINGER_MS	1000
+#define INPUT_MAX	(64u * 1024)	/* a POLICY, the largest frame an agent is sent, has 34 KiB */
+#define READ_BUDGET	(64u * 1024)
+#define KEEPALIVE_MIN_MS	1000
+#define PINGS_MAX	3
+#define STATS_KEEPALIVES	10	/* STATS that say nothing new, once in so many */
+
+static void session_error(struct session *, enum msg_error, const char *, ...) __attribute__((format(printf, 3, 4)));
+
+/* --- state --- */
+
+static void
+session_leave_tap(struct session *s)
+{
+	struct link_tap *tap = s->tap;
+
+	if (tap == NULL)
+		return;
+	spool_count_add(tap->spool, COUNTER_BYTES_SENT, STATS_AGENT, session_count_bytes(s));
+	event_del(tap->wake);
+	s->tap = NULL;
+	tap_detach(s->link, tap);
+	session_limit_all(s->link);
+}
+
+static void
+change_state(struct session *s, enum session_state state)
+{
+	static const unsigned limit_ms[] = { [SESSION_HELLO] = WELCOME_MS, [SESSION_ENDING] = ENDING_MS, [SESSION_CLOSED] = 0 };
+
+	s->state = state;
+	if (state == SESSION_LIVE) {
+		s->was_live = true;
+		s->live_ns = s->heard_ns = clock_mono_ns();
+		link_timer_set(s->timer, s->keepalive_ms * LINK_MS);
+	} else if (limit_ms[state] > 0)
+		link_timer_set(s->timer, limit_ms[state] * LINK_MS);
+	if (state == SESSION_ENDING) {
+		s->sender.started = false;
+		sender_limit(&s->sender, 0, 0);
+		session_leave_tap(s);
+	}
+	listener_check(s->link->listener);
+}
+
+/* --- sending --- */
+
+static size_t
+session_out(void *arg, const void *bytes, size_t len)
+{
+	struct session *s = arg;
+
+	return tlsio_send(s->io, bytes, len);
+}
+
+static void
+session_sent_all(struct session *s)
+{
+	if (s->state == SESSION_ENDING && sender_between_frames(&s->sender))
+		tlsio_shutdown(s->io, s->why, LINGER_MS);
+	else if (s->state == SESSION_LIVE) {
+		event_add(s->tap->wake, NULL);
+		link_stop_check(s->link);
+	}
+}
+
+void
+session_run(struct session *s)
+{
+	enum sender_result result;
+	uint64_t before;
+
+	if (s->state != SESSION_HELLO && s->state != SESSION_LIVE && s->state != SESSION_ENDING)
+		return;
+	before = s->sender.items;
+	result = sender_run(&s->sender, clock_mono_ns());
+	if (s->sender.items != before)
+		pulse_start(s->link);
+	switch (result) {
+	case SENDER_IDLE:
+		session_sent_all(s);
+		break;
+	case SENDER_BLOCKED:
+		break;
+	case SENDER_LIMITED:
+		link_timer_set(s->pacer, sender_wait_ns(&s->sender));
+		break;
+	case SENDER_MORE:
+		link_timer_set(s->pacer, 0);
+		break;
+	case SENDER_FAILED:
+		session_error(s, MSG_ERR_PROTOCOL, "%s", s->sender.error);
+		break;
+	}
+}
+
+static void
+on_pacer(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	session_run(arg);
+}
+
+/* errs: of the msg_put_x() into control. */
+static void
+session_put(struct session *s, int errs)
+{
+	if (errs == 0)
+		session_run(s);
+	else if (s->state != SESSION_ENDING)
+		session_error(s, MSG_ERR_LIMIT, "more messages wait to be sent than there may be");
+}
+
+void
+session_policy_result(struct session *s, uint64_t version, bool accepted, const char *reason)
+{
+	struct msg_policy_result result = { .version = version, .accepted = accepted };
+
+	if (s->state != SESSION_LIVE)
+		return;
+	snprintf(result.reason, sizeof(result.reason), "%s", reason);
+	session_put(s, msg_put_policy_result(&s->sender.control, &result));
+}
+
+void
+session_stats(struct session *s)
+{
+	struct msg_stat stat[LINK_STATS_MAX];
+	struct msg_stats msg;
+
+	if (s->state != SESSION_LIVE || !stats_refresh(&s->tap->stats, s->tap->spool))
+		return;
+	stats_fill(&s->tap->stats, s->tap->spool, &msg, stat);
+	s->quiet_keepalives = 0;
+	session_put(s, msg_put_stats(&s->sender.control, &msg));
+}
+
+static void
+session_ping(struct session *s)
+{
+	struct msg_ping ping = { .token = ++s->pings, .wall_ns = clock_wall_ns() };
+
+	session_put(s, msg_put_ping(&s->sender.control, &ping));
+}
+
+/* --- ends --- */
+
+static void
+session_end(struct session *s, enum frame_type type, uint16_t code)
+{
+	struct msg_end end = { .code = code };
+
+	if (s->state == SESSION_HANDSHAKE || s->state >= SESSION_ENDING)
+		return;
+	snprintf(end.text, sizeof(end.text), "%s", s->why);
+	change_state(s, SESSION_ENDING);
+	/* If it does not fit, the end comes without a word. */
+	(void)(type == FRAME_BYE ? msg_put_bye(&s->sender.control, &end) : msg_put_error(&s->sender.control, &end));
+	session_run(s);
+}
+
+static void
+session_error(struct session *s, enum msg_error code, const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	vsnprintf(s->why, sizeof(s->why), format, ap);
+	va_end(ap);
+	log_warn("%s: %s", s->name, s->why);
+	session_end(s, FRAME_ERROR, (uint16_t)code);
+}
+
+void
+session_bye(struct session *s, uint16_t code, const char *why)
+{
+	snprintf(s->why, sizeof(s->why), "%s", why);
+	session_end(s, FRAME_BYE, code);
+}
+
+bool
+session_done(const struct session *s)
+{
+	return s->state != SESSION_LIVE || (spool_empty(s->tap->spool) && sender_between_frames(&s->sender));
+}
+
+/* --- who it is --- */
+
+static struct link_tap *
+operator_tap(struct link *link)
+{
+	size_t i;
+
+	for (i = 1; i < IPC_TAPS_MAX; i++)
+		if (tap_free(&link->tap[i]))
+			return &link->tap[i];
+	return NULL;
+}
+
+static int
+claim_collector(struct session *s)
+{
+	struct session *other = s->link->tap[0].session;
+
+	if (other != NULL && strcmp(other->peer.name, s->peer.name) != 0) {
+		session_error(s, MSG_ERR_LIMIT, "this agent has a session with %s already", other->name);
+		return -1;
+	}
+	if (other != NULL)
+		session_error(other, MSG_ERR_REPLACED, "a newer session of the same collector takes over");
+	s->tap = &s->link->tap[0];
+	return 0;
+}
+
+static int
+claim_operator(struct session *s)
+{
+	if (strcmp(s->peer.tenant, s->link->own.tenant) != 0) {
+		session_error(s, MSG_ERR_TENANT, "operator of tenant %s, but this agent belongs to tenant %s", s->peer.tenant,
+		    s->link->own.tenant);
+		return -1;
+	}
+	if ((s->tap = operator_tap(s->link)) == NULL) {
+		session_error(s, MSG_ERR_LIMIT, "%d operators pull from this agent already, which is the most", IPC_TAPS_MAX - 1);
+		return -1;
+	}
+	return 0;
+}
+
+static int
+session_claim(struct session *s)
+{
+	int rc;
+
+	if (s->peer.role == ROLE_COLLECTOR)
+		rc = claim_collector(s);
+	else if (s->peer.role == ROLE_OPERATOR && !s->dialled)
+		rc = claim_operator(s);
+	else {
+		session_error(s, MSG_ERR_ROLE, "role %s where %s is wanted", identity_role_name(s->peer.role),
+		    s->dialled ? "a collector" : "a collector or an operator");
+		return -1;
+	}
+	if (rc == 0)
+		tap_attach(s->tap, s);
+	return rc;
+}
+
+static int
+put_hello(struct session *s)
+{
+	struct spool_stream streams[MSG_STREAMS_MAX];
+	struct msg_hello hello = { .version_min = FRAME_VERSION, .version_max = FRAME_VERSION };
+	size_t i, count = spool_streams(s->tap->spool, streams);
+
+	memcpy(hello.instance, s->link->instance, sizeof(hello.instance));
+	snprintf(hello.software, sizeof(hello.software), "vmtap-agent %s", PACKAGE_VERSION);
+	memcpy(hello.os, s->link->os, sizeof(hello.os));
+	memcpy(hello.hardware, s->link->hardware, sizeof(hello.hardware));
+	hello.codecs = codec_mask();
+	hello.wall_ns = clock_wall_ns();
+	hello.stream_count = (uint16_t)count;
+	for (i = 0; i < count; i++) {
+		memcpy(hello.stream[i].id, streams[i].id, MSG_ID_SIZE);
+		hello.stream[i].started_ns = streams[i].started_ns;
+		hello.stream[i].first = streams[i].first;
+		hello.stream[i].last = streams[i].last;
+	}
+	return msg_put_hello(&s->sender.control, &hello);
+}
+
+static void
+on_opened(struct tlsio *io, void *arg)
+{
+	struct session *s = arg;
+
+	snprintf(s->name, sizeof(s->name), "%s (%s)", tlsio_peer_common_name(io), tlsio_peer_address(io));
+	change_state(s, SESSION_HELLO);
+	if (identity_parse(tlsio_peer_uri(io), tlsio_peer_common_name(io), &s->peer) == -1) {
+		session_error(s, MSG_ERR_ROLE, "no vmtap role in the certificate (\"%s\")", tlsio_peer_uri(io));
+		return;
+	}
+	snprintf(s->name, sizeof(s->name), "%s %s (%s)", identity_role_name(s->peer.role), s->peer.name, tlsio_peer_address(io));
+	if (session_claim(s) == -1)
+		return;
+	sender_init(&s->sender, s->tap->spool, session_out, s);
+	s->sender.pull = s->tap->number > 0;
+	s->sender.held = breaker_holds(s->link->breaker);
+	session_limit_all(s->link);
+	session_put(s, put_hello(s));
+}
+
+/* --- what the peer says --- */
+
+static int
+on_welcome(struct session *s, const struct frame *frame)
+{
+	struct msg_welcome welcome;
+	size_t i;
+
+	if (msg_get_welcome(frame, &welcome) == -1)
+		return -1;
+	if (welcome.version != FRAME_VERSION) {
+		session_error(s, MSG_ERR_VERSION, "version %u of the protocol is chosen, this agent speaks %d", welcome.version,
+		    FRAME_VERSION);
+		return 0;
+	}
+	for (i = 0; i < welcome.stream_count; i++)
+		if (welcome.stream[i].last > 0 &&
+		    spool_acknowledge(s->tap->spool, welcome.stream[i].id, welcome.stream[i].last) == -1) {
+			session_error(s, MSG_ERR_SEQUENCE, "WELCOME claims block %llu of a stream, which was never sent",
+			    (unsigned long long)welcome.stream[i].last);
+			return 0;
+		}
+	spool_rewind(s->tap->spool);
+	s->keepalive_ms = (uint32_t)s->link->options.keepalive_ms;
+	if (welcome.keepalive_ms > 0 && welcome.keepalive_ms < s->keepalive_ms)
+		s->keepalive_ms = welcome.keepalive_ms;
+	if (s->keepalive_ms < KEEPALIVE_MIN_MS)
+		s->keepalive_ms = KEEPALIVE_MIN_MS;
+	change_state(s, SESSION_LIVE);
+	log_info("session with %s", s->name);
+	spool_count_add(s->tap->spool, COUNTER_CONNECTS, STATS_AGENT, 1);
+	sender_start(&s->sender, welcome.codecs);
+	s->tap->wanted = true;
+	tap_update(s->link, s->tap);
+	session_stats(s);
+	session_run(s);
+	return 0;
+}
+
+static int
+on_policy(struct session *s, const struct frame *frame)
+{
+	struct msg_policy policy;
+
+	if (msg_get_policy(frame, &policy) == -1)
+		return -1;
+	tap_policy(s->link, s->tap, s, &policy);
+	return 0;
+}
+
+static int
+on_ack(struct session *s, const struct frame *frame)
+{
+	struct msg_mark ack;
+
+	if (msg_get_ack(frame, &ack) == -1)
+		return -1;
+	if (spool_acknowledge(s->tap->spool, ack.stream, ack.number) == -1) {
+		session_error(s, MSG_ERR_SEQUENCE, "ACK of block %llu of a stream, which was never sent",
+		    (unsigned long long)ack.number);
+		return 0;
+	}
+	session_run(s);
+	link_stop_check(s->link);
+	return 0;
+}
+
+static int
+on_ping(struct session *s, const struct frame *frame)
+{
+	struct msg_ping ping;
+
+	if (msg_get_ping(frame, &ping) == -1)
+		return -1;
+	ping.wall_ns = clock_wall_ns();
+	session_put(s, msg_put_pong(&s->sender.control, &ping));
+	return 0;
+}
+
+static int
+on_pong(struct session *s, const struct frame *frame)
+{
+	struct msg_ping pong;
+
+	(void)s;
+	return msg_get_pong(frame, &pong);
+}
+
+static int
+on_end(struct session *s, const struct frame *frame)
+{
+	bool error = frame->type == FRAME_ERROR;
+	struct msg_end end;
+
+	if ((error ? msg_get_error(frame, &end) : msg_get_bye(frame, &end)) == -1)
+		return -1;
+	s->peer_error = error ? end.code : 0;
+	if (error)
+		log_warn("%s refuses: %s", s->name, end.text);
+	else
+		log_info("%s ends the session: %s", s->name, end.text);
+	snprintf(s->why, sizeof(s->why), "%s by the peer: %.400s", error ? "refused" : "ended", end.text);
+	change_state(s, SESSION_ENDING);
+	sender_clear(&s->sender);
+	tlsio_shutdown(s->io, s->why, LINGER_MS);
+	return 0;
+}
+
+static const struct {
+	int	(*handle)(struct session *, const struct frame *);	/* -1: malformed */
+	bool	hello, live;	/* in which state it may come */
+} rows[FRAME_TYPE_MAX] = {
+	[FRAME_WELCOME] =	{ on_welcome, true, false },
+	[FRAME_POLICY] =	{ on_policy, false, true },
+	[FRAME_ACK] =		{ on_ack, false, true },
+	[FRAME_PING] =		{ on_ping, true, true },
+	[FRAME_PONG] =		{ on_pong, true, true },
+	[FRAME_BYE] =		{ on_end, true, true },
+	[FRAME_ERROR] =		{ on_end, true, true },
+};
+
+/* By its header alone: a frame that is not wanted is not waited for. */
+static bool
+type_expected(const struct session *s, const struct buf *input)
+{
+	struct cursor c;
+	uint16_t type;
+
+	cursor_init(&c, input->data, input->len);
+	if (cursor_u16(&c, &type) == -1)
+		return true;
+	if (type >= FRAME_TYPE_MAX || rows[type].handle == NULL)
+		return false;
+	return s->state == SESSION_HELLO ? rows[type].hello : rows[type].live;
+}
+
+static void
+unexpected(struct session *s, const struct buf *input)
+{
+	unsigned type = (unsigned)input->data[0] << 8 | input->data[1];
+
+	session_error(s, MSG_ERR_PROTOCOL, "%s (type %u) has no place here",
+	    frame_length_max((enum frame_type)type) > 0 ? frame_type_name((enum frame_type)type) : "unknown message", type);
+}
+
+/* One whole frame from the input. False: there is none, or the session ends. */
+static bool
+take_frame(struct session *s, struct buf *input)
+{
+	struct frame frame;
+	enum frame_error error;
+
+	if (!type_expected(s, input)) {
+		unexpected(s, input);
+		return false;
+	}
+	if ((error = frame_parse(input->data, input->len, &frame)) == FRAME_MORE)
+		return false;
+	if (error != FRAME_OK) {
+		session_error(s, MSG_ERR_PROTOCOL, "%s", frame_error_text(error));
+		return false;
+	}
+	if (rows[frame.type].handle(s, &frame) == -1)
+		session_error(s, MSG_ERR_PROTOCOL, "malformed %s", frame_type_name(frame.type));
+	buf_consume(input, FRAME_HEADER_SIZE + frame.length);
+	return s->state == SESSION_HELLO || s->state == SESSION_LIVE;
+}
+
+static void
+on_readable(struct tlsio *io, void *arg)
+{
+	struct session *s = arg;
+	struct buf *input = tlsio_input(io);
+
+	s->heard_ns = clock_mono_ns();
+	s->pings = 0;
+	if (s->state == SESSION_HELLO || s->state == SESSION_LIVE)
+		while (take_frame(s, input))
+			;
+	if (s->state == SESSION_ENDING)
+		buf_consume(input, input->len);
+	tlsio_input_taken(io);
+}
+
+static void
+on_writable(struct tlsio *io, void *arg)
+{
+	(void)io;
+	session_run(arg);
+}
+
+/* --- time --- */
+
+/* Silence for a keepalive interval asks; three times without any answer is a dead peer. A guest that was stopped asks first, too. */
+static void
+keepalive(struct session *s)
+{
+	uint64_t interval_ns = s->keepalive_ms * LINK_MS, silence_ns = clock_mono_ns() - s->heard_ns;
+
+	link_timer_set(s->timer, silence_ns < interval_ns ? interval_ns - silence_ns : interval_ns);
+	if (silence_ns >= interval_ns && s->pings == PINGS_MAX) {
+		session_error(s, MSG_ERR_TIMEOUT, "no answer for %llu s", (unsigned long long)(silence_ns / (1000 * LINK_MS)));
+		return;
+	}
+	if (silence_ns >= interval_ns)
+		session_ping(s);
+	if (s->state == SESSION_LIVE && ++s->quiet_keepalives >= STATS_KEEPALIVES)
+		session_stats(s);
+}
+
+static void
+on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct session *s = arg;
+
+	(void)fd;
+	(void)what;
+	if (s->state == SESSION_HELLO)
+		session_error(s, MSG_ERR_TIMEOUT, "no WELCOME within %d s", WELCOME_MS / 1000);
+	else if (s->state == SESSION_LIVE)
+		keepalive(s);
+	else if (s->state == SESSION_ENDING)
+		tlsio_shutdown(s->io, s->why, 0);
+}
+
+/* --- life --- */
+
+static void
+log_closed(struct session *s, const char *why)
+{
+	static struct log_limit limit;
+
+	if (s->state == SESSION_HANDSHAKE && !s->dialled)
+		log_limited(&limit, 10000, LOG_LEVEL_WARN, "a connection was refused: %s", why);
+	else if (s->state == SESSION_LIVE || s->state == SESSION_HELLO)
+		log_warn("%s: session lost: %s", s->name, why);
+}
+
+static void
+on_closed(struct tlsio *io, const char *why, void *arg)
+{
+	struct session *s = arg;
+	struct link *link = s->link;
+
+	(void)io;
+	log_closed(s, why);
+	if (s->why[0] == '\0')
+		snprintf(s->why, sizeof(s->why), "%s", why);
+	session_leave_tap(s);
+	change_state(s, SESSION_CLOSED);
+	dial_session_closed(link->dial, s);
+	session_free(s);
+	link_stop_check(link);
+}
+
+struct session *
+session_new(struct link *link, int fd, enum tlsio_side side, const char *expect_host)
+{
+	static const struct tlsio_callbacks callbacks = { on_opened, on_readable, on_writable, on_closed };
+	struct tlsio_options options = {
+		.side = side, .expect_host = expect_host, .handshake_ms = HANDSHAKE_MS, .input_max = INPUT_MAX,
+		.read_budget = READ_BUDGET,
+	};
+	struct session *s = calloc(1, sizeof(*s));
+
+	if (s != NULL) {
+		s->link = link;
+		s->dialled = side == TLSIO_CLIENT;
+		s->io = tlsio_new(link->base, link->tls, fd, &options, &callbacks, s);
+	}
+	if (s == NULL || s->io == NULL) {
+		log_error("no session: out of memory");
+		close(fd);
+		free(s);
+		return NULL;
+	}
+	s->timer = link_timer_new(link, on_timer, s);
+	s->pacer = link_timer_new(link, on_pacer, s);
+	sender_init(&s->sender, NULL, session_out, s);
+	TAILQ_INSERT_TAIL(&link->sessions, s, entry);
+	return s;
+}
+
+void
+session_free(struct session *s)
+{
+	session_leave_tap(s);
+	TAILQ_REMOVE(&s->link->sessions, s, entry);
+	event_free(s->timer);
+	event_free(s->pacer);
+	sender_clear(&s->sender);
+	tlsio_free(s->io);
+	listener_check(s->link->listener);
+	free(s);
+}
+
+/* --- all of them --- */
+
+uint64_t
+session_count_bytes(struct session *s)
+{
+	uint64_t now = tlsio_bytes_out(s->io), fresh = now - s->bytes_counted;
+
+	s->bytes_counted = now;
+	s->link->sent += fresh;
+	return fresh;
+}
+
+uint64_t
+session_unsent(const struct session *s)
+{
+	int waiting = 0;
+
+	if (ioctl(tlsio_fd(s->io), SIOCOUTQ, &waiting) == -1 || waiting < 0)
+		waiting = 0;
+	return (uint64_t)waiting + tlsio_queued(s->io);
+}
+
+void
+session_hold_all(struct link *link, bool held)
+{
+	struct session *s, *next;
+
+	for (s = TAILQ_FIRST(&link->sessions); s != NULL; s = next) {
+		next = TAILQ_NEXT(s, entry);
+		if (s->sender.held == held)
+			continue;
+		s->sender.held = held;
+		session_run(s);
+	}
+}
+
+void
+session_limit_all(struct link *link)
+{
+	uint64_t bits, now_ns = clock_mono_ns();
+	size_t i;
+
+	for (i = 0; i < IPC_TAPS_MAX; i++) {
+		if (link->tap[i].session == NULL)
+			continue;
+		bits = tap_rate_limit(link, &link->tap[i]);
+		if (bits != link->tap[i].session->sender.rate_bits)
+			sender_limit(&link->tap[i].session->sender, bits, now_ns);
+	}
+}
+
+size_t
+session_count_unsettled(const struct link *link)
+{
+	const struct session *s;
+	size_t count = 0;
+
+	TAILQ_FOREACH(s, &link->sessions, entry)
+		count += !s->dialled && s->state != SESSION_LIVE;
+	return count;
+}

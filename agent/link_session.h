@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#ifndef VMTAP_AGENT_LINK_SESSION_H
+#define VMTAP_AGENT_LINK_SESSION_H
+
+#include <sys/queue.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "agent/link.h"
+#include "agent/link_send.h"
+#include "common/tls.h"
+
+/* One session with a collector or an operator (PROTOCOL, "Session"). */
+enum session_state {
+	SESSION_HANDSHAKE,	/* TLS; nobody knows yet who it is */
+	SESSION_HELLO,		/* HELLO is out, WELCOME is due */
+	SESSION_LIVE,
+	SESSION_ENDING,		/* the last frames go out, what comes in is passed over */
+	SESSION_CLOSED
+};
+
+struct session {
+	TAILQ_ENTRY(session) entry;
+	struct link	*link;
+	struct tlsio	*io;
+	enum session_state state;
+	bool		 dialled;	/* by us */
+	bool		 was_live;
+	struct identity	 peer;
+	char		 name[192];	/* "collector lab (192.0.2.1:8827)" */
+	char		 why[TLS_ERROR_SIZE];	/* of the end */
+	uint16_t	 peer_error;	/* enum msg_error of the peer's ERROR; 0: none came */
+	struct link_tap	*tap;		/* from HELLO on */
+	struct sender	 sender;
+	struct event	*timer;		/* the state's time limit, then keepalive */
+	struct event	*pacer;		/* the sender goes on */
+	uint64_t	 live_ns;	/* since when */
+	uint64_t	 heard_ns;
+	uint32_t	 keepalive_ms;
+	unsigned	 pings;		/* without an answer of any kind */
+	unsigned	 quiet_keepalives;	/* since STATS were sent */
+	uint64_t	 bytes_counted;
+};
+
+/* Over a connected socket, which it owns. NULL with a log line; the socket is then closed. expect_host as in tls.h. */
+struct session	*session_new(struct link *, int fd, enum tlsio_side, const char *expect_host);
+void		 session_free(struct session *);	/* at once; only for the end of the process */
+/* Sends what can be sent now. */
+void		 session_run(struct session *);
+void		 session_policy_result(struct session *, uint64_t version, bool accepted, const char *reason);
+void		 session_stats(struct session *);
+/* BYE with code and words, then the connection ends. */
+void		 session_bye(struct session *, uint16_t code, const char *why);
+/* All that was captured is sent and acknowledged, and no more will come. */
+bool		 session_done(const struct session *);
+uint64_t	 session_count_bytes(struct session *);	/* on the connection since the last call */
+uint64_t	 session_unsent(const struct session *);	/* bytes that the peer's TCP has not acknowledged */
+void		 session_hold_all(struct link *, bool held);	/* the breaker's */
+void		 session_limit_all(struct link *);	/* rate limits are shared anew */
+size_t		 session_count_unsettled(const struct link *);	/* accepted ones that are not live */
+
+#endif

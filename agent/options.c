@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <sys/stat.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/buf.h"
+#include "proto/msg.h"
+
+#include "agent/agent.h"
+
+#ifdef HAVE_LZ4
+#define COMPRESS_INITIAL	"lz4"
+#else
+#define COMPRESS_INITIAL	"zlib"
+#endif
+#ifdef HAVE_SECCOMP
+#define NO_SANDBOX_INITIAL	NULL
+#else
+#define NO_SANDBOX_INITIAL	"yes"
+#endif
+#define CONFIG_TEXT_MAX	(1024u * 1024)
+
+/* clang-format off */
+const struct conf_row agent_rows[] = {
+#define AT(field)	offsetof(struct agent_options, field)
+	{ "interface", 'i', CONF_LIST, 0, 0, NULL, "NAME", NULL, CONF_RELOAD, AT(interfaces),
+	    "capture on this interface; a glob as 'eth*' is fine; without one: those with a default route" },
+	{ "filter", 0, CONF_STRING, 0, 0, NULL, "EXPRESSION", NULL, CONF_RELOAD, AT(filter),
+	    "capture only what this pcap-filter(7) expression accepts; on the command line as trailing arguments" },
+	{ "filter-file", 'F', CONF_STRING, 0, 0, NULL, "FILE", NULL, CONF_RELOAD, AT(filter_file), "read the filter from a file" },
+	{ "snaplen", 's', CONF_UINT, 1, 262144, "262144", "BYTES", NULL, CONF_RELOAD, AT(snaplen),
+	    "capture at most so much of a packet" },
+	{ "buffer-size", 'B', CONF_UINT, 2048, 1048576, "8192", "KIB", NULL, 0, AT(buffer_kib),
+	    "kernel buffer of each interface, in KiB" },
+	{ "direction", 'Q', CONF_ENUM, 0, 0, "inout", NULL, "inout|in|out", CONF_RELOAD, AT(direction),
+	    "capture only packets that come in or go out" },
+	{ "promiscuous", 0, CONF_FLAG, 0, 0, NULL, NULL, NULL, 0, AT(promiscuous),
+	    "capture packets for others too, as a tap-service VM does" },
+	{ "no-promiscuous-mode", 'p', CONF_FLAG, 0, 0, NULL, NULL, NULL, 0, AT(no_promiscuous),
+	    "capture this machine's packets only: the default" },
+	{ "flush-interval", 0, CONF_TIME, 10, 10000, "250ms", NULL, NULL, CONF_RELOAD, AT(flush_ms),
+	    "send a block after this time even if it is not full" },
+	{ "compress", 0, CONF_STRING, 0, 0, COMPRESS_INITIAL, "CODEC[:LEVEL]", NULL, CONF_RELOAD, AT(compress),
+	    "how blocks are compressed: lz4, zlib, zstd, none" },
+	{ "spool-memory", 0, CONF_SIZE, 2u << 20, UINT64_C(4) << 30, "16M", NULL, NULL, 0, AT(spool_memory),
+	    "memory for blocks that are not yet acknowledged" },
+	{ "collector", 0, CONF_LIST, 0, 0, NULL, "HOST[:PORT]", NULL, CONF_RELOAD, AT(collectors),
+	    "send to this collector; several are tried in order" },
+	{ "listen", 0, CONF_LIST, 0, 0, NULL, "ADDR[:PORT]", NULL, 0, AT(listens),
+	    "wait here for collectors and operators that pull" },
+	{ "exclude-port", 0, CONF_LIST, 0, 0, NULL, "PORT", NULL, CONF_RELOAD, AT(exclude_ports),
+	    "never capture this TCP port; 8827 never is" },
+	{ "ca", 0, CONF_STRING, 0, 0, SYSCONFDIR "/vmtap/ca.crt", "FILE", NULL, CONF_RELOAD, AT(ca),
+	    "certificate of the deployment's CA" },
+	{ "cert", 0, CONF_STRING, 0, 0, SYSCONFDIR "/vmtap/agent.crt", "FILE", NULL, CONF_RELOAD, AT(cert), "this agent's certificate" },
+	{ "key", 0, CONF_STRING, 0, 0, SYSCONFDIR "/vmtap/agent.key", "FILE", NULL, CONF_RELOAD, AT(key), "its private key" },
+	{ "keepalive", 0, CONF_TIME, 1000, 3600000, "10s", NULL, NULL, CONF_RELOAD, AT(keepalive_ms),
+	    "ask a silent peer after this time; it is dead after three times as long" },
+	{ "rate-limit", 0, CONF_UINT, 0, UINT64_MAX, NULL, "BITS", NULL, CONF_RELOAD, AT(rate_limit),
+	    "send at most so many bits a second; 0 is no limit" },
+	{ "daemon", 0, CONF_FLAG, 0, 0, NULL, NULL, NULL, 0, AT(daemon), "go to the background and log to syslog" },
+	{ "pidfile", 0, CONF_STRING, 0, 0, NULL, "FILE", NULL, 0, AT(pidfile), "write the process id here" },
+	{ "user", 0, CONF_STRING, 0, 0, NULL, "NAME", NULL, 0, AT(user),
+	    "the user that captures and sends, once started by root; default vmtap if there is one, else nobody" },
+	{ "no-sandbox", 0, CONF_FLAG, 0, 0, NO_SANDBOX_INITIAL, NULL, NULL, 0, AT(no_sandbox),
+	    "set up no system call filter, which freezes some VMs for a moment" },
+	{ "config", 0, CONF_STRING, 0, 0, NULL, "FILE", NULL, CONF_NO_FILE, AT(config),
+	    "read options from this file instead of " AGENT_CONFIG },
+	{ "log-level", 0, CONF_ENUM, 0, 0, "info", NULL, "error|warn|info|debug", CONF_RELOAD, AT(log_level), "what to log" },
+	{ "list-interfaces", 'D', CONF_FLAG, 0, 0, NULL, NULL, NULL, CONF_NO_FILE, AT(list_interfaces),
+	    "list the interfaces and exit" },
+	{ "dump", 'd', CONF_FLAG, 0, 0, NULL, NULL, NULL, CONF_NO_FILE, AT(dump_filter),
+	    "print the composed kernel filter and exit" },
+	{ "help", 'h', CONF_FLAG, 0, 0, NULL, NULL, NULL, CONF_NO_FILE, AT(help), "print this and exit" },
+	{ "version", 'V', CONF_FLAG, 0, 0, NULL, NULL, NULL, CONF_NO_FILE, AT(version), "print the version and exit" },
+	{ NULL, 0, CONF_FLAG, 0, 0, NULL, NULL, NULL, 0, 0, NULL }
+#undef AT
+};
+/* clang-format on */
+
+static char *
+join_operands(char **operand)
+{
+	struct buf buf;
+	int errs = 0;
+
+	buf_init(&buf, SIZE_MAX);
+	for (; *operand != NULL; operand++)
+		errs += buf_printf(&buf, "%s%s", buf.len > 0 ? " " : "", *operand);
+	errs += buf_put_u8(&buf, '\0');
+	if (errs != 0)
+		buf_clear(&buf);
+	return (char *)buf.data;
+}
+
+/* As tcpdump reads it: '#' starts a comment, lines are joined. */
+static void
+blank_comments(char *text, size_t length)
+{
+	bool comment = false;
+
+	for (size_t i = 0; i < length; i++) {
+		if (text[i] == '#')
+			comment = true;
+		else if (text[i] == '\n')
+			comment = false;
+		if (comment || text[i] == '\n')
+			text[i] = ' ';
+	}
+}
+
+/* Text of at most max bytes, NUL-terminated; NULL with errno, EFBIG: more. */
+static char *
+read_text(int fd, size_t max)
+{
+	struct buf buf;
+	ssize_t n = -1;
+
+	buf_init(&buf, max + 2);
+	while (buf.len <= max && buf_reserve(&buf, max + 1 - buf.len) == 0 &&
+	    (n = pread(fd, buf.data + buf.len, max + 1 - buf.len, (off_t)buf.len)) > 0)
+		buf.len += (size_t)n;
+	if (n > 0)
+		errno = EFBIG;
+	if (n == 0 && buf_put_u8(&buf, '\0') == 0)
+		return (char *)buf.data;
+	buf_clear(&buf);
+	return NULL;
+}
+
+static int
+read_filter_file(struct agent_options *options, struct conf_error *error)
+{
+	int fd;
+
+	free(options->filter);
+	options->filter = NULL;
+	if ((fd = open(options->filter_file, O_RDONLY | O_CLOEXEC | O_NOCTTY)) != -1) {
+		options->filter = read_text(fd, MSG_FILTER_SIZE - 1);
+		close(fd);
+	}
+	if (options->filter == NULL) {
+		conf_error_set(error, "filter-file %s: %s", options->filter_file, strerror(errno));
+		return -1;
+	}
+	blank_comments(options->filter, strlen(options->filter));
+	snprintf(options->filter_origin, sizeof(options->filter_origin), "%s", options->filter_file);
+	return 0;
+}
+
+/* The line of the config file that has the filter; the table's parser has found it good. */
+static void
+find_filter_line(struct agent_options *options)
+{
+	const char *path = options->config != NULL ? options->config : AGENT_CONFIG;
+	size_t size = 0, name = strlen("filter");
+	unsigned number = 0;
+	char *line = NULL, *p;
+	FILE *file;
+
+	snprintf(options->filter_origin, sizeof(options->filter_origin), "%s", path);
+	if ((file = fopen(path, "re")) == NULL)
+		return;
+	while (getline(&line, &size, file) != -1) {
+		number++;
+		p = line + strspn(line, " \t");
+		if (strncmp(p, "filter", name) == 0 && strchr(" \t=", p[name]) != NULL)
+			snprintf(options->filter_origin, sizeof(options->filter_origin), "%s:%u", path, number);
+	}
+	free(line);
+	fclose(file);
+}
+
+/* One filter: the command line's operands, --filter or -F, else the config file's filter or filter-file. given: command line alone. */
+static int
+settle_filter(struct agent_options *options, const struct agent_options *given, char **operands, struct conf_error *error)
+{
+	bool typed = given->filter != NULL || *operands != NULL;
+
+	if ((given->filter != NULL) + (given->filter_file != NULL) + (*operands != NULL) > 1) {
+		conf_error_set(error, "there are two filters: give it as trailing arguments, by --filter or by --filter-file");
+		return -1;
+	}
+	if (*operands != NULL) {
+		free(options->filter);
+		if ((options->filter = join_operands(operands)) == NULL) {
+			conf_error_set(error, "out of memory");
+			return -1;
+		}
+	}
+	if (typed)
+		snprintf(options->filter_origin, sizeof(options->filter_origin), "the command line");
+	else if (given->filter_file != NULL || (options->filter == NULL && options->filter_file != NULL))
+		return read_filter_file(options, error);
+	else if (options->filter != NULL && options->filter_file != NULL) {
+		conf_error_set(error, "%s: there are both filter and filter-file: only one of them can be",
+		    options->config != NULL ? options->config : AGENT_CONFIG);
+		return -1;
+	} else if (options->filter != NULL)
+		find_filter_line(options);
+	if (options->filter != NULL && strlen(options->filter) >= MSG_FILTER_SIZE) {
+		conf_error_set(error, "filter (from %s): it is longer than %d bytes", options->filter_origin, MSG_FILTER_SIZE - 1);
+		return -1;
+	}
+	return 0;
+}
+
+static int
+settle_user(struct agent_options *options, struct conf_error *error)
+{
+	if (options->user != NULL)
+		return 0;
+	if ((options->user = strdup(getpwnam("vmtap") != NULL ? "vmtap" : "nobody")) != NULL)
+		return 0;
+	conf_error_set(error, "out of memory");
+	return -1;
+}
+
+int
+agent_options_load(struct agent_options *options, int argc, char **argv, struct conf_error *error)
+{
+	struct agent_options given = { 0 }, fresh = { 0 };
+	int rest, result = -1;
+
+	if (conf_parse_args(agent_rows, &given, argc, argv, &rest, error) == 0 &&
+	    conf_load(agent_rows, &fresh, argc, argv, AGENT_CONFIG, offsetof(struct agent_options, config), &rest, error) == 0 &&
+	    settle_filter(&fresh, &given, argv + rest, error) == 0 && settle_user(&fresh, error) == 0) {
+		agent_options_free(options);
+		*options = fresh;
+		fresh = (struct agent_options){ 0 };
+		result = 0;
+	}
+	agent_options_free(&given);
+	agent_options_free(&fresh);
+	return result;
+}
+
+int
+agent_options_read(struct agent_options *options, int fd, struct conf_error *error)
+{
+	struct agent_options fresh = { 0 };
+	char *text;
+	int result = -1;
+
+	if ((text = read_text(fd, CONFIG_TEXT_MAX)) == NULL) {
+		conf_error_set(error, "configuration from the supervisor: %s", strerror(errno));
+		return -1;
+	}
+	if (conf_defaults(agent_rows, &fresh, error) == 0 &&
+	    conf_parse_text(agent_rows, &fresh, "supervisor", text, error) == 0) {
+		agent_options_free(options);
+		*options = fresh;
+		fresh = (struct agent_options){ 0 };
+		result = 0;
+	}
+	free(text);
+	agent_options_free(&fresh);
+	return result;
+}
+
+static size_t
+value_size(enum conf_type type)
+{
+	static const size_t size[] = {
+		[CONF_FLAG] = sizeof(bool), [CONF_STRING] = sizeof(char *), [CONF_LIST] = sizeof(struct conf_list),
+		[CONF_UINT] = sizeof(uint64_t), [CONF_SIZE] = sizeof(uint64_t), [CONF_TIME] = sizeof(uint64_t),
+		[CONF_ENUM] = sizeof(int)
+	};
+
+	return size[type];
+}
+
+static void
+swap_value(const struct conf_row *row, struct agent_options *a, struct agent_options *b)
+{
+	uint8_t value[sizeof(struct conf_list)], *of_a = (uint8_t *)a + row->offset, *of_b = (uint8_t *)b + row->offset;
+
+	memcpy(value, of_a, value_size(row->type));
+	memcpy(of_a, of_b, value_size(row->type));
+	memcpy(of_b, value, value_size(row->type));
+}
+
+void
+agent_options_keep(struct agent_options *old, struct agent_options *fresh, char *dst, size_t dst_size)
+{
+	struct conf_row one[2] = { { 0 } };
+	size_t used = 0;
+
+	dst[0] = '\0';
+	for (const struct conf_row *row = agent_rows; row->name != NULL; row++) {
+		one[0] = *row;
+		if (conf_needs_restart(one, old, fresh) == NULL)
+			continue;
+		swap_value(row, old, fresh);
+		if (used < dst_size)
+			used += (size_t)snprintf(dst + used, dst_size - used, "%s%s", used > 0 ? ", " : "", row->name);
+	}
+}
+
+void
+agent_options_free(struct agent_options *options)
+{
+	conf_free(agent_rows, options);
+}

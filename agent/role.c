@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "common/sandbox.h"
+
+#include "agent/agent.h"
+#include "agent/role.h"
+
+#define ROLE_NICE		10
+#define ROLE_TIMER_SLACK_NS	50000000ul	/* wake-ups may be put together with others' */
+
+static const struct {
+	const char	*name;
+	enum sandbox_profile profile;
+	bool		 net_raw;
+} roles[] = {
+	[ROLE_CAPTURE] = { "capture", SANDBOX_CAPTURE, true },
+	[ROLE_LINK] = { "link", SANDBOX_LINK, false },
+};
+
+static enum role own_role;
+static bool use_sandbox;
+
+const char *
+role_name(enum role role)
+{
+	return roles[role].name;
+}
+
+int
+role_by_name(const char *name, enum role *role)
+{
+	for (unsigned i = 0; i < sizeof(roles) / sizeof(roles[0]); i++)
+		if (strcmp(roles[i].name, name) == 0) {
+			*role = (enum role)i;
+			return 0;
+		}
+	return -1;
+}
+
+/* The guest's own work goes first. Where the system refuses, the role just runs as others do. */
+static void
+role_step_behind(void)
+{
+	const struct sched_param param = { 0 };
+
+	if (sched_setscheduler(0, SCHED_BATCH, &param) == -1 || setpriority(PRIO_PROCESS, 0, ROLE_NICE) == -1 ||
+	    prctl(PR_SET_TIMERSLACK, ROLE_TIMER_SLACK_NS, 0, 0, 0) == -1)
+		log_debug("cannot lower the scheduling priority: %m");
+}
+
+/* Signals to the whole group (Ctrl-C, a service manager's) are the supervisor's to act on; and nobody outlives it. */
+static void
+role_follow_supervisor(void)
+{
+	static const int ignored[] = { SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGPIPE };
+
+	for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
+		signal(ignored[i], SIG_IGN);
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == -1)
+		fatal("cannot follow the supervisor: %m");
+}
+
+void
+role_begin(enum role role, struct agent_options *options)
+{
+	char identity[64], reason[SANDBOX_ERROR_SIZE];
+	struct conf_error error;
+
+	snprintf(identity, sizeof(identity), "vmtap-agent[%s]", role_name(role));
+	log_init(identity, LOG_LEVEL_INFO);
+	if (fcntl(ROLE_FD_SUPERVISOR, F_GETFD) == -1 || fcntl(ROLE_FD_SPOOL, F_GET_SEALS) == -1)
+		fatal("--role is for vmtap-agent's own use");
+	if (agent_options_read(options, ROLE_FD_CONFIG, &error) == -1)
+		fatal("%s", error.text);
+	log_set_level((enum log_level)options->log_level);
+	if (options->daemon)
+		log_to_syslog();
+	own_role = role;
+	use_sandbox = !options->no_sandbox;
+	role_step_behind();
+	if (sandbox_drop_user(options->user, roles[role].net_raw, reason, sizeof(reason)) == -1)
+		fatal("%s", reason);
+	/* A change of user takes it back, so it comes last; a supervisor that ended before has closed its socket. */
+	role_follow_supervisor();
+}
+
+void
+role_sandbox(void)
+{
+	char reason[SANDBOX_ERROR_SIZE];
+
+	if (use_sandbox && sandbox_seccomp(roles[own_role].profile, reason, sizeof(reason)) == -1)
+		fatal("%s (--no-sandbox goes without)", reason);
+}

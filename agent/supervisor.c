@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <sys/eventfd.h>
+#include <sys/wait.h>
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "common/daemon.h"
+#include "common/log.h"
+
+#include "agent/spool.h"
+#include "agent/supervisor.h"
+
+/*
+ * The supervisor keeps the rights it was started with and does little: it makes what the roles share, starts them, starts them again
+ * when they die, and hands the link role sockets and open files that it may not open itself. It reads no packet and no peer's byte.
+ */
+
+#define SPOOL_PULL_SIZE	(4u * 1024 * 1024)	/* of each operator's tap */
+#define STOP_LIMIT_MS	2000			/* for both roles together */
+
+void
+supervisor_role_ready(struct supervisor *supervisor)
+{
+	if (supervisor->in_service || !supervisor->role[ROLE_CAPTURE].ready || !supervisor->role[ROLE_LINK].ready)
+		return;
+	supervisor->in_service = true;
+	log_info("in service");
+	if (daemon_notify("READY=1") == -1)
+		log_warn("cannot tell the service manager that the service is ready: %s", strerror(errno));
+	if (daemon_ready() == -1)
+		log_warn("cannot go to the background wholly: %s", strerror(errno));
+}
+
+static void
+tell_roles(struct supervisor *supervisor, enum ipc_type type, const int *fds, size_t fd_count)
+{
+	for (size_t i = 0; i < SUPERVISOR_ROLES; i++)
+		if (supervisor->role[i].ipc != NULL && ipc_send(supervisor->role[i].ipc, type, NULL, 0, fds, fd_count) == -1)
+			log_warn("%s role: cannot tell it: %s", role_name(supervisor->role[i].role), strerror(errno));
+}
+
+/* The next one to be told, once capture has put its last blocks into the spool; the end once none is left. */
+void
+supervisor_stop_next(struct supervisor *supervisor)
+{
+	struct supervisor_role *capture = &supervisor->role[ROLE_CAPTURE], *link = &supervisor->role[ROLE_LINK];
+	struct supervisor_role *next = capture->pid > 0 ? capture : link;
+
+	if (next->pid == 0)
+		event_base_loopbreak(supervisor->base);
+	else if (next->ipc == NULL || ipc_send(next->ipc, IPC_SHUTDOWN, NULL, 0, NULL, 0) == -1)
+		kill(next->pid, SIGKILL);
+}
+
+static void
+stop_at_once(evutil_socket_t fd, short what, void *arg)
+{
+	struct supervisor *supervisor = arg;
+
+	(void)fd;
+	(void)what;
+	for (size_t i = 0; i < SUPERVISOR_ROLES; i++)
+		if (supervisor->role[i].pid > 0) {
+			log_warn("%s role: did not end within %d ms: killed", role_name(supervisor->role[i].role), STOP_LIMIT_MS);
+			kill(supervisor->role[i].pid, SIGKILL);
+		}
+}
+
+void
+supervisor_stop(struct supervisor *supervisor, int status)
+{
+	const struct timeval limit = { .tv_sec = STOP_LIMIT_MS / 1000, .tv_usec = STOP_LIMIT_MS % 1000 * 1000 };
+
+	if (supervisor->stopping)
+		return;
+	supervisor->stopping = true;
+	supervisor->status = status;
+	daemon_notify("STOPPING=1");
+	for (size_t i = 0; i < SUPERVISOR_ROLES; i++)
+		event_del(supervisor->role[i].restart);
+	event_add(supervisor->deadline, &limit);
+	supervisor_stop_next(supervisor);
+}
+
+static void
+on_terminate(evutil_socket_t number, short what, void *arg)
+{
+	struct supervisor *supervisor = arg;
+
+	(void)what;
+	log_info("%s: stopping", number == SIGINT ? "interrupted" : "terminated");
+	supervisor_stop(supervisor, 0);
+}
+
+static void
+on_child(evutil_socket_t number, short what, void *arg)
+{
+	struct supervisor *supervisor = arg;
+	pid_t pid;
+	int status;
+
+	(void)number;
+	(void)what;
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+		for (size_t i = 0; i < SUPERVISOR_ROLES; i++)
+			if (supervisor->role[i].pid == pid)
+				supervisor_role_exited(&supervisor->role[i], status);
+}
+
+static void
+on_dump(evutil_socket_t number, short what, void *arg)
+{
+	(void)number;
+	(void)what;
+	tell_roles(arg, IPC_DUMP, NULL, 0);
+}
+
+/* What is wrong is said, and then nothing of it is taken. */
+static int
+load_again(struct supervisor *supervisor, struct agent_options *fresh)
+{
+	struct conf_error error;
+
+	if (agent_options_load(fresh, supervisor->argc, supervisor->argv, &error) == -1 ||
+	    supervisor_check_options(fresh, &error) != 0) {
+		log_error("%s", error.text);
+		return -1;
+	}
+	return supervisor_probe(fresh, true) == 0 ? 0 : -1;
+}
+
+static void
+take_options(struct supervisor *supervisor, struct agent_options *fresh)
+{
+	char names[512];
+	int fd;
+
+	agent_options_keep(supervisor->options, fresh, names, sizeof(names));
+	if (names[0] != '\0')
+		log_warn("changed, but needs a restart: %s", names);
+	agent_options_free(supervisor->options);
+	*supervisor->options = *fresh;
+	log_set_level((enum log_level)fresh->log_level);
+	if ((fd = supervisor_config_fd(fresh)) == -1) {
+		log_error("cannot hand on the configuration: %s", strerror(errno));
+		return;
+	}
+	tell_roles(supervisor, IPC_CONFIG, &fd, 1);
+	close(fd);
+	log_info("configuration read again");
+}
+
+static void
+on_reload(evutil_socket_t number, short what, void *arg)
+{
+	struct supervisor *supervisor = arg;
+	struct agent_options fresh = { 0 };
+
+	(void)number;
+	(void)what;
+	if (supervisor->stopping)
+		return;
+	if (load_again(supervisor, &fresh) == 0) {
+		take_options(supervisor, &fresh);
+		return;
+	}
+	log_error("the configuration stays as it was");
+	agent_options_free(&fresh);
+}
+
+static int
+make_signals(struct supervisor *supervisor)
+{
+	static const struct {
+		int	number;
+		void	(*call)(evutil_socket_t, short, void *);
+	} rows[] = {
+		{ SIGTERM, on_terminate }, { SIGINT, on_terminate }, { SIGCHLD, on_child }, { SIGHUP, on_reload },
+		{ SIGUSR1, on_dump },
+	};
+
+	signal(SIGPIPE, SIG_IGN);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		supervisor->signals[i] = evsignal_new(supervisor->base, rows[i].number, rows[i].call, supervisor);
+		if (supervisor->signals[i] == NULL || event_add(supervisor->signals[i], NULL) == -1)
+			return -1;
+	}
+	return 0;
+}
+
+static int
+make_shared(struct supervisor *supervisor)
+{
+	for (size_t i = 0; i < IPC_TAPS_MAX; i++) {
+		supervisor->spool_fd[i] = spool_create("vmtap-spool", i == 0 ? supervisor->options->spool_memory : SPOOL_PULL_SIZE);
+		supervisor->wake_fd[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		if (supervisor->spool_fd[i] == -1 || supervisor->wake_fd[i] == -1)
+			return -1;
+	}
+	return (supervisor->counters = spool_attach(supervisor->spool_fd[0], SPOOL_OBSERVER)) != NULL ? 0 : -1;
+}
+
+static void
+make_listeners(struct supervisor *supervisor)
+{
+	const struct conf_list *listens = &supervisor->options->listens;
+	struct conf_error error;
+
+	for (size_t i = 0; i < listens->count; i++) {
+		supervisor->listen_fd[i] = supervisor_listen(listens->value[i], listens->origin[i], &error);
+		if (supervisor->listen_fd[i] == -1)
+			fatal("%s", error.text);
+		supervisor->listen_count++;
+	}
+}
+
+static void
+go_to_background(struct supervisor *supervisor)
+{
+	const struct agent_options *options = supervisor->options;
+	char error[DAEMON_ERROR_SIZE];
+
+	if (options->daemon) {
+		if (daemon_detach() == -1)
+			fatal("cannot go to the background: %s", strerror(errno));
+	}
+	if (options->pidfile != NULL && (supervisor->pidfile_fd = daemon_pidfile_write(options->pidfile, error)) == -1)
+		fatal("%s", error);
+	if (options->daemon)
+		log_to_syslog();
+}
+
+static void
+supervisor_clear(struct supervisor *supervisor)
+{
+	for (size_t i = 0; i < SUPERVISOR_ROLES; i++)
+		supervisor_role_clear(&supervisor->role[i]);
+	for (size_t i = 0; i < sizeof(supervisor->signals) / sizeof(supervisor->signals[0]); i++)
+		if (supervisor->signals[i] != NULL)
+			event_free(supervisor->signals[i]);
+	if (supervisor->deadline != NULL)
+		event_free(supervisor->deadline);
+	spool_detach(supervisor->counters);
+	if (supervisor->base != NULL)
+		event_base_free(supervisor->base);
+	daemon_pidfile_remove(supervisor->options->pidfile, supervisor->pidfile_fd);
+}
+
+static int
+supervisor_start(struct supervisor *supervisor)
+{
+	if ((supervisor->base = event_base_new()) == NULL ||
+	    (supervisor->deadline = evtimer_new(supervisor->base, stop_at_once, supervisor)) == NULL)
+		return -1;
+	return make_signals(supervisor) == 0 && make_shared(supervisor) == 0 && supervisor_roles_start(supervisor) == 0 ? 0 : -1;
+}
+
+int
+supervisor_main(struct agent_options *options, int argc, char **argv)
+{
+	struct supervisor supervisor = { .options = options, .argc = argc, .argv = argv, .pidfile_fd = -1 };
+	struct conf_error error;
+	int status;
+
+	if ((status = supervisor_check_options(options, &error)) != 0)
+		conf_usage("vmtap-agent", &error);
+	if ((status = supervisor_probe(options, false)) != 0)
+		return status;
+	make_listeners(&supervisor);
+	go_to_background(&supervisor);
+	if (supervisor_start(&supervisor) == 0) {
+		event_base_dispatch(supervisor.base);
+		status = supervisor.status;
+	} else {
+		log_error("cannot start: %s", strerror(errno));
+		status = EXIT_FAILURE;
+	}
+	supervisor_clear(&supervisor);
+	return status;
+}

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#ifndef VMTAP_AGENT_SUPERVISOR_H
+#define VMTAP_AGENT_SUPERVISOR_H
+
+#include <sys/types.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "agent/agent.h"
+#include "agent/ipc.h"
+#include "agent/role.h"
+
+struct event;
+struct event_base;
+struct spool;
+
+#define SUPERVISOR_ROLES	2
+#define SUPERVISOR_LISTENS_MAX	16
+
+struct supervisor;
+
+/* A role's process, or the wait for its next one. */
+struct supervisor_role {
+	struct supervisor *supervisor;
+	enum role	 role;
+	pid_t		 pid;		/* 0: none */
+	struct ipc	*ipc;
+	bool		 ready;
+	uint64_t	 started_ns;
+	unsigned	 backoff_ms;
+	struct event	*restart;
+};
+
+struct supervisor {
+	struct agent_options *options;
+	int		 argc;
+	char		**argv;
+	struct event_base *base;
+	struct event	*signals[6];
+	struct supervisor_role role[SUPERVISOR_ROLES];	/* by enum role */
+	int		 spool_fd[IPC_TAPS_MAX], wake_fd[IPC_TAPS_MAX];
+	struct spool	*counters;	/* of the collector's spool */
+	int		 listen_fd[SUPERVISOR_LISTENS_MAX];
+	size_t		 listen_count;
+	int		 pidfile_fd;
+	bool		 in_service;	/* both roles were ready once */
+	bool		 stopping;
+	struct event	*deadline;	/* of stopping */
+	int		 status;	/* exit status */
+};
+
+/* --- supervisor_check.c --- */
+/* What can be told wrong before anything is started: 0, or the exit status with the error. */
+int	supervisor_check_options(const struct agent_options *, struct conf_error *);
+/* What parses foreign text or reads keys, in a process that ends afterwards: credentials, right to capture, filter. Says itself
+ * what is wrong: before service on stderr, later in the log. 0, or the exit status. */
+int	supervisor_probe(const struct agent_options *, bool in_service);
+
+/* --- supervisor_socket.c --- */
+/* A marked, non-blocking TCP socket; -1 with errno. Without the right to mark, it goes unmarked, and the log says so once. */
+int	supervisor_socket(int family);
+/* Listens on "ADDR:PORT"; -1 with the error. */
+int	supervisor_listen(const char *text, const char *origin, struct conf_error *);
+
+/* --- supervisor_spawn.c --- */
+/* Starts the role's process with its end of the pairs; peer: the other role's end, which is closed here. -1 with errno. */
+int	supervisor_spawn(struct supervisor_role *, int peer);
+int	supervisor_config_fd(const struct agent_options *);	/* a memfd with the options' text; -1 with errno */
+
+/* --- supervisor_role.c --- */
+int	supervisor_roles_start(struct supervisor *);		/* -1 with errno */
+void	supervisor_role_exited(struct supervisor_role *, int wait_status);
+void	supervisor_role_clear(struct supervisor_role *);
+extern const struct ipc_callbacks supervisor_role_callbacks;
+
+/* --- supervisor.c --- */
+void	supervisor_role_ready(struct supervisor *);
+void	supervisor_stop(struct supervisor *, int status);	/* orderly: capture, then link */
+void	supervisor_stop_next(struct supervisor *);
+
+#endif

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <pcap/pcap.h>
+
+#include "common/log.h"
+#include "common/sandbox.h"
+#include "common/tls.h"
+#include "proto/codec.h"
+#include "proto/frame.h"
+#include "proto/identity.h"
+#include "proto/pcapng.h"
+
+#include "agent/link_netif.h"
+#include "agent/supervisor.h"
+
+#define EXIT_USAGE	2
+#define FILTER_SHOWN	200	/* characters of a filter in a message */
+
+static int
+check_hosts(const struct conf_list *list, const char *name, struct conf_error *error)
+{
+	char host[MSG_NAME_SIZE * 2];
+	uint16_t port;
+
+	for (size_t i = 0; i < list->count; i++)
+		if (conf_host_port(list->value[i], FRAME_PORT, host, sizeof(host), &port, error) == -1) {
+			conf_error_place(error, list->origin[i], name);
+			return -1;
+		}
+	return 0;
+}
+
+static int
+check_ports(const struct conf_list *list, struct conf_error *error)
+{
+	unsigned long port;
+	char *end;
+
+	for (size_t i = 0; i < list->count; i++) {
+		errno = 0;
+		port = strtoul(list->value[i], &end, 10);
+		if (errno == 0 && list->value[i][0] >= '0' && list->value[i][0] <= '9' && *end == '\0' && port > 0 && port <= UINT16_MAX)
+			continue;
+		conf_error_set(error, "%s: port must be 1..65535", list->value[i]);
+		conf_error_place(error, list->origin[i], "exclude-port");
+		return -1;
+	}
+	return 0;
+}
+
+static int
+check_compress(const struct agent_options *options, struct conf_error *error)
+{
+	const struct codec *codec;
+	char why[256];
+	int level;
+
+	if (codec_parse(options->compress, &codec, &level, why, sizeof(why)) == 0)
+		return 0;
+	conf_error_set(error, "%s", why);
+	conf_error_place(error, NULL, "compress");
+	return -1;
+}
+
+int
+supervisor_check_options(const struct agent_options *options, struct conf_error *error)
+{
+	if (options->collectors.count == 0 && options->listens.count == 0) {
+		conf_error_set(error, "neither --collector nor --listen is given: say where to send to, or where to wait for a collector");
+		return EXIT_USAGE;
+	}
+	if (options->listens.count > SUPERVISOR_LISTENS_MAX) {
+		conf_error_set(error, "--listen is given %zu times, at most %d can be", options->listens.count, SUPERVISOR_LISTENS_MAX);
+		return EXIT_USAGE;
+	}
+	if (options->promiscuous && options->no_promiscuous) {
+		conf_error_set(error, "--promiscuous and --no-promiscuous-mode exclude each other");
+		return EXIT_USAGE;
+	}
+	if (check_hosts(&options->collectors, "collector", error) == -1 || check_hosts(&options->listens, "listen", error) == -1 ||
+	    check_ports(&options->exclude_ports, error) == -1 || check_compress(options, error) == -1 ||
+	    netif_check_names(&options->interfaces, error) == -1)
+		return EXIT_USAGE;
+	return 0;
+}
+
+static int
+probe_credentials(const struct agent_options *options, struct conf_error *error)
+{
+	struct identity identity;
+	struct tls_context *tls;
+	char why[TLS_ERROR_SIZE];
+
+	if ((tls = tls_context_load(options->ca, options->cert, options->key, FRAME_ALPN, why)) == NULL) {
+		conf_error_set(error, "%s", why);
+		return -1;
+	}
+	if (identity_parse(tls_context_uri(tls), tls_context_common_name(tls), &identity) == 0 && identity.role == ROLE_AGENT) {
+		tls_context_free(tls);
+		return 0;
+	}
+	conf_error_set(error, "%s: not an agent's certificate (it says \"%s\"); \"vmtap pki agent\" makes one", options->cert,
+	    tls_context_uri(tls));
+	tls_context_free(tls);
+	return -1;
+}
+
+static int
+probe_capture(struct conf_error *error)
+{
+	int fd;
+
+	if ((fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0)) != -1) {
+		close(fd);
+		return 0;
+	}
+	if (errno == EPERM || errno == EACCES)
+		conf_error_set(error, "capturing needs CAP_NET_RAW: start as root, or give it to the service "
+		    "(systemd: AmbientCapabilities=CAP_NET_RAW)");
+	else
+		conf_error_set(error, "cannot open a packet socket: %s", strerror(errno));
+	return -1;
+}
+
+/* A handle that is like the first one to come; without such an interface, as for Ethernet. */
+static pcap_t *
+probe_handle(const struct agent_options *options)
+{
+	struct ipc_tap_interface interface[MSG_INTERFACES_MAX];
+	char why[PCAP_ERRBUF_SIZE];
+	struct netif_table table;
+	pcap_t *pcap = NULL;
+	size_t count = 0, more;
+
+	if (netif_scan(&table) == 0) {
+		count = netif_pick(&table, &options->interfaces, "", interface, &more);
+		netif_clear(&table);
+	}
+	if (count > 0 && (pcap = pcap_create(interface[0].name, why)) != NULL) {
+		pcap_set_snaplen(pcap, PCAPNG_SNAPLEN);
+		pcap_set_buffer_size(pcap, 2 * PCAPNG_SNAPLEN);
+		if (pcap_activate(pcap) >= 0)
+			return pcap;
+		pcap_close(pcap);
+	}
+	return pcap_open_dead(DLT_EN10MB, PCAPNG_SNAPLEN);
+}
+
+static int
+probe_filter(const struct agent_options *options, struct conf_error *error)
+{
+	struct bpf_program program;
+	const char *why, *hint = "";
+	pcap_t *pcap;
+	int result;
+
+	if (options->filter == NULL)
+		return 0;
+	if ((pcap = probe_handle(options)) == NULL) {
+		conf_error_set(error, "out of memory");
+		return -1;
+	}
+	if ((result = pcap_compile(pcap, &program, options->filter, 1, PCAP_NETMASK_UNKNOWN)) == 0) {
+		pcap_freecode(&program);
+	} else {
+		why = pcap_geterr(pcap);
+		if (strstr(why, "unknown host") != NULL || strstr(why, "unknown network") != NULL)
+			hint = " (addresses must be numeric: names are not looked up)";
+		conf_error_set(error, "filter \"%.*s\" (from %s): %s%s", FILTER_SHOWN, options->filter, options->filter_origin, why, hint);
+	}
+	pcap_close(pcap);
+	return result;
+}
+
+/* The filter is compiled with the rights that the capture role will have, so it means the same here as there. */
+static int
+probe(const struct agent_options *options, struct conf_error *error)
+{
+	char why[SANDBOX_ERROR_SIZE];
+
+	if (probe_credentials(options, error) == -1 || probe_capture(error) == -1)
+		return EXIT_FAILURE;
+	if (sandbox_drop_user(options->user, true, why, sizeof(why)) == -1 ||
+	    (!options->no_sandbox && sandbox_seccomp(SANDBOX_CAPTURE, why, sizeof(why)) == -1)) {
+		conf_error_set(error, "%s", why);
+		return EXIT_FAILURE;
+	}
+	return probe_filter(options, error) == -1 ? EXIT_USAGE : 0;
+}
+
+static void
+probe_child(const struct agent_options *options, bool in_service)
+{
+	struct conf_error error;
+	int status;
+
+	if ((status = probe(options, &error)) == 0)
+		_exit(0);
+	if (in_service)
+		log_error("%s", error.text);
+	else if (status == EXIT_USAGE)
+		conf_usage("vmtap-agent", &error);
+	else
+		fatal("%s", error.text);
+	_exit(status);
+}
+
+int
+supervisor_probe(const struct agent_options *options, bool in_service)
+{
+	int status;
+	pid_t pid;
+
+	if ((pid = fork()) == -1) {
+		log_error("cannot start a process: %s", strerror(errno));
+		return EXIT_FAILURE;
+	}
+	if (pid == 0)
+		probe_child(options, in_service);
+	while (waitpid(pid, &status, 0) == -1)
+		if (errno != EINTR)
+			return EXIT_FAILURE;
+	if (WIFEXITED(status))
+		return WEXITSTATUS(status);
+	log_error("checking the options ended by signal %d", WTERMSIG(status));
+	return EXIT_FAILURE;
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <sys/socket.h>
+
+#include <errno.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/log.h"
+#include "proto/frame.h"
+
+#include "agent/supervisor.h"
+
+#define LISTEN_BACKLOG	16
+
+int
+supervisor_socket(int family)
+{
+	static bool said;
+	const uint32_t mark = AGENT_MARK;
+	int fd;
+
+	if ((fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)) == -1)
+		return -1;
+	if (setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)) == -1 && !said) {
+		said = true;
+		log_warn("cannot mark sockets (%s): own traffic is told by addresses and ports alone (before Linux 5.17 this needs "
+		    "CAP_NET_ADMIN)", strerror(errno));
+	}
+	return fd;
+}
+
+static int
+listen_at(const struct addrinfo *address)
+{
+	const int on = 1;
+	int fd, saved;
+
+	if ((fd = supervisor_socket(address->ai_family)) == -1)
+		return -1;
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
+	    bind(fd, address->ai_addr, address->ai_addrlen) == 0 && listen(fd, LISTEN_BACKLOG) == 0)
+		return fd;
+	saved = errno;
+	close(fd);
+	errno = saved;
+	return -1;
+}
+
+int
+supervisor_listen(const char *text, const char *origin, struct conf_error *error)
+{
+	const struct addrinfo hints = { .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE, .ai_socktype = SOCK_STREAM };
+	struct addrinfo *address;
+	char host[MSG_NAME_SIZE * 2], service[8];
+	uint16_t port;
+	int fd = -1;
+
+	if (conf_host_port(text, FRAME_PORT, host, sizeof(host), &port, error) == 0) {
+		snprintf(service, sizeof(service), "%u", (unsigned)port);
+		if (getaddrinfo(host, service, &hints, &address) != 0) {
+			conf_error_set(error, "%s: not a numeric address to listen on, like 0.0.0.0 or [::]", text);
+		} else {
+			if ((fd = listen_at(address)) == -1)
+				conf_error_set(error, "%s: cannot listen: %s", text, strerror(errno));
+			freeaddrinfo(address);
+		}
+	}
+	if (fd == -1)
+		conf_error_place(error, origin, "listen");
+	return fd;
+}
