@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#ifndef VMTAP_COLLECTOR_ARCHIVE_H
+#define VMTAP_COLLECTOR_ARCHIVE_H
+
+#include <sys/queue.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "proto/identity.h"
+#include "proto/msg.h"
+
+#include "collector/store_batch.h"
+
+struct session;
+struct sqlite3;
+struct stream;
+
+/* Why a session must end. */
+struct fault {
+	enum msg_error	code;
+	char		text[256];
+};
+int	fault_set(struct fault *, enum msg_error, const char *, ...) __attribute__((format(printf, 3, 4)));	/* -1 always */
+
+/*
+ * The archive: one worker's part of the store. It holds what is known of its VMs and their streams, and the batch that the next
+ * group commit will write. One thread.
+ */
+#define ARCHIVE_VM_STREAMS_MAX	64	/* streams of one VM in memory: HELLO's and those that began since */
+
+struct vm {
+	TAILQ_ENTRY(vm)		 entry;		/* of archive.vms; lives as long as the archive */
+	TAILQ_ENTRY(vm)		 dirty_entry;
+	bool			 dirty;		/* it or a stream of it has changes for the next batch */
+	bool			 row_dirty;
+	struct vm_row		 row;
+	TAILQ_HEAD(, stream)	 streams;
+	unsigned		 stream_count;
+	struct session		*session;	/* open, and the only one that may bring blocks */
+	struct session		*contender;	/* waits for the session's PONG */
+};
+
+struct archive_settings {
+	uint64_t	rotate_size;
+	uint64_t	rotate_interval_ms;
+};
+
+struct archive {
+	struct store		*store;
+	struct sqlite3		*db;		/* for reading what memory does not hold */
+	struct archive_settings	 settings;
+	TAILQ_HEAD(, vm)	 vms;
+	void			*vm_by_uuid;	/* tsearch(3) */
+	TAILQ_HEAD(, vm)	 dirty_vms;
+	struct batch		*batch;
+	bool			 soon;		/* something waits for the commit: not only counters are dirty */
+	bool			 urgent;	/* an agent's spool is half full */
+	uint8_t			*scratch;	/* MSG_BLOCK_RAW_MAX bytes: a block decoded */
+};
+
+int	archive_init(struct archive *, struct store *, const struct archive_settings *, char *error, size_t error_size);
+/* Open files stay as they are: archive_close_files() and a commit come before. */
+void	archive_clear(struct archive *);
+/* The VM of an agent's certificate, from memory, the catalog, or new; NULL with fault: the UUID is another tenant's, no memory. */
+struct vm	*archive_vm(struct archive *, const struct identity *, struct fault *);
+void	archive_mark_dirty(struct archive *, struct vm *);
+/* The VM's own row is to be written. */
+void	archive_vm_changed(struct archive *, struct vm *);
+bool	archive_is_dirty(const struct archive *);
+/* The next batch with all changes in it, NULL: nothing to commit. */
+struct batch	*archive_take_batch(struct archive *);
+/* What the batch held is durable: streams learn it and are told to the callback (NULL: none), ended ones are then forgotten. The batch
+ * stays the caller's. */
+void	archive_committed(struct archive *, const struct batch *, void (*durable)(struct stream *, void *), void *arg);
+/* Files older than the rotation interval; all files. */
+void	archive_rotate_old(struct archive *);
+void	archive_close_files(struct archive *);
+/* Makes control and non-ASCII bytes of what a peer said harmless for logs, tables and JSON; returns its argument. */
+char	*archive_clean_text(char *);
+
+#endif

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <sqlite3.h>
+
+#include "proto/codec.h"
+
+#include "collector/catalog.h"
+#include "collector/catalog_write.h"
+#include "collector/store_batch.h"
+
+enum catalog_sql { SQL_VM, SQL_STREAM, SQL_INTERFACE, SQL_FILE, SQL_REVEALED, SQL_POINT, SQL_LOSS, SQL_STAT, SQL_MAX };
+
+struct catalog_writer {
+	sqlite3		*db;
+	sqlite3_stmt	*stmt[SQL_MAX];
+};
+
+static const char *const catalog_sql[SQL_MAX] = {
+	[SQL_VM] = "INSERT INTO vm (uuid, tenant, name, software, os, hardware, address, connected, since_ns, seen_ns, clock_offset_ns,"
+	    " policy_version, policy_state, policy_text, policy_reason) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15)"
+	    " ON CONFLICT (uuid) DO UPDATE SET name = excluded.name, software = excluded.software, os = excluded.os,"
+	    " hardware = excluded.hardware, address = excluded.address, connected = excluded.connected, since_ns = excluded.since_ns,"
+	    " seen_ns = excluded.seen_ns, clock_offset_ns = excluded.clock_offset_ns, policy_version = excluded.policy_version,"
+	    " policy_state = excluded.policy_state, policy_text = excluded.policy_text, policy_reason = excluded.policy_reason"
+	    " WHERE tenant = excluded.tenant",
+	[SQL_STREAM] = "INSERT INTO stream (id, vm, started_ns, last_block, ended) VALUES (?1,?2,?3,?4,?5)"
+	    " ON CONFLICT (id) DO UPDATE SET last_block = excluded.last_block, ended = excluded.ended WHERE vm = excluded.vm",
+	[SQL_INTERFACE] = "INSERT OR IGNORE INTO interface (stream, id, name, mac, linktype, filter, idb) VALUES (?1,?2,?3,?4,?5,?6,?7)",
+	[SQL_FILE] = "INSERT INTO file (id, vm, stream, path, codec, live, created_ns, length, raw, packets, bytes, first_block, last_block,"
+	    " first_ns, last_ns) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15)"
+	    " ON CONFLICT (id) DO UPDATE SET live = excluded.live, length = excluded.length, raw = excluded.raw,"
+	    " packets = excluded.packets, bytes = excluded.bytes, first_block = excluded.first_block,"
+	    " last_block = excluded.last_block, first_ns = excluded.first_ns, last_ns = excluded.last_ns",
+	[SQL_REVEALED] = "UPDATE file SET hidden = 0 WHERE id = ?1",
+	[SQL_POINT] = "INSERT OR IGNORE INTO point (file, block, offset, first_ns) VALUES (?1,?2,?3,?4)",
+	[SQL_LOSS] = "INSERT INTO loss (vm, stream, place, first_block, last_block, packets, bytes, first_ns, last_ns, recorded_ns,"
+	    " approximate) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)",
+	[SQL_STAT] = "INSERT INTO stat (vm, stream, interface, counter, value, updated_ns) VALUES (?1,?2,?3,?4,?5,?6)"
+	    " ON CONFLICT (vm, stream, interface, counter) DO UPDATE SET value = excluded.value, updated_ns = excluded.updated_ns",
+};
+
+struct catalog_writer *
+catalog_writer_new(const char *store, char *error, size_t error_size)
+{
+	struct catalog_writer *writer = calloc(1, sizeof(*writer));
+
+	if (writer == NULL) {
+		snprintf(error, error_size, "out of memory");
+		return NULL;
+	}
+	if ((writer->db = catalog_open(store, error, error_size)) == NULL) {
+		free(writer);
+		return NULL;
+	}
+	for (size_t i = 0; i < SQL_MAX; i++)
+		if (sqlite3_prepare_v3(writer->db, catalog_sql[i], -1, SQLITE_PREPARE_PERSISTENT, &writer->stmt[i], NULL) != SQLITE_OK) {
+			snprintf(error, error_size, "%s/%s: %s", store, CATALOG_NAME, sqlite3_errmsg(writer->db));
+			catalog_writer_free(writer);
+			return NULL;
+		}
+	return writer;
+}
+
+void
+catalog_writer_free(struct catalog_writer *writer)
+{
+	if (writer == NULL)
+		return;
+	for (size_t i = 0; i < SQL_MAX; i++)
+		sqlite3_finalize(writer->stmt[i]);
+	sqlite3_close(writer->db);
+	free(writer);
+}
+
+/* SQLite's integers are signed; what peers announce may be larger, and is then as large as it gets. */
+static int
+bind_u64(sqlite3_stmt *stmt, int place, uint64_t value)
+{
+	return sqlite3_bind_int64(stmt, place, value > INT64_MAX ? INT64_MAX : (int64_t)value);
+}
+
+/* 0 stands for "none yet". */
+static int
+bind_u64_or_null(sqlite3_stmt *stmt, int place, uint64_t value)
+{
+	return value == 0 ? sqlite3_bind_null(stmt, place) : bind_u64(stmt, place, value);
+}
+
+static int
+bind_text(sqlite3_stmt *stmt, int place, const char *text)
+{
+	return sqlite3_bind_text(stmt, place, text, -1, SQLITE_STATIC);
+}
+
+static int
+bind_id(sqlite3_stmt *stmt, int place, const uint8_t *id)
+{
+	return sqlite3_bind_blob(stmt, place, id, MSG_ID_SIZE, SQLITE_STATIC);
+}
+
+static int
+catalog_step(sqlite3_stmt *stmt, int errs)
+{
+	int rc = errs == 0 ? sqlite3_step(stmt) : SQLITE_MISUSE;
+
+	sqlite3_reset(stmt);
+	return rc == SQLITE_DONE ? 0 : -1;
+}
+
+static int
+catalog_write_vm(sqlite3_stmt *stmt, const void *any)
+{
+	const struct vm_row *row = any;
+	int errs = 0;
+
+	errs += bind_text(stmt, 1, row->uuid);
+	errs += bind_text(stmt, 2, row->tenant);
+	errs += bind_text(stmt, 3, row->name);
+	errs += bind_text(stmt, 4, row->software);
+	errs += bind_text(stmt, 5, row->os);
+	errs += bind_text(stmt, 6, row->hardware);
+	errs += bind_text(stmt, 7, row->address);
+	errs += sqlite3_bind_int(stmt, 8, row->connected);
+	errs += bind_u64_or_null(stmt, 9, row->since_ns);
+	errs += bind_u64_or_null(stmt, 10, row->seen_ns);
+	errs += sqlite3_bind_int64(stmt, 11, row->clock_offset_ns);
+	errs += bind_u64_or_null(stmt, 12, row->policy_version);
+	errs += bind_text(stmt, 13, row->policy_state);
+	errs += bind_text(stmt, 14, row->policy_text);
+	errs += bind_text(stmt, 15, row->policy_reason);
+	return catalog_step(stmt, errs);
+}
+
+static int
+catalog_write_stream(sqlite3_stmt *stmt, const void *any)
+{
+	const struct stream_row *row = any;
+	int errs = 0;
+
+	errs += bind_id(stmt, 1, row->id);
+	errs += bind_text(stmt, 2, row->vm);
+	errs += bind_u64(stmt, 3, row->started_ns);
+	errs += bind_u64(stmt, 4, row->last_block);
+	errs += sqlite3_bind_int(stmt, 5, row->ended);
+	return catalog_step(stmt, errs);
+}
+
+static int
+catalog_write_interface(sqlite3_stmt *stmt, const void *any)
+{
+	const struct interface_row *row = any;
+	int errs = 0;
+
+	errs += bind_id(stmt, 1, row->stream);
+	errs += sqlite3_bind_int64(stmt, 2, row->id);
+	errs += bind_text(stmt, 3, row->name);
+	errs += bind_text(stmt, 4, row->mac[0] != '\0' ? row->mac : NULL);
+	errs += sqlite3_bind_int(stmt, 5, row->linktype);
+	errs += bind_text(stmt, 6, row->filter[0] != '\0' ? row->filter : NULL);
+	errs += sqlite3_bind_blob64(stmt, 7, row->idb, row->idb_len, SQLITE_STATIC);
+	return catalog_step(stmt, errs);
+}
+
+static int
+catalog_write_file(sqlite3_stmt *stmt, const void *any)
+{
+	const struct file_row *row = any;
+	int errs = 0;
+
+	errs += bind_u64(stmt, 1, row->file.id);
+	errs += bind_text(stmt, 2, row->vm);
+	errs += bind_id(stmt, 3, row->stream);
+	errs += bind_text(stmt, 4, row->file.path);
+	errs += bind_text(stmt, 5, row->file.codec->name);
+	errs += sqlite3_bind_int(stmt, 6, row->live);
+	errs += bind_u64(stmt, 7, row->file.created_ns);
+	errs += bind_u64(stmt, 8, row->file.length);
+	errs += bind_u64(stmt, 9, row->file.raw);
+	errs += bind_u64(stmt, 10, row->file.packets);
+	errs += bind_u64(stmt, 11, row->file.bytes);
+	errs += bind_u64_or_null(stmt, 12, row->file.first_block);
+	errs += bind_u64_or_null(stmt, 13, row->file.last_block);
+	errs += bind_u64_or_null(stmt, 14, row->file.first_ns);
+	errs += bind_u64_or_null(stmt, 15, row->file.last_ns);
+	return catalog_step(stmt, errs);
+}
+
+static int
+catalog_write_point(sqlite3_stmt *stmt, const void *any)
+{
+	const struct point_row *row = any;
+	int errs = 0;
+
+	errs += bind_u64(stmt, 1, row->file);
+	errs += bind_u64(stmt, 2, row->block);
+	errs += bind_u64(stmt, 3, row->offset);
+	errs += bind_u64(stmt, 4, row->first_ns);
+	return catalog_step(stmt, errs);
+}
+
+static int
+catalog_write_loss(sqlite3_stmt *stmt, const void *any)
+{
+	const struct loss_row *row = any;
+	int errs = 0;
+
+	errs += bind_text(stmt, 1, row->vm);
+	errs += bind_id(stmt, 2, row->stream);
+	errs += bind_text(stmt, 3, row->place);
+	errs += bind_u64_or_null(stmt, 4, row->first_block);
+	errs += bind_u64_or_null(stmt, 5, row->last_block);
+	errs += bind_u64(stmt, 6, row->packets);
+	errs += bind_u64(stmt, 7, row->bytes);
+	errs += bind_u64_or_null(stmt, 8, row->first_ns);
+	errs += bind_u64_or_null(stmt, 9, row->last_ns);
+	errs += bind_u64(stmt, 10, row->recorded_ns);
+	errs += sqlite3_bind_int(stmt, 11, row->approximate);
+	return catalog_step(stmt, errs);
+}
+
+static int
+catalog_write_stat(sqlite3_stmt *stmt, const void *any)
+{
+	const struct stat_row *row = any;
+	int errs = 0;
+
+	errs += bind_text(stmt, 1, row->vm);
+	errs += bind_id(stmt, 2, row->stream);
+	errs += sqlite3_bind_int64(stmt, 3, row->interface);
+	errs += bind_text(stmt, 4, row->counter);
+	errs += bind_u64(stmt, 5, row->value);
+	errs += bind_u64(stmt, 6, row->updated_ns);
+	return catalog_step(stmt, errs);
+}
+
+static int
+catalog_write_rows(sqlite3_stmt *stmt, const struct rows *rows, size_t row_size, int (*write_row)(sqlite3_stmt *, const void *))
+{
+	for (size_t i = 0; i < rows->count; i++)
+		if (write_row(stmt, (const char *)rows->row + i * row_size) == -1)
+			return -1;
+	return 0;
+}
+
+static int
+catalog_write_batch(struct catalog_writer *writer, const struct batch *batch)
+{
+	sqlite3_stmt **stmt = writer->stmt;
+
+	if (catalog_write_rows(stmt[SQL_VM], &batch->vms, sizeof(struct vm_row), catalog_write_vm) == -1 ||
+	    catalog_write_rows(stmt[SQL_STREAM], &batch->streams, sizeof(struct stream_row), catalog_write_stream) == -1 ||
+	    catalog_write_rows(stmt[SQL_INTERFACE], &batch->interfaces, sizeof(struct interface_row), catalog_write_interface) == -1 ||
+	    catalog_write_rows(stmt[SQL_FILE], &batch->files, sizeof(struct file_row), catalog_write_file) == -1 ||
+	    catalog_write_rows(stmt[SQL_POINT], &batch->points, sizeof(struct point_row), catalog_write_point) == -1 ||
+	    catalog_write_rows(stmt[SQL_LOSS], &batch->losses, sizeof(struct loss_row), catalog_write_loss) == -1)
+		return -1;
+	return catalog_write_rows(stmt[SQL_STAT], &batch->stats, sizeof(struct stat_row), catalog_write_stat);
+}
+
+static int
+catalog_write_revealed(struct catalog_writer *writer, const uint64_t *id, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (catalog_step(writer->stmt[SQL_REVEALED], bind_u64(writer->stmt[SQL_REVEALED], 1, id[i])) == -1)
+			return -1;
+	return 0;
+}
+
+int
+catalog_writer_commit(struct catalog_writer *writer, const struct batch *batch, const uint64_t *revealed, size_t revealed_count,
+    char *error, size_t error_size)
+{
+	if (sqlite3_exec(writer->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK &&
+	    catalog_write_batch(writer, batch) == 0 && catalog_write_revealed(writer, revealed, revealed_count) == 0 &&
+	    sqlite3_exec(writer->db, "COMMIT", NULL, NULL, NULL) == SQLITE_OK)
+		return 0;
+	snprintf(error, error_size, "catalog: %s", sqlite3_errmsg(writer->db));
+	if (sqlite3_get_autocommit(writer->db) == 0)
+		sqlite3_exec(writer->db, "ROLLBACK", NULL, NULL, NULL);
+	return -1;
+}

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "catalog.h"
+#include "cmd.h"
+
+static bool
+asks_for_help(int argc, char **argv)
+{
+	int i;
+
+	for (i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+			return true;
+	return false;
+}
+
+void
+cmd_options(const struct conf_row *rows, void *options, int argc, char **argv, const char *usage, int *rest)
+{
+	struct conf_error error;
+	char program[64];
+
+	snprintf(program, sizeof(program), "vmtap %s", argv[0]);
+	if (asks_for_help(argc, argv)) {
+		printf("usage: %s %s\n\n", program, usage);
+		conf_help(rows, stdout);
+		exit(0);
+	}
+	if (conf_defaults(rows, options, &error) == -1 || conf_parse_args(rows, options, argc, argv, rest, &error) == -1)
+		conf_usage(program, &error);
+}
+
+void
+cmd_options_operand(const struct conf_row *rows, void *options, int argc, char **argv, const char *usage, const char **operand, int *rest)
+{
+	struct conf_error error;
+	char program[64];
+	int behind;
+
+	cmd_options(rows, options, argc, argv, usage, rest);
+	*operand = *rest < argc ? argv[*rest] : NULL;
+	if (*operand == NULL)
+		return;
+	/* The operand stands where a program's name would. */
+	if (conf_parse_args(rows, options, argc - *rest, argv + *rest, &behind, &error) == -1) {
+		snprintf(program, sizeof(program), "vmtap %s", argv[0]);
+		conf_usage(program, &error);
+	}
+	*rest += behind;
+}
+
+int
+cmd_fail(const char *verb, const char *format, ...)
+{
+	va_list ap;
+
+	fprintf(stderr, "vmtap %s: ", verb);
+	va_start(ap, format);
+	vfprintf(stderr, format, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	return 1;
+}
+
+void
+cmd_bad_usage(const char *verb, const char *format, ...)
+{
+	va_list ap;
+
+	fprintf(stderr, "vmtap %s: ", verb);
+	va_start(ap, format);
+	vfprintf(stderr, format, ap);
+	va_end(ap);
+	fprintf(stderr, "; \"vmtap %s --help\" tells more\n", verb);
+	exit(2);
+}
+
+struct sqlite3 *
+cmd_catalog(const char *verb, const char *store)
+{
+	struct sqlite3 *db;
+	char error[512];
+
+	if ((db = catalog_open_read_only(store, error, sizeof(error))) == NULL)
+		cmd_fail(verb, "%s", error);
+	return db;
+}
+
+char *
+cmd_join(int argc, char **argv)
+{
+	size_t len = 0;
+	char *text;
+	int i;
+
+	if (argc <= 0)
+		return NULL;
+	for (i = 0; i < argc; i++)
+		len += strlen(argv[i]) + 1;
+	if ((text = malloc(len)) == NULL)
+		return NULL;
+	text[0] = '\0';
+	for (i = 0; i < argc; i++) {
+		if (i > 0)
+			strcat(text, " ");
+		strcat(text, argv[i]);
+	}
+	return text;
+}

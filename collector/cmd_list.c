@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include <jansson.h>
+#include <sqlite3.h>
+
+#include "proto/counter.h"
+
+#include "catalog.h"
+#include "cmd.h"
+#include "table.h"
+
+/* vmtap vms, files and stats: what the catalog says, as tables or JSON. */
+
+struct list_options {
+	char	*store;
+	bool	 json;
+};
+static const struct conf_row list_rows[] = {
+	{ .name = "store", .type = CONF_STRING, .initial = CMD_STORE, .argument = "DIR", .offset = offsetof(struct list_options, store),
+	  .help = "the collector's store" },
+	{ .name = "json", .type = CONF_FLAG, .offset = offsetof(struct list_options, json), .help = "as JSON" },
+	{ 0 }
+};
+
+static const struct table_column vm_columns[] = {
+	{ "name", "NAME", TABLE_TEXT }, { "tenant", "TENANT", TABLE_TEXT }, { "uuid", "UUID", TABLE_TEXT },
+	{ "state", "STATE", TABLE_TEXT }, { "since", NULL, TABLE_TIME }, { "seen", "SEEN", TABLE_TIME },
+	{ "address", "ADDRESS", TABLE_TEXT }, { "packets", "PACKETS", TABLE_COUNT }, { "bytes", "BYTES", TABLE_BYTES },
+	{ "stored", "STORED", TABLE_BYTES }, { "lost_packets", "LOST", TABLE_COUNT }, { "policy", "POLICY", TABLE_TEXT },
+	{ "policy_version", NULL, TABLE_COUNT }, { "policy_text", NULL, TABLE_TEXT }, { "policy_reason", NULL, TABLE_TEXT },
+	{ "software", NULL, TABLE_TEXT }, { "os", NULL, TABLE_TEXT }, { "hardware", NULL, TABLE_TEXT },
+	{ "clock_offset_ns", NULL, TABLE_COUNT }, { NULL, NULL, TABLE_TEXT }
+};
+static const char vm_sql[] =
+    "SELECT name, tenant, uuid, CASE connected WHEN 0 THEN 'away' ELSE 'connected' END AS state, since_ns AS since,"
+    " seen_ns AS seen, address,"
+    " (SELECT coalesce(sum(packets), 0) FROM file WHERE vm = uuid) AS packets,"
+    " (SELECT coalesce(sum(bytes), 0) FROM file WHERE vm = uuid) AS bytes,"
+    " (SELECT coalesce(sum(length), 0) FROM file WHERE vm = uuid) AS stored,"
+    " (SELECT coalesce(sum(packets), 0) FROM loss WHERE vm = uuid) AS lost_packets,"
+    " coalesce(policy_state, 'none') AS policy, policy_version, policy_text, policy_reason,"
+    " software, os, hardware, clock_offset_ns FROM vm ORDER BY tenant, name, uuid";
+
+static const struct table_column file_columns[] = {
+	{ "path", "FILE", TABLE_TEXT }, { "state", "STATE", TABLE_TEXT }, { "codec", "CODEC", TABLE_TEXT },
+	{ "from", "FROM", TABLE_TIME }, { "to", "TO", TABLE_TIME }, { "packets", "PACKETS", TABLE_COUNT },
+	{ "bytes", "BYTES", TABLE_BYTES }, { "length", "STORED", TABLE_BYTES }, { "raw", NULL, TABLE_COUNT },
+	{ "first_block", NULL, TABLE_COUNT }, { "last_block", NULL, TABLE_COUNT }, { "stream", NULL, TABLE_TEXT },
+	{ "created", NULL, TABLE_TIME }, { NULL, NULL, TABLE_TEXT }
+};
+static const char file_sql[] =
+    "SELECT path, CASE live WHEN 0 THEN 'closed' ELSE 'live' END AS state, codec, first_ns AS \"from\", last_ns AS \"to\", packets,"
+    " bytes, length, raw, first_block, last_block, lower(hex(stream)) AS stream, created_ns AS created"
+    " FROM file WHERE vm = ?1 ORDER BY id";
+
+static const struct table_column stat_columns[] = {
+	{ "stream", "STREAM", TABLE_TEXT }, { "interface", "INTERFACE", TABLE_TEXT }, { "place", "PLACE", TABLE_TEXT },
+	{ "counter", "COUNTER", TABLE_TEXT }, { "value", "VALUE", TABLE_COUNT }, { "updated", "UPDATED", TABLE_TIME },
+	{ NULL, NULL, TABLE_TEXT }
+};
+static const char stat_sql[] =
+    "SELECT substr(lower(hex(stat.stream)), 1, 8) AS stream, coalesce(interface.name, CASE stat.interface WHEN -1 THEN '-'"
+    " ELSE stat.interface END) AS interface, counter, value, updated_ns AS updated FROM stat"
+    " LEFT JOIN interface ON interface.stream = stat.stream AND interface.id = stat.interface"
+    " JOIN stream ON stream.id = stat.stream"
+    " WHERE stat.vm = ?1 ORDER BY stream.started_ns, stat.stream, stat.interface, counter";
+
+static const struct table_column loss_columns[] = {
+	{ "stream", "STREAM", TABLE_TEXT }, { "place", "PLACE", TABLE_TEXT }, { "first_block", "FIRST", TABLE_COUNT },
+	{ "last_block", "LAST", TABLE_COUNT }, { "packets", "PACKETS", TABLE_COUNT }, { "bytes", "BYTES", TABLE_BYTES },
+	{ "from", "FROM", TABLE_TIME }, { "to", "TO", TABLE_TIME }, { NULL, NULL, TABLE_TEXT }
+};
+static const char loss_sql[] =
+    "SELECT substr(lower(hex(stream)), 1, 8) AS stream, place, first_block, last_block, packets, bytes, first_ns AS \"from\","
+    " last_ns AS \"to\" FROM loss WHERE vm = ?1 ORDER BY id";
+
+/* Common begin of the verbs that name one VM: its row, or the exit status. */
+static int
+open_vm(int argc, char **argv, struct list_options *options, sqlite3 **db, struct catalog_vm *vm)
+{
+	char error[512];
+	const char *name;
+	int rest;
+
+	cmd_options_operand(list_rows, options, argc, argv, "VM [OPTION...]", &name, &rest);
+	if (name == NULL || rest != argc)
+		cmd_bad_usage(argv[0], "%s", name == NULL ? "which VM?" : "one VM, please");
+	if ((*db = cmd_catalog(argv[0], options->store)) == NULL)
+		return 1;
+	if (catalog_find_vm(*db, name, vm, error, sizeof(error)) == -1) {
+		sqlite3_close(*db);
+		return cmd_fail(argv[0], "%s", error);
+	}
+	return 0;
+}
+
+int
+cmd_vms(int argc, char **argv)
+{
+	struct list_options options = { 0 };
+	json_t *rows;
+	sqlite3 *db;
+	int rest;
+
+	cmd_options(list_rows, &options, argc, argv, "[OPTION...]", &rest);
+	if (rest != argc)
+		cmd_bad_usage(argv[0], "no operand, please: \"%s\"", argv[rest]);
+	if ((db = cmd_catalog(argv[0], options.store)) == NULL)
+		return 1;
+	rows = table_query(db, argv[0], vm_columns, vm_sql, NULL);
+	sqlite3_close(db);
+	if (rows != NULL)
+		table_print(vm_columns, rows, options.json);
+	json_decref(rows);
+	conf_free(list_rows, &options);
+	return rows == NULL;
+}
+
+int
+cmd_files(int argc, char **argv)
+{
+	struct list_options options = { 0 };
+	struct catalog_vm vm;
+	json_t *rows;
+	sqlite3 *db;
+
+	if (open_vm(argc, argv, &options, &db, &vm) != 0)
+		return 1;
+	rows = table_query(db, argv[0], file_columns, file_sql, vm.uuid);
+	sqlite3_close(db);
+	if (rows != NULL)
+		table_print(file_columns, rows, options.json);
+	json_decref(rows);
+	conf_free(list_rows, &options);
+	return rows == NULL;
+}
+
+/* Where in the data path a counter counts, beside its name. */
+static void
+add_places(json_t *rows)
+{
+	const struct counter_row *row;
+	const char *name;
+	size_t i;
+	unsigned id;
+
+	for (i = 0; i < json_array_size(rows); i++) {
+		name = json_string_value(json_object_get(json_array_get(rows, i), "counter"));
+		for (id = 1; id < COUNTER_MAX; id++)
+			if ((row = counter_row(id)) != NULL && name != NULL && strcmp(row->name, name) == 0)
+				json_object_set_new(json_array_get(rows, i), "place", json_string(row->place));
+	}
+}
+
+static void
+print_stats(const struct catalog_vm *vm, json_t *counters, json_t *losses, bool json)
+{
+	json_t *all;
+
+	if (json) {
+		all = json_pack("{s:{s:s,s:s,s:s},s:O,s:O}", "vm", "name", vm->name, "tenant", vm->tenant, "uuid", vm->uuid,
+		    "counters", counters, "losses", losses);
+		json_dumpf(all, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII);
+		fputc('\n', stdout);
+		json_decref(all);
+		return;
+	}
+	printf("%s (tenant %s, %s)\n\n", vm->name, vm->tenant, vm->uuid);
+	table_print(stat_columns, counters, false);
+	if (json_array_size(losses) == 0) {
+		printf("\nno gaps\n");
+		return;
+	}
+	printf("\ngaps\n");
+	table_print(loss_columns, losses, false);
+}
+
+int
+cmd_stats(int argc, char **argv)
+{
+	struct list_options options = { 0 };
+	json_t *counters, *losses = NULL;
+	struct catalog_vm vm;
+	sqlite3 *db;
+
+	if (open_vm(argc, argv, &options, &db, &vm) != 0)
+		return 1;
+	if ((counters = table_query(db, argv[0], stat_columns, stat_sql, vm.uuid)) != NULL)
+		losses = table_query(db, argv[0], loss_columns, loss_sql, vm.uuid);
+	sqlite3_close(db);
+	if (losses != NULL) {
+		add_places(counters);
+		print_stats(&vm, counters, losses, options.json);
+	}
+	json_decref(counters);
+	json_decref(losses);
+	conf_free(list_rows, &options);
+	return losses == NULL;
+}

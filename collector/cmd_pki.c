@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "common/clock.h"
+#include "common/conf.h"
+
+#include "collector/cmd.h"
+#include "collector/pki.h"
+
+#define DAY_S		86400
+#define OPERANDS_MAX	2	/* DIR, NAME */
+#define SKEW_S		300	/* valid from five minutes ago: clocks differ */
+
+struct pki_options {
+	char		*tenant;
+	struct conf_list hosts;
+	uint64_t	 days;
+	int		 algorithm;	/* enum pki_algorithm */
+};
+
+#define OFFSET(field)	offsetof(struct pki_options, field)
+#define ROW_TENANT \
+	{ .name = "tenant", .type = CONF_STRING, .initial = "default", .argument = "TENANT", .offset = OFFSET(tenant), \
+	    .help = "whose it is" }
+#define ROW_DAYS(most, usual) \
+	{ .name = "days", .type = CONF_UINT, .min = 1, .max = (most), .initial = (usual), .argument = "N", .offset = OFFSET(days), \
+	    .help = "how long it is valid, at most as long as the CA" }
+#define ROW_ALGORITHM \
+	{ .name = "algorithm", .type = CONF_ENUM, .values = "p256|ed25519", .initial = "p256", .offset = OFFSET(algorithm), \
+	    .help = "kind of the key" }
+#define ROW_END		{ .name = NULL }
+
+static const struct conf_row ca_rows[] = { ROW_DAYS(36500, "3650"), ROW_ALGORITHM, ROW_END };
+static const struct conf_row tenant_rows[] = { ROW_TENANT, ROW_DAYS(3650, "365"), ROW_ALGORITHM, ROW_END };
+static const struct conf_row collector_rows[] = {
+	{ .name = "host", .type = CONF_LIST, .argument = "HOST", .offset = OFFSET(hosts),
+	    .help = "name or address at which agents dial it" },
+	ROW_DAYS(3650, "365"), ROW_ALGORITHM, ROW_END
+};
+
+/* What there is to make; init makes the CA, the others a holder's certificate. */
+static const struct pki_kind {
+	const char		*name;
+	enum identity_role	 role;
+	const struct conf_row	*rows;
+	int			 operands;
+	const char		*usage;
+	const char		*help;
+} kinds[] = {
+	{ "init", ROLE_AGENT, ca_rows, 1, "DIR [OPTION...]", "a deployment's own CA" },
+	{ "agent", ROLE_AGENT, tenant_rows, 2, "DIR NAME [OPTION...]", "an agent's certificate, with a new UUID" },
+	{ "collector", ROLE_COLLECTOR, collector_rows, 2, "DIR NAME --host HOST... [OPTION...]", "a collector's certificate" },
+	{ "operator", ROLE_OPERATOR, tenant_rows, 2, "DIR NAME [OPTION...]", "an operator's certificate, for vmtap pull" },
+};
+#define KIND_COUNT	(sizeof(kinds) / sizeof(kinds[0]))
+
+static void
+print_help(void)
+{
+	printf("usage: vmtap pki KIND DIR [NAME] [OPTION...]\n\n");
+	for (size_t i = 0; i < KIND_COUNT; i++)
+		printf("  %-10s %s\n", kinds[i].name, kinds[i].help);
+	printf("\n\"vmtap pki KIND --help\" tells more; so does vmtap(1).\n");
+}
+
+/* Options stand before, between or behind DIR and NAME: brings them to the front. All but --help take a value; where the
+ * last one has none, operands are left out, lest one be taken for it. Returns how many words there are then. */
+static int
+options_first(int argc, char **argv, char **sorted)
+{
+	int	 n = 1, operands = 0;
+	char	*behind[OPERANDS_MAX + 1];	/* one more, to be complained of */
+
+	sorted[0] = argv[0];
+	for (int i = 1; i < argc; i++) {
+		if (argv[i][0] != '-') {
+			if (operands <= OPERANDS_MAX)
+				behind[operands++] = argv[i];
+			continue;
+		}
+		sorted[n++] = argv[i];
+		if (strcmp(argv[i], "--help") == 0 || strchr(argv[i], '=') != NULL)
+			continue;
+		if (i + 1 == argc)
+			return n;
+		sorted[n++] = argv[++i];
+	}
+	for (int i = 0; i < operands; i++)
+		sorted[n++] = behind[i];
+	return n;
+}
+
+static int
+report(const struct pki_kind *kind, const struct pki_made *made)
+{
+	char	 iso[CLOCK_ISO_SIZE];
+
+	clock_iso((uint64_t)made->not_after * 1000000000, iso, sizeof(iso));
+	if (kind->operands == 1)
+		printf("CA: ");
+	else if (kind->role == ROLE_COLLECTOR)
+		printf("collector %s: ", made->identity.name);
+	else
+		printf("%s %s of tenant %s: ", kind->name, made->identity.name, made->identity.tenant);
+	if (kind->role == ROLE_AGENT && kind->operands == 2)
+		printf("UUID %s, ", made->identity.uuid);
+	printf("%s, %s, valid until %.10s\n", made->cert_path, made->key_path, iso);
+	return 0;
+}
+
+static int
+make(const struct pki_kind *kind, const char *verb, const struct pki_options *options, char **operands)
+{
+	time_t			 now = time(NULL);
+	struct pki_made		 made;
+	struct pki_request	 request = {
+		.identity = { .role = kind->role }, .hosts = options->hosts.value, .host_count = options->hosts.count,
+		.algorithm = (enum pki_algorithm)options->algorithm, .not_before = now - SKEW_S,
+		.not_after = now + (time_t)options->days * DAY_S,
+	};
+	char			 error[PKI_ERROR_SIZE];
+	int			 result;
+
+	if (kind->operands == 1)
+		result = pki_init(operands[0], request.algorithm, request.not_before, request.not_after, &made, error);
+	else {
+		snprintf(request.identity.name, sizeof(request.identity.name), "%s", operands[1]);
+		if (options->tenant != NULL)
+			snprintf(request.identity.tenant, sizeof(request.identity.tenant), "%s", options->tenant);
+		result = pki_issue(operands[0], &request, &made, error);
+	}
+	return result == 0 ? report(kind, &made) : cmd_fail(verb, "%s", error);
+}
+
+static void
+check_words(const struct pki_kind *kind, const char *verb, const struct pki_options *options, int count, char **operands)
+{
+	if (count < kind->operands)
+		cmd_bad_usage(verb, "%s is missing", count == 0 ? "DIR" : "NAME");
+	if (count > kind->operands)
+		cmd_bad_usage(verb, "no operand, please: \"%s\"", operands[kind->operands]);
+	if (kind->operands == 2 && !identity_name_valid(operands[1]))
+		cmd_bad_usage(verb, "\"%s\" cannot be a name: 1 to 64 of A-Z a-z 0-9 . _ - are, not starting with . or -", operands[1]);
+	if (options->tenant != NULL && !identity_name_valid(options->tenant))
+		cmd_bad_usage(verb, "--tenant \"%s\" cannot be a name: 1 to 64 of A-Z a-z 0-9 . _ - are, not starting with . or -",
+		    options->tenant);
+	if (kind->role == ROLE_COLLECTOR && options->hosts.count == 0)
+		cmd_bad_usage(verb, "--host is missing: the name or address at which agents dial it");
+	for (size_t i = 0; i < options->hosts.count; i++)
+		if (!pki_host_valid(options->hosts.value[i]))
+			cmd_bad_usage(verb, "--host \"%s\" is neither an address nor a host name", options->hosts.value[i]);
+}
+
+static int
+run(const struct pki_kind *kind, int argc, char **argv)
+{
+	struct pki_options	 options = { 0 };
+	char			**sorted = calloc((size_t)argc + 1, sizeof(*sorted));
+	char			 verb[32];
+	int			 rest, status;
+
+	snprintf(verb, sizeof(verb), "pki %s", kind->name);
+	if (sorted == NULL)
+		return cmd_fail(verb, "out of memory");
+	argc = options_first(argc, argv, sorted);
+	sorted[0] = verb;
+	cmd_options(kind->rows, &options, argc, sorted, kind->usage, &rest);
+	check_words(kind, verb, &options, argc - rest, sorted + rest);
+	status = make(kind, verb, &options, sorted + rest);
+	conf_free(kind->rows, &options);
+	free(sorted);
+	return status;
+}
+
+int
+cmd_pki(int argc, char **argv)
+{
+	if (argc < 2)
+		cmd_bad_usage(argv[0], "which kind of certificate? init, agent, collector or operator");
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+		print_help();
+		return 0;
+	}
+	for (size_t i = 0; i < KIND_COUNT; i++)
+		if (strcmp(argv[1], kinds[i].name) == 0)
+			return run(&kinds[i], argc - 1, argv + 1);
+	cmd_bad_usage(argv[0], "no kind of certificate: \"%s\"; init, agent, collector and operator are", argv[1]);
+}

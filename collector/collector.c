@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+#include "common/daemon.h"
+#include "common/tls.h"
+
+#include "collector/collector.h"
+#include "collector/counts.h"
+#include "collector/ctl.h"
+#include "collector/listen.h"
+#include "collector/policy.h"
+#include "collector/pull.h"
+#include "collector/store_retain.h"
+
+static void
+collector_hand_out(struct collector *collector, int fd, int pull)
+{
+	struct note *note = note_new(NOTE_CONNECTION);
+
+	note->fd = fd;
+	note->pull = pull;
+	mailbox_post(collector->workers.worker[collector->turn++ % collector->workers.count].inbox, note);
+}
+
+static void
+collector_accepted(int fd, void *arg)
+{
+	collector_hand_out(arg, fd, -1);
+}
+
+static void
+collector_dialled(int fd, int pull, void *arg)
+{
+	collector_hand_out(arg, fd, pull);
+}
+
+/* No new connections; the workers commit, acknowledge, say BYE and end. */
+static void
+collector_stop(struct collector *collector)
+{
+	const struct note note = { .kind = NOTE_STOP };
+	const struct timeval tv = { .tv_sec = COLLECTOR_STOP_S };
+
+	if (collector->stopping)
+		return;
+	collector->stopping = true;
+	log_info("shutting down");
+	daemon_notify("STOPPING=1");
+	listeners_free(collector->listeners);
+	pulls_free(collector->pulls);
+	collector->listeners = NULL;
+	collector->pulls = NULL;
+	workers_tell(&collector->workers, &note);
+	event_add(collector->stop_timer, &tv);
+}
+
+static void
+collector_stop_timeout(evutil_socket_t fd, short events, void *arg)
+{
+	(void)fd;
+	(void)events;
+	(void)arg;
+	log_error("the store did not finish within %d s; what is not acknowledged stays with the agents", COLLECTOR_STOP_S);
+	_exit(EXIT_FAILURE);
+}
+
+static void
+collector_reload_credentials(struct collector *collector)
+{
+	struct tls_context *tls[WORKERS_MAX];
+	char error[TLS_ERROR_SIZE * 2];
+
+	if (collector_load_tls(collector, tls, error, sizeof(error)) == -1) {
+		log_error("reload: %s; the certificate before stays in use", error);
+		return;
+	}
+	for (unsigned i = 0; i < collector->workers.count; i++) {
+		struct note *note = note_new(NOTE_CREDENTIALS);
+
+		note->tls = tls[i];
+		mailbox_post(collector->workers.worker[i].inbox, note);
+	}
+}
+
+static void
+collector_reload_policy(struct collector *collector)
+{
+	char error[POLICY_ERROR_SIZE];
+	struct policy_set *set = collector_make_policy(collector, NULL, NULL, error, sizeof(error));
+
+	if (set == NULL)
+		log_error("reload: %s; the policy before stays in force", error);
+	else
+		collector_use_policy(collector, set, 0);
+}
+
+static void
+collector_reload(struct collector *collector)
+{
+	struct collector_options fresh = { 0 };
+	struct note note = { .kind = NOTE_SETTINGS };
+	struct retain_limits limits;
+	struct conf_error error;
+	const char *name;
+
+	if (collector_options_load(&fresh, collector->argc, collector->argv, &error) == -1) {
+		log_error("reload: %s; all stays as it is", error.text);
+		return;
+	}
+	if ((name = conf_needs_restart(collector_rows, &collector->options, &fresh)) != NULL)
+		log_warn("reload: %s has changed, which takes effect at the next start", name);
+	collector_options_take(&collector->options, &fresh);
+	collector_options_free(&fresh);
+	log_set_level((enum log_level)collector->options.log_level);
+	collector_fill_settings(collector, &note.settings);
+	workers_tell(&collector->workers, &note);
+	limits = (struct retain_limits){ .size = collector->options.retain_size, .size_vm = collector->options.retain_size_vm,
+	    .age_ms = collector->options.retain_age_ms };
+	retainer_set_limits(collector->retainer, &limits);
+	collector_reload_credentials(collector);
+	collector_reload_policy(collector);
+	log_info("reloaded");
+}
+
+static void
+collector_signal(evutil_socket_t number, short events, void *arg)
+{
+	struct collector *collector = arg;
+
+	(void)events;
+	switch (number) {
+	case SIGTERM:
+	case SIGINT:
+		collector_stop(collector);
+		break;
+	case SIGHUP:
+		if (!collector->stopping)
+			collector_reload(collector);
+		break;
+	case SIGUSR1:
+		count_log();
+		break;
+	}
+}
+
+static void
+collector_note(struct collector *collector, struct note *note)
+{
+	switch (note->kind) {
+	case NOTE_PULL_ENDED:
+		pulls_ended(collector->pulls, note->pull, note->good);
+		break;
+	case NOTE_POLICY_PUSHED:
+	case NOTE_POLICY_PUSHED_ALL:
+	case NOTE_POLICY_RESULT:
+	case NOTE_STATUS_REPLY:
+		ctl_note(collector->ctl, note);
+		break;
+	case NOTE_STOPPED:
+		if (++collector->stopped == collector->workers.count)
+			event_base_loopbreak(collector->base);
+		break;
+	case NOTE_LOST:
+		log_error("%s; ending, so that the next start can set the store right", note->text);
+		_exit(EXIT_FAILURE);
+	case NOTE_CONNECTION:
+	case NOTE_CREDENTIALS:
+	case NOTE_SETTINGS:
+	case NOTE_POLICY:
+	case NOTE_STATUS:
+	case NOTE_STOP:
+	case NOTE_SESSION:
+	case NOTE_COMMITTED:
+	case NOTE_COMMIT_FAILING:
+		break;
+	}
+}
+
+static void
+collector_inbox(evutil_socket_t fd, short events, void *arg)
+{
+	struct collector *collector = arg;
+	struct note *note;
+
+	(void)fd;
+	(void)events;
+	mailbox_clear(collector->inbox);
+	while ((note = mailbox_take(collector->inbox)) != NULL) {
+		collector_note(collector, note);
+		note_free(note);
+	}
+}
+
+static int
+collector_add_events(struct collector *collector)
+{
+	static const int numbers[COLLECTOR_SIGNALS] = { SIGTERM, SIGINT, SIGHUP, SIGUSR1 };
+
+	for (int i = 0; i < COLLECTOR_SIGNALS; i++)
+		if ((collector->signals[i] = evsignal_new(collector->base, numbers[i], collector_signal, collector)) == NULL ||
+		    event_add(collector->signals[i], NULL) == -1)
+			return -1;
+	collector->stop_timer = evtimer_new(collector->base, collector_stop_timeout, collector);
+	collector->inbox_event = event_new(collector->base, mailbox_fd(collector->inbox), EV_READ | EV_PERSIST, collector_inbox,
+	    collector);
+	if (collector->stop_timer == NULL || collector->inbox_event == NULL || event_add(collector->inbox_event, NULL) == -1)
+		return -1;
+	if (listeners_start(collector->listeners, collector->base, collector_accepted, collector) == -1)
+		return -1;
+	return pulls_start(collector->pulls, collector->base, collector_dialled, collector);
+}
+
+static void
+collector_ready(const struct collector *collector)
+{
+	if (collector->options.daemon)
+		log_to_syslog();
+	if (daemon_ready() == -1)
+		log_warn("cannot leave the terminal: %s", strerror(errno));
+	daemon_notify("READY=1");
+	log_info("ready: store %s, %u workers", collector->options.store, collector->workers.count);
+}
+
+int
+collector_main(struct collector_options *options, int argc, char **argv)
+{
+	struct collector collector = { .options = *options, .argc = argc, .argv = argv, .pidfile_fd = -1 };
+
+	*options = (struct collector_options){ 0 };
+	collector_start(&collector);
+	if (collector_add_events(&collector) == -1)
+		fatal("event loop: %s", strerror(errno));
+	collector_ready(&collector);
+	event_base_dispatch(collector.base);
+	workers_join(&collector.workers);
+	log_info("ended");
+	collector_clear(&collector);
+	return EXIT_SUCCESS;
+}

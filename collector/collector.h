@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#ifndef VMTAP_COLLECTOR_COLLECTOR_H
+#define VMTAP_COLLECTOR_COLLECTOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "collector/options.h"
+#include "collector/store.h"
+#include "collector/worker.h"
+
+struct ctl;
+struct event;
+struct event_base;
+struct listeners;
+struct pulls;
+struct sqlite3;
+
+#define COLLECTOR_STOP_S	5	/* SIGTERM to exit, whatever a disk does */
+#define COLLECTOR_SIGNALS	4
+
+/* The main thread: sockets, signals, control, policy. */
+struct collector {
+	struct collector_options options;
+	int			 argc;
+	char			**argv;
+	struct event_base	*base;
+	struct event		*signals[COLLECTOR_SIGNALS], *inbox_event, *stop_timer;
+	struct mailbox		*inbox;
+	int			 pidfile_fd;
+	struct store		 store;
+	struct sqlite3		*db;		/* for overrides of the policy */
+	struct retainer		*retainer;
+	struct policy_set	*policy;
+	struct tls_context	*tls[WORKERS_MAX];	/* until the workers have them */
+	struct workers		 workers;
+	unsigned		 turn;		/* of the workers, for new connections */
+	unsigned		 stopped;	/* workers that have ended */
+	bool			 stopping;
+	struct listeners	*listeners;
+	struct pulls		*pulls;
+	struct ctl		*ctl;
+};
+
+/* Runs until SIGTERM; exit status. */
+int	collector_main(struct collector_options *, int argc, char **argv);
+
+/* collector_start.c: everything up to the loop; one line and exit status 1 when something is wrong. */
+void	collector_start(struct collector *);
+void	collector_clear(struct collector *);
+int	collector_load_tls(struct collector *, struct tls_context *tls[], char *error, size_t error_size);
+void	collector_fill_settings(const struct collector *, struct worker_settings *);
+
+/* collector_policy.c. A set of the policy file and all overrides; the override of scope gets text on top, or is left out if text is NULL
+ * (scope NULL: all as they are). NULL with a line for people. */
+struct policy_set *collector_make_policy(struct collector *, const char *scope, const char *text, char *error, size_t error_size);
+/* Keeps the override of scope as it is in the set (NULL: as none) in the catalog. 0 / -1 with a line. */
+int	collector_store_override(struct collector *, const char *scope, const struct policy_set *, char *error, size_t error_size);
+/* The workers push it to whom it concerns, and answer with token. Takes the set. */
+void	collector_use_policy(struct collector *, struct policy_set *, uint64_t token);
+
+#endif

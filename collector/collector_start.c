@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+#include <sqlite3.h>
+
+#include "common/daemon.h"
+#include "common/tls.h"
+#include "proto/frame.h"
+#include "proto/identity.h"
+
+#include "collector/catalog.h"
+#include "collector/collector.h"
+#include "collector/ctl.h"
+#include "collector/listen.h"
+#include "collector/policy.h"
+#include "collector/pull.h"
+#include "collector/store_retain.h"
+
+#define START_ERROR_SIZE	1024
+
+static int
+start_check_role(const struct collector_options *options, const struct tls_context *tls, char *error, size_t error_size)
+{
+	struct identity identity;
+
+	if (identity_parse(tls_context_uri(tls), tls_context_common_name(tls), &identity) == 0 && identity.role == ROLE_COLLECTOR)
+		return 0;
+	snprintf(error, error_size, "%s: not a collector's certificate (URI \"%s\"): make one with vmtap pki collector", options->cert,
+	    tls_context_uri(tls));
+	return -1;
+}
+
+/* One for each worker, so that no thread shares any. */
+int
+collector_load_tls(struct collector *collector, struct tls_context *tls[], char *error, size_t error_size)
+{
+	const struct collector_options *options = &collector->options;
+	char reason[TLS_ERROR_SIZE];
+	unsigned i;
+
+	for (i = 0; i < options->workers; i++) {
+		if ((tls[i] = tls_context_load(options->ca, options->cert, options->key, FRAME_ALPN, reason)) == NULL) {
+			snprintf(error, error_size, "%s", reason);
+			goto fail;
+		}
+		if (start_check_role(options, tls[i], error, error_size) == 0)
+			continue;
+		i++;
+		goto fail;
+	}
+	return 0;
+fail:
+	while (i-- > 0) {
+		tls_context_free(tls[i]);
+		tls[i] = NULL;
+	}
+	return -1;
+}
+
+void
+collector_fill_settings(const struct collector *collector, struct worker_settings *settings)
+{
+	settings->rotate_size = collector->options.rotate_size;
+	settings->rotate_interval_ms = collector->options.rotate_interval_ms;
+	settings->keepalive_ms = collector->options.keepalive_ms;
+}
+
+/* Every VM is a socket and a file. */
+static void
+start_raise_limits(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);	/* a file size limit is an error of write(2) like others */
+}
+
+/* A store made by root for a user that root then becomes. */
+static void
+start_drop_privileges(const struct collector_options *options)
+{
+	struct passwd *pw;
+
+	if (options->user == NULL)
+		return;
+	if ((pw = getpwnam(options->user)) == NULL)
+		fatal("user %s: there is none of this name", options->user);
+	if (getuid() == pw->pw_uid)
+		return;
+	if (mkdir(options->store, 0750) == 0 && chown(options->store, pw->pw_uid, pw->pw_gid) == -1)
+		fatal("store %s: %s", options->store, strerror(errno));
+	if (initgroups(pw->pw_name, pw->pw_gid) == -1 || setgid(pw->pw_gid) == -1 || setuid(pw->pw_uid) == -1)
+		fatal("user %s: %s", options->user, strerror(errno));
+}
+
+static void
+start_open_store(struct collector *collector)
+{
+	const struct retain_limits limits = { .size = collector->options.retain_size, .size_vm = collector->options.retain_size_vm,
+	    .age_ms = collector->options.retain_age_ms };
+	char error[START_ERROR_SIZE];
+
+	if (store_open(&collector->store, collector->options.store, collector->options.group, error, sizeof(error)) == -1 ||
+	    (collector->db = catalog_open(collector->options.store, error, sizeof(error))) == NULL ||
+	    (collector->policy = collector_make_policy(collector, NULL, NULL, error, sizeof(error))) == NULL ||
+	    (collector->retainer = retainer_new(&collector->store, &limits, error, sizeof(error))) == NULL)
+		fatal("%s", error);
+}
+
+static void
+start_open_sockets(struct collector *collector)
+{
+	char error[START_ERROR_SIZE];
+
+	if ((collector->listeners = listeners_new(&collector->options.listens, error, sizeof(error))) == NULL ||
+	    (collector->pulls = pulls_new(&collector->options.pulls, collector->options.pull_file, error, sizeof(error))) == NULL)
+		fatal("%s", error);
+}
+
+static void
+start_open_ctl(struct collector *collector)
+{
+	char error[START_ERROR_SIZE], path[4096];
+
+	snprintf(path, sizeof(path), "%s/ctl.sock", collector->options.store);
+	if (collector->options.ctl != NULL)
+		snprintf(path, sizeof(path), "%s", collector->options.ctl);
+	collector->ctl = ctl_new(collector, path, collector->store.gid, error, sizeof(error));
+	if (collector->ctl == NULL)
+		fatal("%s", error);
+}
+
+static void
+start_workers(struct collector *collector)
+{
+	struct worker_settings settings;
+	char error[START_ERROR_SIZE];
+
+	collector_fill_settings(collector, &settings);
+	collector->workers.main = collector->inbox;
+	collector->workers.store = &collector->store;
+	collector->workers.retainer = collector->retainer;
+	collector->workers.tenants = &collector->options.tenants;
+	if (workers_start(&collector->workers, (unsigned)collector->options.workers, collector->tls, collector->policy, &settings, error,
+	    sizeof(error)) == -1)
+		fatal("%s", error);
+}
+
+static void
+start_pidfile(struct collector *collector)
+{
+	char error[DAEMON_ERROR_SIZE];
+
+	collector->pidfile_fd = -1;
+	if (collector->options.pidfile == NULL)
+		return;
+	if ((collector->pidfile_fd = daemon_pidfile_write(collector->options.pidfile, error)) == -1)
+		fatal("%s", error);
+}
+
+/* The order: what may be refused without a trace first, then what needs root, then the store, then threads (whose signals are ours). */
+void
+collector_start(struct collector *collector)
+{
+	char error[START_ERROR_SIZE];
+	static const int ours[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR1 };
+	sigset_t set, before;
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
+		sigaddset(&set, ours[i]);
+	start_raise_limits();
+	if (collector_load_tls(collector, collector->tls, error, sizeof(error)) == -1)
+		fatal("%s", error);
+	if (collector->options.daemon && daemon_detach() == -1)
+		fatal("daemon: %s", strerror(errno));
+	start_open_sockets(collector);
+	start_pidfile(collector);
+	start_drop_privileges(&collector->options);
+	if ((collector->base = event_base_new()) == NULL || (collector->inbox = mailbox_new()) == NULL)
+		fatal("event loop: %s", strerror(errno));
+	pthread_sigmask(SIG_BLOCK, &set, &before);
+	start_open_store(collector);
+	start_open_ctl(collector);
+	start_workers(collector);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+void
+collector_clear(struct collector *collector)
+{
+	ctl_free(collector->ctl);
+	pulls_free(collector->pulls);
+	listeners_free(collector->listeners);
+	retainer_free(collector->retainer);
+	policy_set_unref(collector->policy);
+	sqlite3_close(collector->db);
+	store_close(&collector->store);
+	for (int i = 0; i < COLLECTOR_SIGNALS; i++)
+		event_free(collector->signals[i]);
+	event_free(collector->inbox_event);
+	event_free(collector->stop_timer);
+	mailbox_free(collector->inbox);
+	event_base_free(collector->base);
+	daemon_pidfile_remove(collector->options.pidfile, collector->pidfile_fd);
+	collector_options_free(&collector->options);
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#ifndef VMTAP_COLLECTOR_COUNTS_H
+#define VMTAP_COLLECTOR_COUNTS_H
+
+#include <stdint.h>
+
+#include "proto/msg.h"
+
+/* What the collector itself counts since its start; any thread adds. */
+enum count {
+	COUNT_CONNECTIONS,		/* accepted or dialled */
+	COUNT_CONNECTIONS_DROPPED,	/* too many without a handshake, or no memory */
+	COUNT_HANDSHAKES_FAILED,
+	COUNT_SESSIONS,			/* that got a WELCOME */
+	COUNT_BLOCKS,
+	COUNT_BLOCK_BYTES,		/* as stored */
+	COUNT_PACKETS,
+	COUNT_BLOCKS_REPEATED,		/* received before, discarded */
+	COUNT_GAPS,
+	COUNT_GAP_PACKETS,
+	COUNT_FILES,
+	COUNT_FILES_REMOVED,		/* by retention */
+	COUNT_COMMITS,
+	COUNT_COMMITS_FAILED,		/* tries, each repeated until it works */
+	COUNT_POLICIES_REFUSED,
+	COUNT_ERRORS,			/* + enum msg_error: sessions ended with that ERROR */
+	COUNT_MAX = COUNT_ERRORS + MSG_ERR_TIMEOUT + 1
+};
+
+void		 count_add(enum count, uint64_t);
+uint64_t	 count_get(enum count);
+const char	*count_name(enum count);	/* "blocks_repeated"; NULL: no such count */
+void		 count_log(void);		/* all that are not 0, a few to a line */
+
+#endif

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#ifndef VMTAP_COLLECTOR_CTL_INTERNAL_H
+#define VMTAP_COLLECTOR_CTL_INTERNAL_H
+
+#include <sys/queue.h>
+#include <stdint.h>
+
+#include <jansson.h>
+
+#include "collector/ctl.h"
+
+struct bufferevent;
+struct event;
+
+/* ctl.c (sockets) and ctl_command.c (what is asked) share this. */
+
+struct ctl_client {
+	TAILQ_ENTRY(ctl_client) entry;
+	struct ctl	*ctl;
+	struct bufferevent *bev;
+	struct event	*timer;		/* for results */
+	uint64_t	 token;		/* of what it waits for; 0: nothing */
+	unsigned	 workers_left;
+	unsigned	 results_left;
+	json_t		*rows;		/* the answer's list */
+	const char	*list;		/* its name */
+};
+
+struct ctl {
+	struct collector *collector;
+	char		*path;
+	int		 fd;
+	struct event	*event;
+	uint64_t	 last_token;
+	unsigned	 client_count;
+	TAILQ_HEAD(, ctl_client) clients;
+};
+
+void	ctl_command(struct ctl_client *, const char *line, size_t len);
+/* Sends and forgets the answer. */
+void	ctl_answer(struct ctl_client *, json_t *);
+void	ctl_error(struct ctl_client *, const char *);
+void	ctl_wait(struct ctl_client *);			/* for the workers */
+void	ctl_finish(struct ctl_client *);		/* answers with what came */
+
+#endif

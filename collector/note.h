@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#ifndef VMTAP_COLLECTOR_NOTE_H
+#define VMTAP_COLLECTOR_NOTE_H
+
+#include <sys/queue.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "proto/identity.h"
+#include "proto/msg.h"
+
+struct batch;
+struct json_t;
+struct policy_set;
+struct session;
+struct tls_context;
+
+/* What threads tell one another. A note is owned by whoever holds it; what it carries is taken by setting it to NULL (fd: -1). */
+enum note_kind {
+	/* main -> worker */
+	NOTE_CONNECTION,	/* fd, pull (-1: accepted) */
+	NOTE_CREDENTIALS,	/* tls */
+	NOTE_SETTINGS,		/* settings */
+	NOTE_POLICY,		/* policy, token */
+	NOTE_STATUS,		/* token */
+	NOTE_STOP,
+	/* worker -> worker: the session's VM is yours */
+	NOTE_SESSION,		/* session */
+	/* committer -> worker */
+	NOTE_COMMITTED,		/* batch */
+	NOTE_COMMIT_FAILING,	/* text */
+	/* worker -> main */
+	NOTE_PULL_ENDED,	/* pull, good: got as far as a WELCOME */
+	NOTE_POLICY_PUSHED,	/* token, version, uuid, name */
+	NOTE_POLICY_PUSHED_ALL,	/* token */
+	NOTE_POLICY_RESULT,	/* version, uuid, good, text */
+	NOTE_STATUS_REPLY,	/* token, json */
+	NOTE_STOPPED,
+	NOTE_LOST		/* text: data may be lost, the process must end */
+};
+
+struct worker_settings {
+	uint64_t	rotate_size, rotate_interval_ms, keepalive_ms;
+};
+
+struct note {
+	STAILQ_ENTRY(note) entry;
+	enum note_kind	 kind;
+	uint64_t	 token, version;
+	int		 fd, pull;
+	bool		 good;
+	struct session	*session;
+	struct tls_context *tls;
+	struct policy_set *policy;
+	struct batch	*batch;
+	struct json_t	*json;
+	struct worker_settings settings;
+	char		 uuid[IDENTITY_UUID_SIZE];
+	char		 name[IDENTITY_NAME_SIZE];
+	char		 text[MSG_TEXT_SIZE];
+};
+
+struct note	*note_new(enum note_kind);	/* never NULL: a collector that has no memory for a note aborts */
+void		 note_free(struct note *);	/* with all it still carries */
+
+/* A locked queue with an eventfd. */
+struct mailbox;
+struct mailbox	*mailbox_new(void);		/* NULL with errno */
+void		 mailbox_free(struct mailbox *);
+void		 mailbox_post(struct mailbox *, struct note *);	/* takes it; any thread */
+struct note	*mailbox_take(struct mailbox *);	/* NULL: empty */
+int		 mailbox_fd(const struct mailbox *);	/* readable while there is something; mailbox_clear() first, then take all */
+void		 mailbox_clear(struct mailbox *);
+
+#endif

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#ifndef VMTAP_COLLECTOR_OPTIONS_H
+#define VMTAP_COLLECTOR_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/conf.h"
+
+/* The collector's settings: one table for command line, file, help and man page. */
+struct collector_options {
+	struct conf_list listens;	/* ADDR[:PORT]; "[::]:8827" unless agents are only pulled */
+	struct conf_list pulls;		/* HOST[:PORT] */
+	char		*pull_file;
+	char		*store;
+	char		*ca, *cert, *key;
+	uint64_t	 workers;	/* 0: as many as cores, at most 4 */
+	uint64_t	 rotate_size, rotate_interval_ms;
+	uint64_t	 retain_size, retain_size_vm, retain_age_ms;
+	struct conf_list tenants;	/* empty: all */
+	char		*policy;
+	uint64_t	 keepalive_ms;
+	char		*group;
+	char		*ctl;		/* NULL: STORE/ctl.sock */
+	bool		 daemon;
+	char		*pidfile;
+	char		*user;
+	int		 log_level;
+	char		*config;
+	bool		 help, version;
+};
+
+extern const struct conf_row collector_rows[];
+
+/* Defaults, file, command line, and what the table cannot say. 0, or -1 with the error; options must be zeroed. */
+int	collector_options_load(struct collector_options *, int argc, char **argv, struct conf_error *);
+/* After a reload: takes over from fresh what may change in a running collector. */
+void	collector_options_take(struct collector_options *, struct collector_options *fresh);
+void	collector_options_free(struct collector_options *);
+
+#endif

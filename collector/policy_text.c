@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "common/buf.h"
+
+#include "collector/policy_parse.h"
+
+static int
+policy_put_value(struct buf *text, const struct policy_section *section, enum policy_key key)
+{
+	static const char *const directions[] = { [DIRECTION_INOUT] = "inout", [DIRECTION_IN] = "in", [DIRECTION_OUT] = "out" };
+	const struct msg_policy *policy = &section->policy;
+
+	switch (key) {
+	case KEY_INTERFACES:
+		return buf_printf(text, "%s", policy->interfaces);
+	case KEY_FILTER:
+		return buf_printf(text, "%s", policy->filter);
+	case KEY_SNAPLEN:
+		return buf_printf(text, "%" PRIu32, policy->snaplen);
+	case KEY_DIRECTION:
+		return buf_printf(text, "%s", directions[policy->direction]);
+	case KEY_COMPRESS:
+		return buf_printf(text, "%s", policy->codec);
+	case KEY_RATE_LIMIT:
+		return buf_printf(text, "%" PRIu64, policy->rate_limit);
+	case KEY_LABELS:
+		return buf_printf(text, "%s", section->labels);
+	case KEY_MAX:
+		break;
+	}
+	return -1;
+}
+
+char *
+policy_section_text(const struct policy_section *section)
+{
+	struct buf text;
+	int errs = 0;
+
+	buf_init(&text, POLICY_TEXT_MAX);
+	for (enum policy_key key = 0; key < KEY_MAX; key++) {
+		if (!(section->set & (1u << key)))
+			continue;
+		errs += buf_printf(&text, "%s = ", policy_key_name(key));
+		errs += policy_put_value(&text, section, key);
+		errs += buf_put_u8(&text, '\n');
+	}
+	errs += buf_put_u8(&text, '\0');
+	if (errs == 0)
+		return (char *)text.data;
+	buf_clear(&text);
+	return NULL;
+}
+
+char *
+policy_to_text(const struct msg_policy *policy)
+{
+	struct policy_section *section = calloc(1, sizeof(*section));
+	char *text;
+
+	if (section == NULL)
+		return NULL;
+	section->policy = *policy;
+	section->set = (policy->interfaces[0] != '\0' ? 1u << KEY_INTERFACES : 0) | (policy->filter[0] != '\0' ? 1u << KEY_FILTER : 0) |
+	    (policy->snaplen != 0 ? 1u << KEY_SNAPLEN : 0) | (policy->direction != DIRECTION_INOUT ? 1u << KEY_DIRECTION : 0) |
+	    (policy->codec[0] != '\0' ? 1u << KEY_COMPRESS : 0) | (policy->rate_limit != 0 ? 1u << KEY_RATE_LIMIT : 0);
+	text = policy_section_text(section);
+	free(section);
+	return text;
+}

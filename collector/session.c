@@ -1,0 +1,426 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+#include <jansson.h>
+
+#include "common/clock.h"
+#include "common/conf.h"
+#include "common/tls.h"
+#include "proto/frame.h"
+
+#include "collector/counts.h"
+#include "collector/session.h"
+#include "collector/stream.h"
+#include "collector/worker.h"
+
+#define SESSION_INPUT_MAX	(1024u * 1024)	/* above the largest frame */
+#define SESSION_READ_BUDGET	(256u * 1024)
+#define SESSION_LOG_MS		1000u
+
+static const char *const session_state_names[] = {
+	[SESSION_HANDSHAKE] = "handshake",
+	[SESSION_HELLO] = "hello",
+	[SESSION_CONTENDING] = "contending",
+	[SESSION_OPEN] = "open",
+	[SESSION_CLOSING] = "closing",
+};
+
+const char *
+session_state_name(enum session_state state)
+{
+	return session_state_names[state];
+}
+
+void
+session_set_timer(struct session *session, uint64_t ms)
+{
+	struct timeval tv = { .tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000) };
+
+	event_add(session->timer, &tv);
+}
+
+void
+session_change_state(struct session *session, enum session_state state)
+{
+	if (session->state == SESSION_HANDSHAKE)
+		session->worker->handshakes--;
+	session->state = state;
+	switch (state) {
+	case SESSION_HELLO:
+		session_set_timer(session, SESSION_HELLO_MS);
+		break;
+	case SESSION_CONTENDING:
+		tlsio_read_stop(session->tls);
+		session_set_timer(session, SESSION_CONTEND_MS);
+		break;
+	case SESSION_OPEN:
+		session->heard_ns = clock_mono_ns();
+		session_set_timer(session, session->worker->keepalive_ms);
+		break;
+	case SESSION_HANDSHAKE:
+	case SESSION_CLOSING:
+		event_del(session->timer);
+		break;
+	}
+}
+
+/* Anything may be failed at any time, also from another session's message. */
+void
+session_fail(struct session *session, const struct fault *fault)
+{
+	struct buf *out = &session->worker->out;
+	struct msg_end end = { .code = (uint16_t)fault->code };
+
+	if (session->state == SESSION_CLOSING)
+		return;
+	count_add(COUNT_ERRORS + fault->code, 1);
+	log_limited(&session->worker->fault_limit, SESSION_LOG_MS, LOG_LEVEL_WARN, "%s (%s): session ended: %s",
+	    session->identity.name[0] != '\0' ? session->identity.name : "agent", session->address, fault->text);
+	snprintf(end.text, sizeof(end.text), "%s", fault->text);
+	buf_consume(out, out->len);
+	if (msg_put_error(out, &end) == 0)
+		tlsio_write(session->tls, out->data, out->len);
+	session_change_state(session, SESSION_CLOSING);
+	session_leave_vm(session);
+	tlsio_shutdown(session->tls, fault->text, SESSION_LINGER_MS);
+}
+
+void
+session_bye(struct session *session, uint16_t code, const char *text)
+{
+	struct buf *out = &session->worker->out;
+	struct msg_end end = { .code = code };
+
+	if (session->state == SESSION_CLOSING)
+		return;
+	snprintf(end.text, sizeof(end.text), "%s", text);
+	buf_consume(out, out->len);
+	if (session->state != SESSION_HANDSHAKE && msg_put_bye(out, &end) == 0)
+		tlsio_write(session->tls, out->data, out->len);
+	session_change_state(session, SESSION_CLOSING);
+	session_leave_vm(session);
+	tlsio_shutdown(session->tls, text, SESSION_LINGER_MS / 2);
+}
+
+int
+session_send(struct session *session)
+{
+	struct buf *out = &session->worker->out;
+	struct fault fault;
+	int rc = tlsio_write(session->tls, out->data, out->len);
+
+	buf_consume(out, out->len);
+	if (rc == 0)
+		return 0;
+	fault_set(&fault, MSG_ERR_LIMIT, "the agent does not read what it is sent");
+	session_fail(session, &fault);
+	return -1;
+}
+
+void
+session_acknowledge(struct session *session, struct stream *stream)
+{
+	struct msg_mark mark = { .number = stream->durable };
+
+	stream->ack_wanted = false;
+	if (session->state != SESSION_OPEN)
+		return;
+	memcpy(mark.stream, stream->id, MSG_ID_SIZE);
+	if (msg_put_ack(&session->worker->out, &mark) == 0)
+		session_send(session);
+}
+
+static void
+session_acknowledge_repeats(struct session *session)
+{
+	struct stream *stream;
+
+	TAILQ_FOREACH(stream, &session->vm->streams, entry)
+		if (stream->ack_wanted)
+			session_acknowledge(session, stream);
+}
+
+/* One frame from the front of data; how many bytes it took, 0: not whole yet, or the session is failed. */
+static size_t
+session_frame(struct session *session, const uint8_t *data, size_t len)
+{
+	struct fault fault;
+	struct frame frame;
+	enum frame_error error = frame_parse(data, len, &frame);
+
+	if (error == FRAME_MORE)
+		return 0;
+	if (error != FRAME_OK)
+		fault_set(&fault, MSG_ERR_PROTOCOL, "frame: %s", frame_error_text(error));
+	else if (session_message(session, &frame, &fault) == 0)
+		return FRAME_HEADER_SIZE + frame.length;
+	session_fail(session, &fault);
+	return 0;
+}
+
+static bool
+session_may_take(const struct session *session)
+{
+	if (session->state == SESSION_HELLO)
+		return !session->worker->stopping;
+	return session->state == SESSION_OPEN && !session->worker->paused;
+}
+
+void
+session_input(struct session *session)
+{
+	struct buf *input = tlsio_input(session->tls);
+	size_t taken = 0, n;
+
+	while (session_may_take(session) && (n = session_frame(session, input->data + taken, input->len - taken)) > 0) {
+		taken += n;
+		worker_consider_commit(session->worker);
+	}
+	if (session->state == SESSION_CLOSING)
+		taken = input->len;
+	buf_consume(input, taken);
+	tlsio_input_taken(session->tls);
+	if (session->state == SESSION_OPEN)
+		session_acknowledge_repeats(session);
+}
+
+static void
+session_readable(struct tlsio *tls, void *arg)
+{
+	struct session *session = arg;
+
+	(void)tls;
+	session->heard_ns = clock_mono_ns();
+	session_input(session);
+}
+
+static void
+session_closed(struct tlsio *tls, const char *why, void *arg)
+{
+	struct session *session = arg;
+	struct worker *worker = session->worker;
+
+	if (session->state == SESSION_HANDSHAKE) {
+		count_add(COUNT_HANDSHAKES_FAILED, 1);
+		log_limited(&worker->connect_limit, SESSION_LOG_MS, LOG_LEVEL_WARN, "%s: %s", tlsio_peer_address(tls), why);
+	} else if (session->state != SESSION_CLOSING)
+		log_info("%s (%s): session closed: %s", session->identity.name, session->address, why);
+	session_leave_vm(session);
+	session_free(session);
+	if (worker->finished && TAILQ_EMPTY(&worker->sessions))
+		event_base_loopbreak(worker->base);
+	else
+		worker_consider_commit(worker);
+}
+
+static bool
+session_tenant_allowed(const struct conf_list *tenants, const char *tenant)
+{
+	for (size_t i = 0; i < tenants->count; i++)
+		if (strcmp(tenants->value[i], tenant) == 0)
+			return true;
+	return tenants->count == 0;
+}
+
+static int
+session_check_identity(struct session *session, struct fault *fault)
+{
+	const char *uri = tlsio_peer_uri(session->tls);
+
+	if (identity_parse(uri, tlsio_peer_common_name(session->tls), &session->identity) == -1)
+		return fault_set(fault, MSG_ERR_ROLE, "the certificate says nothing vmtap understands: URI \"%.100s\"", uri);
+	if (session->identity.role != ROLE_AGENT)
+		return fault_set(fault, MSG_ERR_ROLE, "an agent's certificate is needed here, this one is of role %s",
+		    identity_role_name(session->identity.role));
+	if (!session_tenant_allowed(session->worker->all->tenants, session->identity.tenant))
+		return fault_set(fault, MSG_ERR_TENANT, "this collector does not take agents of tenant %s", session->identity.tenant);
+	return 0;
+}
+
+/* To the VM's home, unless that is here. */
+static void
+session_go_home(struct session *session)
+{
+	struct worker *worker = session->worker;
+	unsigned home = workers_home(worker->all, session->identity.uuid);
+	struct note *note;
+
+	if (home == worker->index) {
+		session_input(session);
+		return;
+	}
+	event_free(session->timer);
+	session->timer = NULL;
+	TAILQ_REMOVE(&worker->sessions, session, entry);
+	tlsio_detach(session->tls);
+	session->worker = NULL;
+	note = note_new(NOTE_SESSION);
+	note->session = session;
+	mailbox_post(worker->all->worker[home].inbox, note);
+}
+
+static void
+session_opened(struct tlsio *tls, void *arg)
+{
+	struct session *session = arg;
+	struct fault fault;
+
+	snprintf(session->address, sizeof(session->address), "%s", tlsio_peer_address(tls));
+	session_change_state(session, SESSION_HELLO);
+	if (session_check_identity(session, &fault) == -1)
+		session_fail(session, &fault);
+	else
+		session_go_home(session);
+}
+
+static void
+session_keep_alive(struct session *session)
+{
+	struct msg_ping ping = { .token = clock_mono_ns(), .wall_ns = clock_wall_ns() };
+	uint64_t keepalive_ns = session->worker->keepalive_ms * 1000000u, idle_ns = ping.token - session->heard_ns;
+	struct fault fault;
+
+	session_set_timer(session, session->worker->keepalive_ms);
+	if (session->worker->paused)
+		session->heard_ns = ping.token;		/* it is we who do not listen */
+	else if (idle_ns >= SESSION_DEAD_AFTER * keepalive_ns) {
+		fault_set(&fault, MSG_ERR_TIMEOUT, "nothing was heard for %llu s", (unsigned long long)(idle_ns / 1000000000u));
+		session_fail(session, &fault);
+	} else if (idle_ns >= keepalive_ns / 2 && msg_put_ping(&session->worker->out, &ping) == 0)
+		session_send(session);
+}
+
+static void
+session_timeout(evutil_socket_t fd, short events, void *arg)
+{
+	struct session *session = arg;
+	struct fault fault;
+
+	(void)fd;
+	(void)events;
+	switch (session->state) {
+	case SESSION_HELLO:
+		fault_set(&fault, MSG_ERR_TIMEOUT, "no HELLO within %u s", SESSION_HELLO_MS / 1000);
+		session_fail(session, &fault);
+		break;
+	case SESSION_CONTENDING:
+		session_contend_timeout(session);
+		break;
+	case SESSION_OPEN:
+		session_keep_alive(session);
+		break;
+	case SESSION_HANDSHAKE:
+	case SESSION_CLOSING:
+		break;
+	}
+}
+
+static void
+session_end_pull(struct worker *worker, int pull, bool good)
+{
+	struct note *note;
+
+	if (pull == -1)
+		return;
+	note = note_new(NOTE_PULL_ENDED);
+	note->pull = pull;
+	note->good = good;
+	mailbox_post(worker->all->main, note);
+}
+
+static struct session *
+session_allocate(struct worker *worker, int fd, int pull)
+{
+	static const struct tlsio_callbacks callbacks = { .opened = session_opened, .readable = session_readable,
+	    .closed = session_closed };
+	const struct tlsio_options options = { .side = pull == -1 ? TLSIO_SERVER : TLSIO_CLIENT, .handshake_ms = SESSION_HANDSHAKE_MS,
+	    .input_max = SESSION_INPUT_MAX, .read_budget = SESSION_READ_BUDGET };
+	struct session *session = calloc(1, sizeof(*session));
+
+	if (session == NULL)
+		return NULL;
+	session->pull = pull;
+	session->timer = evtimer_new(worker->base, session_timeout, session);
+	if (session->timer != NULL)
+		session->tls = tlsio_new(worker->base, worker->tls, fd, &options, &callbacks, session);
+	if (session->tls != NULL)
+		return session;
+	if (session->timer != NULL)
+		event_free(session->timer);
+	free(session);
+	return NULL;
+}
+
+void
+session_new(struct worker *worker, int fd, int pull)
+{
+	struct session *session = NULL;
+
+	count_add(COUNT_CONNECTIONS, 1);
+	if (worker->handshakes < HANDSHAKES_MAX)
+		session = session_allocate(worker, fd, pull);
+	if (session == NULL) {
+		count_add(COUNT_CONNECTIONS_DROPPED, 1);
+		log_limited(&worker->connect_limit, SESSION_LOG_MS, LOG_LEVEL_WARN,
+		    "connection dropped: no memory, or more than %u others have not shown who they are", HANDSHAKES_MAX);
+		close(fd);
+		session_end_pull(worker, pull, false);
+		return;
+	}
+	session->worker = worker;
+	worker->handshakes++;
+	TAILQ_INSERT_TAIL(&worker->sessions, session, entry);
+}
+
+void
+session_arrive(struct worker *worker, struct session *session)
+{
+	session->worker = worker;
+	TAILQ_INSERT_TAIL(&worker->sessions, session, entry);
+	session->timer = evtimer_new(worker->base, session_timeout, session);
+	if (session->timer == NULL || tlsio_attach(session->tls, worker->base) == -1) {
+		log_error("%s: cannot be taken over by its worker", session->address);
+		session_free(session);
+		return;
+	}
+	session_change_state(session, SESSION_HELLO);
+	session_input(session);
+}
+
+void
+session_free(struct session *session)
+{
+	if (session == NULL)
+		return;
+	if (session->worker != NULL) {
+		if (session->state == SESSION_HANDSHAKE)
+			session->worker->handshakes--;
+		TAILQ_REMOVE(&session->worker->sessions, session, entry);
+		session_end_pull(session->worker, session->pull, session->welcomed);
+	}
+	if (session->timer != NULL)
+		event_free(session->timer);
+	tlsio_free(session->tls);
+	free(session->hello);
+	free(session);
+}
+
+struct json_t *
+session_status(const struct session *session)
+{
+	char since[CLOCK_ISO_SIZE] = "";
+
+	if (session->since_ns != 0)
+		clock_iso(session->since_ns, since, sizeof(since));
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I}", "vm", session->identity.uuid, "name", session->identity.name,
+	    "tenant", session->identity.tenant, "address", session->address, "state", session_state_name(session->state), "since", since,
+	    "bytes_in", (json_int_t)tlsio_bytes_in(session->tls), "bytes_per_second", (json_int_t)session->bytes_per_second, "blocks",
+	    (json_int_t)session->blocks, "gaps", (json_int_t)session->gaps);
+}

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#ifndef VMTAP_COLLECTOR_SESSION_H
+#define VMTAP_COLLECTOR_SESSION_H
+
+#include <sys/queue.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "proto/identity.h"
+#include "proto/msg.h"
+
+#include "collector/archive.h"
+
+struct event;
+struct frame;
+struct json_t;
+struct note;
+struct stream;
+struct tlsio;
+struct worker;
+
+/*
+ * One connection of an agent, accepted or dialled. It begins in any worker and moves to its VM's home after the handshake. Any violation: an
+ * ERROR that says why, counted, logged, closed.
+ */
+enum session_state {
+	SESSION_HANDSHAKE,	/* TLS */
+	SESSION_HELLO,		/* who it is is proven; HELLO must come */
+	SESSION_CONTENDING,	/* waits whether the VM's session still answers */
+	SESSION_OPEN,
+	SESSION_CLOSING		/* what is queued goes out, nothing is taken in */
+};
+
+#define SESSION_HANDSHAKE_MS	10000u
+#define SESSION_HELLO_MS	5000u
+#define SESSION_CONTEND_MS	2000u
+#define SESSION_LINGER_MS	2000u
+#define SESSION_DEAD_AFTER	3u	/* keepalives without a byte */
+
+struct session {
+	TAILQ_ENTRY(session)	 entry;
+	struct worker		*worker;
+	struct tlsio		*tls;
+	enum session_state	 state;
+	struct event		*timer;		/* of the state */
+	int			 pull;		/* -1: accepted */
+	bool			 welcomed;
+	struct identity		 identity;
+	char			 address[MSG_NAME_SIZE];
+	uint8_t			 instance[MSG_ID_SIZE];
+	struct vm		*vm;		/* open or contending for it */
+	struct msg_hello	*hello;		/* kept while contending */
+	uint64_t		 token;		/* of the PING that decides */
+	uint64_t		 heard_ns;	/* monotonic: the last byte */
+	uint64_t		 since_ns;	/* wall clock */
+	uint64_t		 blocks, gaps;
+	uint64_t		 tick_bytes, bytes_per_second;
+};
+
+/* Takes fd in any case. */
+void	session_new(struct worker *, int fd, int pull);
+void	session_arrive(struct worker *, struct session *);	/* from the worker that made the handshake */
+void	session_free(struct session *);				/* NULL is fine */
+/* What the input holds, frame by frame, until the worker is paused. */
+void	session_input(struct session *);
+void	session_fail(struct session *, const struct fault *);
+void	session_bye(struct session *, uint16_t code, const char *text);
+void	session_acknowledge(struct session *, struct stream *);
+/* Sends the VM's policy if it changed (that is what it returns), or anyway if again and there has ever been one. */
+bool	session_push_policy(struct session *, bool again);
+struct json_t	*session_status(const struct session *);	/* NULL: ENOMEM */
+const char	*session_state_name(enum session_state);
+
+/* session.c <-> session_open.c, session_message.c */
+void	session_change_state(struct session *, enum session_state);
+void	session_set_timer(struct session *, uint64_t ms);
+int	session_send(struct session *);				/* worker->out; -1: the session is failed */
+int	session_message(struct session *, const struct frame *, struct fault *);
+int	session_hello(struct session *, const struct frame *, struct fault *);
+void	session_contend_timeout(struct session *);		/* the contender wins */
+void	session_ponged(struct session *, uint64_t token);
+void	session_leave_vm(struct session *);
+
+#endif

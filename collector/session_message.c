@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "proto/frame.h"
+
+#include "collector/counts.h"
+#include "collector/session.h"
+#include "collector/stream.h"
+#include "collector/worker.h"
+
+/* The messages of an open session. Each: 0, or -1 with fault, which ends the session. */
+
+static struct stream *
+session_stream(struct session *session, const uint8_t *id, const char *what, struct fault *fault)
+{
+	struct stream *stream = stream_find(session->vm, id);
+
+	if (stream == NULL)
+		fault_set(fault, MSG_ERR_PROTOCOL, "%s: of a stream that neither HELLO nor INTERFACE has told", what);
+	return stream;
+}
+
+static int
+session_interface(struct session *session, const struct frame *frame, struct fault *fault)
+{
+	struct msg_interface msg;
+	struct stream *stream;
+
+	if (msg_get_interface(frame, &msg) == -1)
+		return fault_set(fault, MSG_ERR_PROTOCOL, "INTERFACE is malformed");
+	if ((stream = stream_get(&session->worker->archive, session->vm, msg.stream, 0, fault)) == NULL)
+		return -1;
+	return stream_add_interface(&session->worker->archive, stream, &msg, fault);
+}
+
+static int
+session_block(struct session *session, const struct frame *frame, struct fault *fault)
+{
+	struct msg_block msg;
+	struct stream *stream;
+
+	if (msg_get_block(frame, &msg) == -1)
+		return fault_set(fault, MSG_ERR_PROTOCOL, "BLOCK is malformed");
+	if ((stream = session_stream(session, msg.stream, "BLOCK", fault)) == NULL)
+		return -1;
+	session->blocks++;
+	return stream_add_block(&session->worker->archive, stream, &msg, fault);
+}
+
+static int
+session_gap(struct session *session, const struct frame *frame, struct fault *fault)
+{
+	struct msg_gap msg;
+	struct stream *stream;
+
+	if (msg_get_gap(frame, &msg) == -1)
+		return fault_set(fault, MSG_ERR_PROTOCOL, "GAP is malformed");
+	if ((stream = stream_get(&session->worker->archive, session->vm, msg.stream, 0, fault)) == NULL)
+		return -1;
+	session->gaps++;
+	return stream_add_gap(&session->worker->archive, stream, &msg, fault);
+}
+
+static int
+session_end(struct session *session, const struct frame *frame, struct fault *fault)
+{
+	struct msg_mark msg;
+	struct stream *stream;
+
+	if (msg_get_end_of_stream(frame, &msg) == -1)
+		return fault_set(fault, MSG_ERR_PROTOCOL, "END is malformed");
+	if ((stream = stream_get(&session->worker->archive, session->vm, msg.stream, 0, fault)) == NULL)
+		return -1;
+	return stream_end(&session->worker->archive, stream, msg.number, fault);
+}
+
+static int
+session_stats(struct session *session, const struct frame *frame, struct fault *fault)
+{
+	struct msg_stats msg = { .stat = session->worker->stats };
+	struct stream *stream;
+
+	if (msg_get_stats(frame, &msg) == -1)
+		return fault_set(fault, MSG_ERR_PROTOCOL, "STATS is malformed");
+	if ((stream = stream_get(&session->worker->archive, session->vm, msg.stream, 0, fault)) == NULL)
+		return -1;
+	session->vm->row.seen_ns = clock_wall_ns();
+	session->vm->row_dirty = true;
+	return stream_set_stats(&session->worker->archive, stream, &msg, fault);
+}
+
+static void
+session_tell_policy_result(const struct session *session, const struct msg_policy_result *result)
+{
+	struct note *note = note_new(NOTE_POLICY_RESULT);
+
+	note->version = result->version;
+	note->good = result->accepted != 0;
+	memcpy(note->uuid, session->identity.uuid, sizeof(note->uuid));
+	memcpy(note->text, result->reason, sizeof(note->text));
+	mailbox_post(session->worker->all->main, note);
+}
+
+static int
+session_policy_result(struct session *session, const struct frame *frame, struct fault *fault)
+{
+	struct vm_row *row = &session->vm->row;
+	struct msg_policy_result msg;
+	bool none;
+
+	if (msg_get_policy_result(frame, &msg) == -1)
+		return fault_set(fault, MSG_ERR_PROTOCOL, "POLICY_RESULT is malformed");
+	if (msg.version != row->policy_version)
+		return 0;	/* of one that another has overtaken */
+	archive_clean_text(msg.reason);
+	none = row->policy_text == NULL || row->policy_text[0] == '\0';
+	row->policy_state = !msg.accepted ? "refused" : none ? "none" : "accepted";
+	memcpy(row->policy_reason, msg.reason, sizeof(row->policy_reason));
+	archive_vm_changed(&session->worker->archive, session->vm);
+	if (!msg.accepted) {
+		count_add(COUNT_POLICIES_REFUSED, 1);
+		log_warn("%s (%s): policy refused: %s", session->identity.name, session->address, msg.reason);
+	}
+	session_tell_policy_result(session, &msg);
+	return 0;
+}
+
+static int
+session_ping(struct session *session, const struct frame *frame, struct fault *fault)
+{
+	struct msg_ping msg;
+
+	if (msg_get_ping(frame, &msg) == -1)
+		return fault_set(fault, MSG_ERR_PROTOCOL, "PING is malformed");
+	msg.wall_ns = clock_wall_ns();
+	if (msg_put_pong(&session->worker->out, &msg) == -1)
+		return fault_set(fault, MSG_ERR_LIMIT, "out of memory");
+	session_send(session);
+	return 0;
+}
+
+static int
+session_pong(struct session *session, const struct frame *frame, struct fault *fault)
+{
+	struct msg_ping msg;
+
+	if (msg_get_pong(frame, &msg) == -1)
+		return fault_set(fault, MSG_ERR_PROTOCOL, "PONG is malformed");
+	session->vm->row.clock_offset_ns = (int64_t)(msg.wall_ns - clock_wall_ns());
+	session_ponged(session, msg.token);
+	return 0;
+}
+
+static int
+session_ends(struct session *session, const struct frame *frame, struct fault *fault)
+{
+	bool bye = frame->type == FRAME_BYE;
+	struct msg_end msg;
+
+	if ((bye ? msg_get_bye(frame, &msg) : msg_get_error(frame, &msg)) == -1)
+		return fault_set(fault, MSG_ERR_PROTOCOL, "%s is malformed", frame_type_name(frame->type));
+	archive_clean_text(msg.text);
+	log_info("%s (%s): the agent %s: %s", session->identity.name, session->address, bye ? "said BYE" : "ended the session with an error",
+	    msg.text);
+	session_bye(session, 0, "the agent ended the session");
+	return 0;
+}
+
+static int (*const session_messages[FRAME_TYPE_MAX])(struct session *, const struct frame *, struct fault *) = {
+	[FRAME_HELLO] = session_hello,
+	[FRAME_INTERFACE] = session_interface,
+	[FRAME_POLICY_RESULT] = session_policy_result,
+	[FRAME_BLOCK] = session_block,
+	[FRAME_GAP] = session_gap,
+	[FRAME_END] = session_end,
+	[FRAME_STATS] = session_stats,
+	[FRAME_PING] = session_ping,
+	[FRAME_PONG] = session_pong,
+	[FRAME_BYE] = session_ends,
+	[FRAME_ERROR] = session_ends,
+};
+
+int
+session_message(struct session *session, const struct frame *frame, struct fault *fault)
+{
+	bool ends = frame->type == FRAME_BYE || frame->type == FRAME_ERROR;
+
+	if (session_messages[frame->type] == NULL)
+		return fault_set(fault, MSG_ERR_PROTOCOL, "%s is not for a collector", frame_type_name(frame->type));
+	if (session->state == SESSION_OPEN && frame->type == FRAME_HELLO)
+		return fault_set(fault, MSG_ERR_PROTOCOL, "HELLO for a second time");
+	if (session->state != SESSION_OPEN && frame->type != FRAME_HELLO && !ends)
+		return fault_set(fault, MSG_ERR_PROTOCOL, "%s before HELLO", frame_type_name(frame->type));
+	return session_messages[frame->type](session, frame, fault);
+}

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <sys/random.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/tls.h"
+#include "proto/codec.h"
+#include "proto/frame.h"
+
+#include "collector/counts.h"
+#include "collector/policy.h"
+#include "collector/session.h"
+#include "collector/stream.h"
+#include "collector/worker.h"
+
+/* How a session becomes its VM's one session: HELLO, takeover or clone, WELCOME. */
+
+static int
+session_check_hello(const struct msg_hello *hello, struct fault *fault)
+{
+	if (hello->version_min > FRAME_VERSION || hello->version_max < FRAME_VERSION)
+		return fault_set(fault, MSG_ERR_VERSION, "this collector speaks protocol version %d, the agent %u to %u", FRAME_VERSION,
+		    hello->version_min, hello->version_max);
+	for (uint16_t i = 0; i < hello->stream_count; i++) {
+		const struct msg_stream *stream = &hello->stream[i];
+
+		if (stream->last >= INT64_MAX || stream->first > stream->last + 1)
+			return fault_set(fault, MSG_ERR_PROTOCOL, "HELLO: a stream from %" PRIu64 " to %" PRIu64, stream->first, stream->last);
+		for (uint16_t j = 0; j < i; j++)
+			if (memcmp(hello->stream[j].id, stream->id, MSG_ID_SIZE) == 0)
+				return fault_set(fault, MSG_ERR_PROTOCOL, "HELLO: the same stream twice");
+	}
+	return 0;
+}
+
+static void
+session_fill_row(struct session *session, const struct msg_hello *hello)
+{
+	struct vm_row *row = &session->vm->row;
+
+	session->since_ns = clock_wall_ns();
+	snprintf(row->software, sizeof(row->software), "%s", hello->software);
+	snprintf(row->os, sizeof(row->os), "%s", hello->os);
+	snprintf(row->hardware, sizeof(row->hardware), "%s", hello->hardware);
+	archive_clean_text(row->software);
+	archive_clean_text(row->os);
+	archive_clean_text(row->hardware);
+	memcpy(row->address, session->address, sizeof(row->address));
+	row->connected = true;
+	row->since_ns = row->seen_ns = session->since_ns;
+	row->clock_offset_ns = (int64_t)(hello->wall_ns - session->since_ns);
+	archive_vm_changed(&session->worker->archive, session->vm);
+}
+
+static int
+session_put_welcome(struct session *session, const struct msg_hello *hello)
+{
+	struct msg_welcome welcome = { .version = FRAME_VERSION, .codecs = codec_mask(), .wall_ns = clock_wall_ns() };
+
+	welcome.keepalive_ms = (uint32_t)session->worker->keepalive_ms;
+	for (uint16_t i = 0; i < hello->stream_count; i++) {
+		const struct stream *stream = stream_find(session->vm, hello->stream[i].id);
+		struct msg_stream *known = &welcome.stream[welcome.stream_count];
+
+		if (stream == NULL || !stream->known)
+			continue;
+		memcpy(known->id, stream->id, MSG_ID_SIZE);
+		known->started_ns = stream->started_ns;
+		known->last = stream->durable;
+		welcome.stream_count++;
+	}
+	return msg_put_welcome(&session->worker->out, &welcome);
+}
+
+static int
+session_take_streams(struct session *session, const struct msg_hello *hello, struct fault *fault)
+{
+	struct archive *archive = &session->worker->archive;
+	struct stream *stream;
+
+	if (stream_abandon_others(archive, session->vm, hello, fault) == -1)
+		return -1;
+	for (uint16_t i = 0; i < hello->stream_count; i++) {
+		const struct msg_stream *told = &hello->stream[i];
+
+		if ((stream = stream_get(archive, session->vm, told->id, told->started_ns, fault)) == NULL ||
+		    stream_begin_at(archive, stream, told->first, fault) == -1)
+			return -1;
+	}
+	return 0;
+}
+
+/* From here on the session's blocks are the VM's. */
+static int
+session_open(struct session *session, const struct msg_hello *hello, struct fault *fault)
+{
+	struct worker *worker = session->worker;
+	struct stream *stream;
+
+	if (worker->failing)
+		return fault_set(fault, MSG_ERR_STORE, "%s", worker->failing_text);
+	session->vm->session = session;
+	session_fill_row(session, hello);
+	if (session_take_streams(session, hello, fault) == -1)
+		return -1;
+	if (session_put_welcome(session, hello) == -1)
+		return fault_set(fault, MSG_ERR_LIMIT, "out of memory");
+	if (session_send(session) == -1)
+		return 0;
+	TAILQ_FOREACH(stream, &session->vm->streams, entry)
+		stream->known = true;
+	session->welcomed = true;
+	count_add(COUNT_SESSIONS, 1);
+	log_info("%s (%s): session opened, tenant %s, %s", session->identity.name, session->address, session->identity.tenant,
+	    session->vm->row.software);
+	session_change_state(session, SESSION_OPEN);
+	if (worker->paused)
+		tlsio_read_stop(session->tls);
+	session_push_policy(session, true);
+	return 0;
+}
+
+static void
+session_replace(struct session *old, const char *why)
+{
+	struct fault fault;
+
+	fault_set(&fault, MSG_ERR_REPLACED, "%s", why);
+	session_fail(old, &fault);
+}
+
+/* Another instance has the VM: which of the two is real? The one that has it is asked for a sign of life. */
+static int
+session_contend(struct session *session, const struct msg_hello *hello, struct fault *fault)
+{
+	struct session *old = session->vm->session;
+	struct msg_ping ping = { .wall_ns = clock_wall_ns() };
+
+	if (getrandom(&ping.token, sizeof(ping.token), 0) != sizeof(ping.token))
+		ping.token = clock_mono_ns();
+	if ((session->hello = malloc(sizeof(*hello))) == NULL)
+		return fault_set(fault, MSG_ERR_LIMIT, "out of memory");
+	*session->hello = *hello;
+	session->token = ping.token;
+	session->vm->contender = session;
+	session_change_state(session, SESSION_CONTENDING);
+	if (msg_put_ping(&session->worker->out, &ping) == 0)
+		session_send(old);
+	return 0;
+}
+
+static int
+session_meet_contender(struct session *session, struct fault *fault)
+{
+	struct session *other = session->vm->contender;
+
+	if (other == NULL)
+		return 0;
+	if (memcmp(other->instance, session->instance, MSG_ID_SIZE) != 0)
+		return fault_set(fault, MSG_ERR_CLONE, "several agents with the certificate of VM %s (%s) ask to be it; each VM needs its own:"
+		    " vmtap pki agent", session->identity.name, session->identity.uuid);
+	session_replace(other, "the same agent has opened another session");
+	return 0;
+}
+
+int
+session_hello(struct session *session, const struct frame *frame, struct fault *fault)
+{
+	struct msg_hello hello;
+	struct vm *vm;
+
+	if (msg_get_hello(frame, &hello) == -1)
+		return fault_set(fault, MSG_ERR_PROTOCOL, "HELLO is malformed");
+	if (session_check_hello(&hello, fault) == -1 ||
+	    (vm = archive_vm(&session->worker->archive, &session->identity, fault)) == NULL)
+		return -1;
+	session->vm = vm;
+	memcpy(session->instance, hello.instance, MSG_ID_SIZE);
+	if (session_meet_contender(session, fault) == -1)
+		return -1;
+	if (vm->session != NULL && memcmp(vm->session->instance, session->instance, MSG_ID_SIZE) != 0)
+		return session_contend(session, &hello, fault);
+	if (vm->session != NULL)
+		session_replace(vm->session, "the same agent has opened another session");
+	return session_open(session, &hello, fault);
+}
+
+static void
+session_take_over(struct session *session)
+{
+	struct msg_hello *hello = session->hello;
+	struct fault fault;
+
+	session->hello = NULL;
+	session->vm->contender = NULL;
+	if (session->vm->session != NULL)
+		session_replace(session->vm->session, "another agent of this VM has taken over: this one did not answer within 2 s");
+	tlsio_read_start(session->tls);
+	if (session_open(session, hello, &fault) == -1)
+		session_fail(session, &fault);
+	free(hello);
+	session_input(session);
+}
+
+void
+session_contend_timeout(struct session *session)
+{
+	if (session->worker->stopping)
+		return;
+	if (session->worker->paused && session->vm->session != NULL)
+		session_set_timer(session, SESSION_CONTEND_MS);		/* the answer could not be read */
+	else
+		session_take_over(session);
+}
+
+void
+session_ponged(struct session *session, uint64_t token)
+{
+	struct session *contender = session->vm->contender;
+	struct fault fault;
+
+	if (contender == NULL || contender->token != token)
+		return;
+	fault_set(&fault, MSG_ERR_CLONE, "another agent with the certificate of VM %s is connected from %s and answers; each VM needs its"
+	    " own: vmtap pki agent", session->identity.name, session->address);
+	session_fail(contender, &fault);
+}
+
+/* Ends what the session is to its VM. One that contends for it wins by that, a moment later: it may be the one that called. */
+void
+session_leave_vm(struct session *session)
+{
+	struct vm *vm = session->vm;
+
+	session->vm = NULL;
+	if (vm == NULL)
+		return;
+	if (vm->contender == session)
+		vm->contender = NULL;
+	if (vm->session != session)
+		return;
+	vm->session = NULL;
+	vm->row.connected = false;
+	vm->row.seen_ns = clock_wall_ns();
+	archive_vm_changed(&session->worker->archive, vm);
+	if (vm->contender != NULL)
+		session_set_timer(vm->contender, 0);
+}
+
+/* The next version: time grows also when the catalog that had the last one is gone. */
+static uint64_t
+session_policy_version(const struct vm_row *row)
+{
+	uint64_t now = clock_wall_ns();
+
+	return now > row->policy_version ? now : row->policy_version + 1;
+}
+
+static void
+session_set_policy(struct session *session, char *text)
+{
+	struct vm_row *row = &session->vm->row;
+
+	free(row->policy_text);
+	row->policy_text = text;
+	row->policy_version = session_policy_version(row);
+	row->policy_state = "pending";
+	row->policy_reason[0] = '\0';
+	archive_vm_changed(&session->worker->archive, session->vm);
+}
+
+bool
+session_push_policy(struct session *session, bool again)
+{
+	const struct vm_row *row = &session->vm->row;
+	struct msg_policy policy;
+	bool changed;
+	char *text;
+
+	policy_set_resolve(session->worker->policy, row->tenant, row->name, row->uuid, &policy);
+	if ((text = policy_to_text(&policy)) == NULL)
+		return false;
+	changed = strcmp(text, row->policy_text != NULL ? row->policy_text : "") != 0;
+	if (changed)
+		session_set_policy(session, text);
+	else
+		free(text);
+	if (!changed && (!again || row->policy_version == 0))
+		return false;
+	policy.version = row->policy_version;
+	if (msg_put_policy(&session->worker->out, &policy) == 0)
+		session_send(session);
+	return changed;
+}

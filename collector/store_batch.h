@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#ifndef VMTAP_COLLECTOR_STORE_BATCH_H
+#define VMTAP_COLLECTOR_STORE_BATCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proto/identity.h"
+#include "proto/msg.h"
+
+#include "collector/store.h"
+
+/*
+ * A batch: the rows that one group commit writes. A worker fills it while the one before is being committed, then gives it away; it
+ * holds copies only. Rows of the same object may be in it several times, the last one counts.
+ * There is no sensible way on for a collector without memory for a row: it logs and aborts, and agents keep what is not acknowledged.
+ */
+struct rows {
+	void	*row;
+	size_t	 count, size;
+};
+
+struct vm_row {			/* see CATALOG_SCHEMA */
+	char		 uuid[IDENTITY_UUID_SIZE];
+	char		 tenant[IDENTITY_NAME_SIZE];
+	char		 name[IDENTITY_NAME_SIZE];
+	char		 software[MSG_NAME_SIZE], os[MSG_NAME_SIZE], hardware[MSG_NAME_SIZE];
+	char		 address[MSG_NAME_SIZE];
+	bool		 connected;
+	uint64_t	 since_ns, seen_ns;
+	int64_t		 clock_offset_ns;
+	uint64_t	 policy_version;
+	const char	*policy_state;		/* static */
+	char		*policy_text;		/* heap; NULL: none */
+	char		 policy_reason[MSG_TEXT_SIZE];
+};
+
+struct stream_row {
+	uint8_t		id[MSG_ID_SIZE];
+	char		vm[IDENTITY_UUID_SIZE];
+	uint64_t	started_ns, last_block;
+	bool		ended;
+};
+
+struct interface_row {
+	uint8_t		stream[MSG_ID_SIZE];
+	uint32_t	id;
+	uint16_t	linktype;
+	char		name[64];
+	char		mac[18];		/* "" unknown */
+	char		filter[1024];
+	uint8_t		*idb;			/* heap */
+	size_t		idb_len;
+};
+
+struct file_row {
+	struct store_file file;			/* a copy; its descriptor is not the row's */
+	char		vm[IDENTITY_UUID_SIZE];
+	uint8_t		stream[MSG_ID_SIZE];
+	bool		live;
+	bool		reveal;			/* gets its final name after the commit */
+};
+
+struct point_row {
+	uint64_t	file, block, offset, first_ns;
+};
+
+struct loss_row {
+	char		vm[IDENTITY_UUID_SIZE];
+	uint8_t		stream[MSG_ID_SIZE];
+	const char	*place;			/* static */
+	uint64_t	first_block, last_block, packets, bytes, first_ns, last_ns, recorded_ns;
+	bool		approximate;
+};
+
+struct stat_row {
+	char		vm[IDENTITY_UUID_SIZE];
+	uint8_t		stream[MSG_ID_SIZE];
+	int64_t		interface;		/* -1: the agent */
+	const char	*counter;		/* static */
+	uint64_t	value, updated_ns;
+};
+
+struct batch {
+	struct rows	vms, streams, interfaces, files, points, losses, stats;
+	uint64_t	dirty_bytes;		/* written to files and not known to be durable, and what the rows take */
+	uint64_t	file_bytes;		/* the first of the two */
+};
+
+struct batch	*batch_new(void);
+void		 batch_free(struct batch *);
+bool		 batch_empty(const struct batch *);
+/* Each: a zeroed row to be filled in. */
+void			 batch_add_vm(struct batch *, const struct vm_row *);	/* copied whole */
+struct stream_row	*batch_add_stream(struct batch *);
+struct interface_row	*batch_add_interface(struct batch *);
+struct file_row		*batch_add_file(struct batch *);
+struct point_row	*batch_add_point(struct batch *);
+struct loss_row		*batch_add_loss(struct batch *);
+struct stat_row		*batch_add_stat(struct batch *);
+
+#endif

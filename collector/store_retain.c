@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <sqlite3.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+
+#include "collector/catalog.h"
+#include "collector/counts.h"
+#include "collector/store.h"
+#include "collector/store_retain.h"
+
+#define RETAIN_EVERY_S		60
+#define RETAIN_AT_ONCE		256		/* files of one transaction */
+#define RETAIN_STREAM_NS	(86400u * 1000000000ull)	/* an ended stream without files is remembered so long */
+
+struct retain_file {
+	int64_t	id;
+	char	path[STORE_PATH_SIZE];
+};
+
+/* Each gives the oldest closed files that are too many by one limit, ?1 (and ?2: now). The sums run from the newest file to the oldest. */
+static const char retain_by_age[] =
+    "SELECT id, path FROM file WHERE live = 0 AND coalesce(last_ns, created_ns) < ?2 - ?1 ORDER BY created_ns, id";
+static const char retain_by_size[] =
+    "SELECT id, path FROM (SELECT id, path, live, created_ns, sum(length) OVER (ORDER BY live DESC, created_ns DESC, id DESC) AS total"
+    " FROM file) WHERE live = 0 AND total > ?1 AND ?2 > 0 ORDER BY created_ns, id";
+static const char retain_by_size_vm[] =
+    "SELECT id, path FROM (SELECT id, path, live, created_ns, sum(length) OVER (PARTITION BY vm ORDER BY live DESC, created_ns DESC,"
+    " id DESC) AS total FROM file) WHERE live = 0 AND total > ?1 AND ?2 > 0 ORDER BY created_ns, id";
+
+static const char *const retain_forget[] = {
+	"DELETE FROM interface WHERE stream IN (SELECT id FROM stream WHERE ended AND started_ns < ?1"
+	" AND NOT EXISTS (SELECT 1 FROM file WHERE file.stream = stream.id))",
+	"DELETE FROM stat WHERE stream IN (SELECT id FROM stream WHERE ended AND started_ns < ?1"
+	" AND NOT EXISTS (SELECT 1 FROM file WHERE file.stream = stream.id))",
+	"DELETE FROM stream WHERE ended AND started_ns < ?1 AND NOT EXISTS (SELECT 1 FROM file WHERE file.stream = stream.id)",
+};
+
+/* Up to RETAIN_AT_ONCE files; returns how many, -1 on an SQL error. */
+static int
+retain_select(sqlite3 *db, const char *sql, uint64_t limit, struct retain_file *file)
+{
+	sqlite3_stmt *stmt = NULL;
+	int n = 0, rc = SQLITE_ERROR;
+
+	if (sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) == SQLITE_OK &&
+	    sqlite3_bind_int64(stmt, 1, limit > INT64_MAX ? INT64_MAX : (int64_t)limit) == SQLITE_OK &&
+	    sqlite3_bind_int64(stmt, 2, (int64_t)clock_wall_ns()) == SQLITE_OK)
+		while (n < RETAIN_AT_ONCE && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+			const unsigned char *path = sqlite3_column_text(stmt, 1);
+
+			file[n].id = sqlite3_column_int64(stmt, 0);
+			snprintf(file[n].path, sizeof(file[n].path), "%s", path != NULL ? (const char *)path : "");
+			n++;
+		}
+	sqlite3_finalize(stmt);
+	return rc == SQLITE_DONE || rc == SQLITE_ROW ? n : -1;
+}
+
+static int
+retain_exec(sqlite3 *db, const char *sql, int64_t value)
+{
+	sqlite3_stmt *stmt = NULL;
+	int rc = SQLITE_ERROR;
+
+	if (sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) == SQLITE_OK && sqlite3_bind_int64(stmt, 1, value) == SQLITE_OK)
+		rc = sqlite3_step(stmt);
+	sqlite3_finalize(stmt);
+	return rc == SQLITE_DONE ? 0 : -1;
+}
+
+static int
+retain_delete_rows(sqlite3 *db, const struct retain_file *file, int count)
+{
+	if (sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK)
+		return -1;
+	for (int i = 0; i < count; i++)
+		if (retain_exec(db, "DELETE FROM point WHERE file = ?1", file[i].id) == -1 ||
+		    retain_exec(db, "DELETE FROM file WHERE id = ?1", file[i].id) == -1)
+			goto fail;
+	if (sqlite3_exec(db, "COMMIT", NULL, NULL, NULL) == SQLITE_OK)
+		return 0;
+fail:
+	if (sqlite3_get_autocommit(db) == 0)
+		sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
+	return -1;
+}
+
+static int
+retain_remove(const struct store *store, sqlite3 *db, const struct retain_file *file, int count)
+{
+	char hidden[STORE_PATH_SIZE + 1];
+
+	for (int i = 0; i < count; i++) {
+		store_hidden_path(file[i].path, hidden);
+		if (renameat(store->root_fd, file[i].path, store->root_fd, hidden) == -1 && errno != ENOENT)
+			log_warn("%s/%s: cannot be hidden: %s", store->path, file[i].path, strerror(errno));
+	}
+	if (retain_delete_rows(db, file, count) == -1)
+		return -1;
+	for (int i = 0; i < count; i++) {
+		store_hidden_path(file[i].path, hidden);
+		if (unlinkat(store->root_fd, hidden, 0) == -1 && errno != ENOENT)
+			log_warn("%s/%s: cannot be removed: %s", store->path, hidden, strerror(errno));
+		log_debug("%s/%s: removed by retention", store->path, file[i].path);
+	}
+	count_add(COUNT_FILES_REMOVED, (uint64_t)count);
+	return 0;
+}
+
+static int
+retain_limit(const struct store *store, sqlite3 *db, const char *sql, uint64_t limit)
+{
+	struct retain_file *file;
+	int n, total = 0;
+
+	if (limit == 0)
+		return 0;
+	if ((file = calloc(RETAIN_AT_ONCE, sizeof(*file))) == NULL)
+		return -1;
+	while ((n = retain_select(db, sql, limit, file)) > 0) {
+		if (retain_remove(store, db, file, n) == -1) {
+			n = -1;
+			break;
+		}
+		total += n;
+	}
+	free(file);
+	return n == -1 ? -1 : total;
+}
+
+static int
+retain_forget_streams(sqlite3 *db)
+{
+	int64_t before = (int64_t)(clock_wall_ns() - RETAIN_STREAM_NS);
+
+	for (size_t i = 0; i < sizeof(retain_forget) / sizeof(retain_forget[0]); i++)
+		if (retain_exec(db, retain_forget[i], before) == -1)
+			return -1;
+	return 0;
+}
+
+int
+store_retain(const struct store *store, struct sqlite3 *db, const struct retain_limits *limits, char *error, size_t error_size)
+{
+	uint64_t age_ns = limits->age_ms > INT64_MAX / 1000000u ? INT64_MAX : limits->age_ms * 1000000u;
+	int aged, sized, vm_sized;
+
+	if (limits->size == 0 && limits->size_vm == 0 && limits->age_ms == 0)
+		return 0;
+	if ((aged = retain_limit(store, db, retain_by_age, age_ns)) >= 0 &&
+	    (vm_sized = retain_limit(store, db, retain_by_size_vm, limits->size_vm)) >= 0 &&
+	    (sized = retain_limit(store, db, retain_by_size, limits->size)) >= 0 &&
+	    (aged + vm_sized + sized == 0 || retain_forget_streams(db) == 0))
+		return aged + vm_sized + sized;
+	snprintf(error, error_size, "%s: retention: %s", store->path, sqlite3_errmsg(db));
+	return -1;
+}
+
+struct retainer {
+	const struct store	*store;
+	struct sqlite3		*db;
+	pthread_t		 thread;
+	pthread_mutex_t		 mutex;		/* guards what follows */
+	pthread_cond_t		 cond;
+	struct retain_limits	 limits;
+	bool			 poked, stop;
+};
+
+/* Waits for the minute to pass or a poke; false: stop. */
+static bool
+retainer_wait(struct retainer *retainer, struct retain_limits *limits)
+{
+	struct timespec until;
+	bool stop;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += RETAIN_EVERY_S;
+	pthread_mutex_lock(&retainer->mutex);
+	while (!retainer->stop && !retainer->poked &&
+	    pthread_cond_timedwait(&retainer->cond, &retainer->mutex, &until) == 0)
+		;
+	retainer->poked = false;
+	*limits = retainer->limits;
+	stop = retainer->stop;
+	pthread_mutex_unlock(&retainer->mutex);
+	return !stop;
+}
+
+static void *
+retainer_main(void *arg)
+{
+	struct retainer *retainer = arg;
+	struct retain_limits limits;
+	char error[512];
+	int n;
+
+	while (retainer_wait(retainer, &limits)) {
+		n = store_retain(retainer->store, retainer->db, &limits, error, sizeof(error));
+		if (n == -1)
+			log_error("%s", error);
+		else if (n > 0)
+			log_info("%s: retention removed %d files", retainer->store->path, n);
+	}
+	return NULL;
+}
+
+struct retainer *
+retainer_new(const struct store *store, const struct retain_limits *limits, char *error, size_t error_size)
+{
+	struct retainer *retainer = calloc(1, sizeof(*retainer));
+
+	if (retainer == NULL) {
+		snprintf(error, error_size, "out of memory");
+		return NULL;
+	}
+	retainer->store = store;
+	retainer->limits = *limits;
+	retainer->poked = true;
+	pthread_mutex_init(&retainer->mutex, NULL);
+	pthread_cond_init(&retainer->cond, NULL);
+	if ((retainer->db = catalog_open(store->path, error, error_size)) == NULL)
+		goto fail;
+	if ((errno = pthread_create(&retainer->thread, NULL, retainer_main, retainer)) == 0)
+		return retainer;
+	snprintf(error, error_size, "thread: %s", strerror(errno));
+fail:
+	sqlite3_close(retainer->db);
+	free(retainer);
+	return NULL;
+}
+
+static void
+retainer_signal(struct retainer *retainer, const struct retain_limits *limits, bool stop)
+{
+	pthread_mutex_lock(&retainer->mutex);
+	if (limits != NULL)
+		retainer->limits = *limits;
+	retainer->poked = true;
+	retainer->stop = stop;
+	pthread_cond_signal(&retainer->cond);
+	pthread_mutex_unlock(&retainer->mutex);
+}
+
+void
+retainer_set_limits(struct retainer *retainer, const struct retain_limits *limits)
+{
+	retainer_signal(retainer, limits, false);
+}
+
+void
+retainer_poke(struct retainer *retainer)
+{
+	retainer_signal(retainer, NULL, false);
+}
+
+void
+retainer_free(struct retainer *retainer)
+{
+	if (retainer == NULL)
+		return;
+	retainer_signal(retainer, NULL, true);
+	pthread_join(retainer->thread, NULL);
+	sqlite3_close(retainer->db);
+	pthread_mutex_destroy(&retainer->mutex);
+	pthread_cond_destroy(&retainer->cond);
+	free(retainer);
+}

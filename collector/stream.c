@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "proto/counter.h"
+#include "proto/pcapng.h"
+
+#include "collector/counts.h"
+#include "collector/stream.h"
+#include "collector/stream_file.h"
+
+#define STREAM_NUMBER_MAX	((uint64_t)INT64_MAX)	/* SQLite's integers end there */
+
+struct stream *
+stream_find(const struct vm *vm, const uint8_t id[MSG_ID_SIZE])
+{
+	struct stream *stream;
+
+	TAILQ_FOREACH(stream, &vm->streams, entry)
+		if (memcmp(stream->id, id, MSG_ID_SIZE) == 0)
+			return stream;
+	return NULL;
+}
+
+void
+stream_free(struct stream *stream)
+{
+	TAILQ_REMOVE(&stream->vm->streams, stream, entry);
+	stream->vm->stream_count--;
+	for (uint32_t i = 0; i < stream->interface_count; i++)
+		free(stream->interface[i].idb);
+	store_file_free(stream->file);
+	free(stream->stat);
+	free(stream);
+}
+
+static void
+stream_mark_dirty(struct archive *archive, struct stream *stream)
+{
+	stream->dirty = true;
+	archive_mark_dirty(archive, stream->vm);
+}
+
+static void
+stream_record_loss(struct archive *archive, struct stream *stream, const char *place, const struct msg_gap *gap, bool approximate)
+{
+	struct loss_row *row = batch_add_loss(archive->batch);
+
+	memcpy(row->vm, stream->vm->row.uuid, sizeof(row->vm));
+	memcpy(row->stream, stream->id, MSG_ID_SIZE);
+	row->place = place;
+	row->first_block = gap->first;
+	row->last_block = gap->last;
+	row->packets = gap->packets;
+	row->bytes = gap->bytes;
+	row->first_ns = gap->first_ns;
+	row->last_ns = gap->last_ns;
+	row->recorded_ns = clock_wall_ns();
+	row->approximate = approximate;
+	archive->soon = true;
+	stream_mark_dirty(archive, stream);
+}
+
+int
+stream_begin_at(struct archive *archive, struct stream *stream, uint64_t first, struct fault *fault)
+{
+	struct msg_gap gap = { .first = stream->received + 1, .last = first - 1 };
+
+	if (first == 0 || first > STREAM_NUMBER_MAX)
+		return fault_set(fault, MSG_ERR_PROTOCOL, "HELLO: a stream cannot begin at block %" PRIu64, first);
+	if (gap.last < gap.first || stream->ended)
+		return 0;
+	stream_record_loss(archive, stream, "elsewhere", &gap, true);
+	stream->received = gap.last;
+	return 0;
+}
+
+/* The row's copy of the description is idb. */
+static void
+stream_put_interface(struct archive *archive, const struct stream *stream, uint32_t id, const struct pcapng_interface *parsed,
+    uint8_t *idb, size_t idb_len)
+{
+	struct interface_row *row = batch_add_interface(archive->batch);
+
+	memcpy(row->stream, stream->id, MSG_ID_SIZE);
+	row->id = id;
+	row->linktype = parsed->linktype;
+	snprintf(row->name, sizeof(row->name), "%s", parsed->name);
+	snprintf(row->filter, sizeof(row->filter), "%s", parsed->filter);
+	archive_clean_text(row->name);
+	archive_clean_text(row->filter);
+	if (parsed->has_mac)
+		snprintf(row->mac, sizeof(row->mac), "%02x:%02x:%02x:%02x:%02x:%02x", parsed->mac[0], parsed->mac[1], parsed->mac[2],
+		    parsed->mac[3], parsed->mac[4], parsed->mac[5]);
+	row->idb = idb;
+	row->idb_len = idb_len;
+}
+
+static uint8_t *
+stream_copy(const uint8_t *data, size_t len)
+{
+	uint8_t *copy = malloc(len);
+
+	return copy != NULL ? memcpy(copy, data, len) : NULL;
+}
+
+/* A new session describes all interfaces again: what it says must be what it said. */
+static int
+stream_compare_interface(const struct stream *stream, const struct msg_interface *msg, struct fault *fault)
+{
+	const struct stream_interface *known = &stream->interface[msg->id];
+
+	if (known->len == msg->idb_len && memcmp(known->idb, msg->idb, known->len) == 0)
+		return 0;
+	return fault_set(fault, MSG_ERR_PROTOCOL, "INTERFACE: %u of the stream was described differently before", msg->id);
+}
+
+int
+stream_add_interface(struct archive *archive, struct stream *stream, const struct msg_interface *msg, struct fault *fault)
+{
+	struct pcapng_interface parsed;
+	uint8_t *idb, *row_idb;
+
+	if (msg->id < stream->interface_count)
+		return stream_compare_interface(stream, msg, fault);
+	if (msg->id != stream->interface_count || msg->id >= MSG_INTERFACES_MAX)
+		return fault_set(fault, MSG_ERR_PROTOCOL, "INTERFACE: id %u follows %u interfaces; ids are dense, at most %u", msg->id,
+		    stream->interface_count, MSG_INTERFACES_MAX);
+	if (msg->idb_len > MSG_IDB_MAX || pcapng_parse_idb(msg->idb, msg->idb_len, &parsed) == -1)
+		return fault_set(fault, MSG_ERR_BLOCK, "INTERFACE: %u is not a well-formed Interface Description Block", msg->id);
+	idb = stream_copy(msg->idb, msg->idb_len);
+	row_idb = stream_copy(msg->idb, msg->idb_len);
+	if (idb == NULL || row_idb == NULL) {
+		free(idb);
+		free(row_idb);
+		return fault_set(fault, MSG_ERR_LIMIT, "out of memory");
+	}
+	stream_put_interface(archive, stream, msg->id, &parsed, row_idb, msg->idb_len);
+	stream->interface[stream->interface_count].idb = idb;
+	stream->interface[stream->interface_count++].len = msg->idb_len;
+	archive->soon = true;
+	stream_mark_dirty(archive, stream);
+	return 0;
+}
+
+/* A number that was there before: a repeat after a reconnect. The agent is told again if it missed that it is durable. */
+static void
+stream_repeated(struct stream *stream, uint64_t number)
+{
+	if (number <= stream->durable)
+		stream->ack_wanted = true;
+}
+
+int
+stream_add_block(struct archive *archive, struct stream *stream, const struct msg_block *block, struct fault *fault)
+{
+	if (block->number == 0)
+		return fault_set(fault, MSG_ERR_SEQUENCE, "BLOCK: numbers count from 1");
+	if (block->number <= stream->received) {
+		count_add(COUNT_BLOCKS_REPEATED, 1);
+		stream_repeated(stream, block->number);
+		return 0;
+	}
+	if (stream->ended)
+		return fault_set(fault, MSG_ERR_SEQUENCE, "BLOCK: %" PRIu64 " after the stream's END", block->number);
+	if (block->number != stream->received + 1 || block->number > STREAM_NUMBER_MAX)
+		return fault_set(fault, MSG_ERR_SEQUENCE, "BLOCK: %" PRIu64 " after %" PRIu64 " without a GAP between", block->number,
+		    stream->received);
+	if (stream_check_block(archive, stream, block, fault) == -1 || stream_store_block(archive, stream, block, fault) == -1)
+		return -1;
+	stream->received = block->number;
+	archive->soon = true;
+	if (block->flags & BLOCK_URGENT)
+		archive->urgent = true;
+	stream_mark_dirty(archive, stream);
+	count_add(COUNT_BLOCKS, 1);
+	count_add(COUNT_BLOCK_BYTES, block->data_len);
+	count_add(COUNT_PACKETS, block->packets);
+	return 0;
+}
+
+static const char *
+stream_gap_place(uint8_t place)
+{
+	switch (place) {
+	case GAP_SPOOL:
+		return "spool";
+	case GAP_CAPTURE:
+		return "capture";
+	case GAP_PULL:
+		return "pull";
+	}
+	return NULL;
+}
+
+/*
+ * The part of a GAP that lies behind what was received. If it is the last recorded gap grown longer, its counts are known exactly;
+ * else some of what it counts may have been received after all, and what it tells is an upper bound.
+ */
+static struct msg_gap
+stream_gap_rest(const struct stream *stream, const struct msg_gap *gap, bool *approximate)
+{
+	struct msg_gap rest = *gap;
+	const struct msg_gap *before = &stream->gap;
+
+	*approximate = false;
+	if (gap->first == stream->received + 1)
+		return rest;
+	rest.first = stream->received + 1;
+	if (before->first == gap->first && before->last == stream->received && before->place == gap->place &&
+	    gap->packets >= before->packets && gap->bytes >= before->bytes) {
+		rest.packets -= before->packets;
+		rest.bytes -= before->bytes;
+		rest.first_ns = before->last_ns;
+	} else
+		*approximate = true;
+	return rest;
+}
+
+int
+stream_add_gap(struct archive *archive, struct stream *stream, const struct msg_gap *gap, struct fault *fault)
+{
+	const char *place = stream_gap_place(gap->place);
+	struct msg_gap rest;
+	bool approximate;
+
+	if (place == NULL)
+		return fault_set(fault, MSG_ERR_PROTOCOL, "GAP: place %u is unknown", gap->place);
+	if (gap->first == 0 || gap->last < gap->first || gap->last > STREAM_NUMBER_MAX)
+		return fault_set(fault, MSG_ERR_SEQUENCE, "GAP: from %" PRIu64 " to %" PRIu64 " is no range", gap->first, gap->last);
+	if (gap->first > stream->received + 1)
+		return fault_set(fault, MSG_ERR_SEQUENCE, "GAP: from %" PRIu64 " after %" PRIu64 " leaves numbers out", gap->first,
+		    stream->received);
+	if (gap->last <= stream->received) {
+		stream_repeated(stream, gap->last);
+		return 0;
+	}
+	if (stream->ended)
+		return fault_set(fault, MSG_ERR_SEQUENCE, "GAP: after the stream's END");
+	rest = stream_gap_rest(stream, gap, &approximate);
+	stream_record_loss(archive, stream, place, &rest, approximate);
+	stream->received = gap->last;
+	stream->gap = *gap;
+	count_add(COUNT_GAPS, 1);
+	count_add(COUNT_GAP_PACKETS, rest.packets);
+	return 0;
+}
+
+static void
+stream_set_ended(struct archive *archive, struct stream *stream)
+{
+	stream_close_file(archive, stream);
+	stream->ended = true;
+	archive->soon = true;
+	stream_mark_dirty(archive, stream);
+}
+
+int
+stream_end(struct archive *archive, struct stream *stream, uint64_t number, struct fault *fault)
+{
+	if (number != stream->received)
+		return fault_set(fault, MSG_ERR_SEQUENCE, "END: at %" PRIu64 ", but %" PRIu64 " was the last block", number,
+		    stream->received);
+	if (stream->ended)
+		stream_repeated(stream, number);
+	else
+		stream_set_ended(archive, stream);
+	return 0;
+}
+
+static bool
+stream_in_hello(const struct msg_hello *hello, const uint8_t *id)
+{
+	for (uint16_t i = 0; i < hello->stream_count; i++)
+		if (memcmp(hello->stream[i].id, id, MSG_ID_SIZE) == 0)
+			return true;
+	return false;
+}
+
+int
+stream_abandon_others(struct archive *archive, struct vm *vm, const struct msg_hello *hello, struct fault *fault)
+{
+	struct stream *stream, *next;
+
+	if (stream_load_unfinished(archive, vm, fault) == -1)
+		return -1;
+	for (stream = TAILQ_FIRST(&vm->streams); stream != NULL; stream = next) {
+		next = TAILQ_NEXT(stream, entry);
+		if (stream_in_hello(hello, stream->id))
+			continue;
+		if (!stream->ended)
+			stream_set_ended(archive, stream);
+		else if (stream->end_durable && !stream->dirty)
+			stream_free(stream);
+	}
+	return 0;
+}
+
+/* Agents send the same counters in the same order each time, so that the next one is mostly the one behind the last found. */
+static struct stream_stat *
+stream_stat_slot(struct stream *stream, const struct msg_stat *msg, size_t *hint)
+{
+	size_t size = stream->stat_size > 0 ? stream->stat_size * 2 : 32;
+	struct stream_stat *stat;
+
+	for (size_t n = 0; n < stream->stat_count; n++) {
+		size_t i = (*hint + n) % stream->stat_count;
+
+		if (stream->stat[i].counter == msg->counter && stream->stat[i].interface == msg->interface) {
+			*hint = i + 1;
+			return &stream->stat[i];
+		}
+	}
+	if (stream->stat_count == stream->stat_size) {
+		if ((stat = reallocarray(stream->stat, size, sizeof(*stat))) == NULL)
+			return NULL;
+		stream->stat = stat;
+		stream->stat_size = size;
+	}
+	stat = &stream->stat[stream->stat_count++];
+	*stat = (struct stream_stat){ .counter = msg->counter, .interface = msg->interface, .dirty = true };
+	*hint = stream->stat_count;
+	return stat;
+}
+
+int
+stream_set_stats(struct archive *archive, struct stream *stream, const struct msg_stats *stats, struct fault *fault)
+{
+	struct stream_stat *stat;
+	size_t hint = 0;
+
+	for (uint16_t i = 0; i < stats->count; i++) {
+		const struct msg_stat *msg = &stats->stat[i];
+
+		if (msg->interface != STATS_AGENT && msg->interface >= MSG_INTERFACES_MAX)
+			return fault_set(fault, MSG_ERR_PROTOCOL, "STATS: interface %u; at most %u", msg->interface, MSG_INTERFACES_MAX);
+		if (counter_row(msg->counter) == NULL)
+			continue;
+		if ((stat = stream_stat_slot(stream, msg, &hint)) == NULL)
+			return fault_set(fault, MSG_ERR_LIMIT, "out of memory");
+		if (stat->value != msg->value)
+			stat->dirty = true;
+		stat->value = msg->value;
+	}
+	stream_mark_dirty(archive, stream);
+	return 0;
+}

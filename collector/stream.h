@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#ifndef VMTAP_COLLECTOR_STREAM_H
+#define VMTAP_COLLECTOR_STREAM_H
+
+#include <sys/queue.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "proto/msg.h"
+
+#include "collector/archive.h"
+
+struct stream_interface {
+	uint8_t	*idb;
+	size_t	 len;
+};
+
+struct stream_stat {
+	uint16_t	counter;
+	uint32_t	interface;
+	uint64_t	value;
+	bool		dirty;
+};
+
+/*
+ * One stream of one VM, put together again: numbers checked, repeats discarded, gaps recorded, blocks checked and written to
+ * the stream's current file. 0 <= durable <= received.
+ */
+struct stream {
+	TAILQ_ENTRY(stream)	 entry;
+	struct vm		*vm;
+	uint8_t			 id[MSG_ID_SIZE];
+	uint64_t		 started_ns;
+	uint64_t		 received;	/* last block or gap taken */
+	uint64_t		 durable;	/* last one committed */
+	bool			 known;		/* there was a row in the catalog, or a session has brought it: WELCOME tells of it */
+	bool			 ended;		/* END received: nothing comes after received */
+	bool			 end_durable;
+	bool			 dirty;
+	bool			 ack_wanted;	/* a repeat of what is durable came: the agent missed an ACK */
+	struct msg_gap		 gap;		/* the last one recorded, as the agent told it */
+	uint32_t		 interface_count;
+	struct stream_interface	 interface[MSG_INTERFACES_MAX];
+	struct store_file	*file;		/* NULL: none open */
+	struct stream_stat	*stat;		/* the latest of each counter */
+	size_t			 stat_count, stat_size;
+};
+
+/* In memory, or NULL. */
+struct stream	*stream_find(const struct vm *, const uint8_t id[MSG_ID_SIZE]);
+/* In memory, from the catalog, or new (known = false). NULL with fault: another VM's, too many, no memory. */
+struct stream	*stream_get(struct archive *, struct vm *, const uint8_t id[MSG_ID_SIZE], uint64_t started_ns, struct fault *);
+void	stream_free(struct stream *);
+
+/* HELLO says the agent's oldest block is first: those before it that this store lacks were acknowledged elsewhere. */
+int	stream_begin_at(struct archive *, struct stream *, uint64_t first, struct fault *);
+/* All: 0, or -1 with fault, and then nothing of the message has had any effect. */
+int	stream_add_interface(struct archive *, struct stream *, const struct msg_interface *, struct fault *);
+int	stream_add_block(struct archive *, struct stream *, const struct msg_block *, struct fault *);
+int	stream_add_gap(struct archive *, struct stream *, const struct msg_gap *, struct fault *);
+int	stream_end(struct archive *, struct stream *, uint64_t number, struct fault *);
+int	stream_set_stats(struct archive *, struct stream *, const struct msg_stats *, struct fault *);
+/* The agent holds only these now: of all others of the VM, in memory or in the catalog, nothing will come any more. */
+int	stream_abandon_others(struct archive *, struct vm *, const struct msg_hello *, struct fault *);
+void	stream_close_file(struct archive *, struct stream *);
+/* Puts what changed into the archive's batch. */
+void	stream_put_rows(struct archive *, struct stream *);
+
+#endif

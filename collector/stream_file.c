@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/buf.h"
+#include "common/clock.h"
+#include "proto/codec.h"
+#include "proto/counter.h"
+#include "proto/pcapng.h"
+
+#include "collector/stream.h"
+#include "collector/stream_file.h"
+
+/* The sparse index: a point where a file begins, then whenever this much has come since the one before. */
+#define POINT_BYTES	(4u * 1024 * 1024)
+#define POINT_NS	(10u * 1000000000ull)
+#define HEAD_MAX	(64u * 1024 + MSG_INTERFACES_MAX * MSG_IDB_MAX)
+
+static int
+stream_check_sums(const struct msg_block *block, const struct pcapng_summary *found, struct fault *fault)
+{
+	if (found->packets != block->packets || found->bytes != block->bytes)
+		return fault_set(fault, MSG_ERR_BLOCK, "BLOCK: %" PRIu64 " announces %" PRIu32 " packets of %" PRIu64 " bytes, holds %"
+		    PRIu32 " of %" PRIu64, block->number, block->packets, block->bytes, found->packets, found->bytes);
+	if (found->first_ns != block->first_ns || found->last_ns != block->last_ns)
+		return fault_set(fault, MSG_ERR_BLOCK, "BLOCK: %" PRIu64 " announces other times than it holds", block->number);
+	return 0;
+}
+
+int
+stream_check_block(struct archive *archive, const struct stream *stream, const struct msg_block *block, struct fault *fault)
+{
+	const struct codec *codec = codec_by_id(block->codec);
+	struct pcapng_summary found;
+	char error[160];
+
+	if (codec == NULL)
+		return fault_set(fault, MSG_ERR_BLOCK, "BLOCK: %" PRIu64 " is of codec %u, which this collector does not read",
+		    block->number, block->codec);
+	if (block->raw_len == 0 || block->raw_len > MSG_BLOCK_RAW_MAX)
+		return fault_set(fault, MSG_ERR_BLOCK, "BLOCK: %" PRIu64 " announces %" PRIu32 " bytes; 1 to %u may be", block->number,
+		    block->raw_len, MSG_BLOCK_RAW_MAX);
+	if (codec->decode(block->data, block->data_len, archive->scratch, block->raw_len) == -1)
+		return fault_set(fault, MSG_ERR_BLOCK, "BLOCK: %" PRIu64 " is not %s of the %" PRIu32 " bytes it announces", block->number,
+		    codec->name, block->raw_len);
+	if (pcapng_check_block(archive->scratch, block->raw_len, stream->interface_count, &found, error, sizeof(error)) == -1)
+		return fault_set(fault, MSG_ERR_BLOCK, "BLOCK: %" PRIu64 ": %s", block->number, error);
+	return stream_check_sums(block, &found, fault);
+}
+
+static int
+stream_put_head(const struct stream *stream, struct buf *head)
+{
+	const struct vm_row *vm = &stream->vm->row;
+	char application[MSG_NAME_SIZE + 64];
+	int errs = 0;
+
+	snprintf(application, sizeof(application), "%s%svmtap-collector %s", vm->software, vm->software[0] != '\0' ? ", " : "",
+	    PACKAGE_VERSION);
+	errs += pcapng_put_shb(head, vm->hardware, vm->os, application);
+	for (uint32_t i = 0; i < stream->interface_count; i++)
+		errs += buf_put(head, stream->interface[i].idb, stream->interface[i].len);
+	return errs == 0 ? 0 : -1;
+}
+
+static int
+stream_open_file(struct archive *archive, struct stream *stream, const struct codec *codec)
+{
+	const struct vm_row *vm = &stream->vm->row;
+	struct buf head;
+
+	buf_init(&head, HEAD_MAX);
+	if (stream_put_head(stream, &head) == 0)
+		stream->file = store_file_create(archive->store, vm->tenant, vm->uuid, codec, head.data, head.len);
+	buf_clear(&head);
+	if (stream->file == NULL)
+		return -1;
+	stream->file->interface_count = stream->interface_count;
+	archive->batch->file_bytes += stream->file->length;
+	archive->batch->dirty_bytes += stream->file->length;
+	return 0;
+}
+
+/* Descriptions of interfaces that came after the file was begun. */
+static int
+stream_append_interfaces(struct stream *stream)
+{
+	struct store_file *file = stream->file;
+
+	for (; file->interface_count < stream->interface_count; file->interface_count++) {
+		const struct stream_interface *interface = &stream->interface[file->interface_count];
+
+		if (store_file_append_raw(file, interface->idb, interface->len) == -1)
+			return -1;
+	}
+	return 0;
+}
+
+static void
+stream_add_point(struct archive *archive, struct store_file *file, const struct msg_block *block, uint64_t offset)
+{
+	bool due = file->first_block == 0;
+	struct point_row *row;
+
+	if (!due && block->packets > 0)
+		due = offset - file->point_offset >= POINT_BYTES || block->first_ns >= file->point_ns + POINT_NS;
+	if (!due)
+		return;
+	row = batch_add_point(archive->batch);
+	*row = (struct point_row){ .file = file->id, .block = block->number, .offset = offset, .first_ns = block->first_ns };
+	file->point_offset = offset;
+	file->point_ns = block->first_ns;
+}
+
+static void
+stream_count_block(struct store_file *file, const struct msg_block *block)
+{
+	if (file->first_block == 0)
+		file->first_block = block->number;
+	file->last_block = block->number;
+	file->raw += block->raw_len;
+	file->packets += block->packets;
+	file->bytes += block->bytes;
+	if (block->packets == 0)
+		return;
+	if (file->first_ns == 0 || block->first_ns < file->first_ns)
+		file->first_ns = block->first_ns;
+	if (block->last_ns > file->last_ns)
+		file->last_ns = block->last_ns;
+}
+
+static int
+stream_store_fault(struct fault *fault)
+{
+	if (errno == ENOSPC || errno == EDQUOT)
+		return fault_set(fault, MSG_ERR_STORE, "the store is full");
+	return fault_set(fault, MSG_ERR_STORE, "the store cannot be written: %s", strerror(errno));
+}
+
+int
+stream_store_block(struct archive *archive, struct stream *stream, const struct msg_block *block, struct fault *fault)
+{
+	const struct codec *codec = codec_by_id(block->codec);
+	uint64_t offset;
+
+	if (stream->file != NULL && stream->file->codec != codec)
+		stream_close_file(archive, stream);
+	if (stream->file == NULL && stream_open_file(archive, stream, codec) == -1)
+		return stream_store_fault(fault);
+	offset = stream->file->length;
+	if (stream_append_interfaces(stream) == -1 || store_file_append(stream->file, block->data, block->data_len) == -1)
+		return stream_store_fault(fault);
+	stream_add_point(archive, stream->file, block, offset);
+	stream_count_block(stream->file, block);
+	archive->batch->file_bytes += block->data_len;
+	archive->batch->dirty_bytes += block->data_len;
+	if (stream->file->length >= archive->settings.rotate_size)
+		stream_close_file(archive, stream);
+	return 0;
+}
+
+static void
+stream_put_file(struct archive *archive, struct stream *stream, bool live)
+{
+	struct file_row *row = batch_add_file(archive->batch);
+
+	row->file = *stream->file;
+	memcpy(row->vm, stream->vm->row.uuid, sizeof(row->vm));
+	memcpy(row->stream, stream->id, MSG_ID_SIZE);
+	row->live = live;
+	row->reveal = !stream->file->in_batch;
+	stream->file->in_batch = true;
+}
+
+void
+stream_close_file(struct archive *archive, struct stream *stream)
+{
+	if (stream->file == NULL)
+		return;
+	store_file_finish(stream->file);
+	archive->batch->file_bytes++;
+	archive->batch->dirty_bytes++;
+	archive->soon = true;
+	stream_put_file(archive, stream, false);
+	store_file_free(stream->file);
+	stream->file = NULL;
+}
+
+static void
+stream_put_stats(struct archive *archive, struct stream *stream)
+{
+	uint64_t now = clock_wall_ns();
+
+	for (size_t i = 0; i < stream->stat_count; i++) {
+		struct stream_stat *stat = &stream->stat[i];
+		struct stat_row *row;
+
+		if (!stat->dirty)
+			continue;
+		row = batch_add_stat(archive->batch);
+		memcpy(row->vm, stream->vm->row.uuid, sizeof(row->vm));
+		memcpy(row->stream, stream->id, MSG_ID_SIZE);
+		row->interface = stat->interface == STATS_AGENT ? -1 : (int64_t)stat->interface;
+		row->counter = counter_row(stat->counter)->name;
+		row->value = stat->value;
+		row->updated_ns = now;
+		stat->dirty = false;
+	}
+}
+
+void
+stream_put_rows(struct archive *archive, struct stream *stream)
+{
+	struct stream_row *row = batch_add_stream(archive->batch);
+
+	memcpy(row->id, stream->id, MSG_ID_SIZE);
+	memcpy(row->vm, stream->vm->row.uuid, sizeof(row->vm));
+	row->started_ns = stream->started_ns;
+	row->last_block = stream->received;
+	row->ended = stream->ended;
+	if (stream->file != NULL)
+		stream_put_file(archive, stream, true);
+	stream_put_stats(archive, stream);
+	stream->dirty = false;
+}

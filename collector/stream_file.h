@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#ifndef VMTAP_COLLECTOR_STREAM_FILE_H
+#define VMTAP_COLLECTOR_STREAM_FILE_H
+
+#include "collector/stream.h"
+
+/* Between stream.c and its halves: what touches blocks' insides and files (stream_file.c), what reads the catalog (stream_load.c). */
+
+/* Decodes the block, bounded, and compares what is in it with what it announces. 0, or -1 with MSG_ERR_BLOCK. */
+int	stream_check_block(struct archive *, const struct stream *, const struct msg_block *, struct fault *);
+/* Into the stream's file, a new one if need be. 0, or -1 with MSG_ERR_STORE and nothing of the block stored. */
+int	stream_store_block(struct archive *, struct stream *, const struct msg_block *, struct fault *);
+/* Brings the VM's streams that the catalog holds for not ended into memory. */
+int	stream_load_unfinished(struct archive *, struct vm *, struct fault *);
+
+#endif

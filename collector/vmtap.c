@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/log.h"
+
+#include "cmd.h"
+
+static const struct command {
+	const char	*name;
+	int		(*run)(int, char **);
+	const char	*help;
+} commands[] = {
+	{ "pull", cmd_pull, "capture straight from a listening agent" },
+	{ "vms", cmd_vms, "list the virtual machines of a store" },
+	{ "files", cmd_files, "list the files of a virtual machine" },
+	{ "read", cmd_read, "write the packets of a virtual machine as one pcapng" },
+	{ "stats", cmd_stats, "show the counters and losses of a virtual machine" },
+	{ "policy", cmd_policy, "show, set or clear what agents capture" },
+	{ "pki", cmd_pki, "make the certificates of a deployment" },
+};
+#define COMMAND_COUNT	(sizeof(commands) / sizeof(commands[0]))
+
+static void
+print_help(FILE *to)
+{
+	size_t i;
+
+	fprintf(to, "usage: vmtap COMMAND [OPTION...] [OPERAND...]\n\n");
+	for (i = 0; i < COMMAND_COUNT; i++)
+		fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].help);
+	fprintf(to, "\n\"vmtap COMMAND --help\" tells more; so does vmtap(1).\n");
+}
+
+int
+main(int argc, char **argv)
+{
+	size_t i;
+
+	log_init("vmtap", LOG_LEVEL_WARN);
+	signal(SIGPIPE, SIG_IGN);
+	if (argc < 2) {
+		fprintf(stderr, "vmtap: which command? \"vmtap --help\" lists them\n");
+		return 2;
+	}
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+		print_help(stdout);
+		return 0;
+	}
+	if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) {
+		printf("vmtap %s\n", PACKAGE_VERSION);
+		return 0;
+	}
+	for (i = 0; i < COMMAND_COUNT; i++)
+		if (strcmp(argv[1], commands[i].name) == 0)
+			return commands[i].run(argc - 1, argv + 1);
+	fprintf(stderr, "vmtap: no command \"%s\"; \"vmtap --help\" lists them\n", argv[1]);
+	return 2;
+}

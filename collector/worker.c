@@ -1,0 +1,488 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <event2/event.h>
+#include <jansson.h>
+
+#include "common/tls.h"
+
+#include "collector/policy.h"
+#include "collector/session.h"
+#include "collector/store_commit.h"
+#include "collector/store_retain.h"
+#include "collector/stream.h"
+#include "collector/worker.h"
+
+#define WORKER_OUT_MAX		(256u * 1024)
+#define WORKER_FINISH_MS	1500u		/* for BYEs to leave */
+
+static const struct timeval worker_second = { .tv_sec = 1 };
+
+static void
+worker_set_commit_timer(struct worker *worker, bool soon)
+{
+	unsigned ms = soon ? COMMIT_AFTER_MS : COMMIT_LATER_MS;
+	struct timeval tv = { .tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000 * 1000) };
+
+	if (event_pending(worker->commit_timer, EV_TIMEOUT, NULL) && (worker->timer_soon || !soon))
+		return;
+	worker->timer_soon = soon;
+	event_add(worker->commit_timer, &tv);
+}
+
+static void
+worker_start_commit(struct worker *worker)
+{
+	struct batch *batch = archive_take_batch(&worker->archive);
+
+	event_del(worker->commit_timer);
+	worker->commit_due = false;
+	if (batch == NULL)
+		return;
+	worker->committing = true;
+	committer_start(worker->committer, batch);
+}
+
+static void
+worker_pause(struct worker *worker)
+{
+	struct session *session;
+
+	worker->paused = true;
+	TAILQ_FOREACH(session, &worker->sessions, entry)
+		if (session->state == SESSION_OPEN)
+			tlsio_read_stop(session->tls);
+}
+
+static void
+worker_resume(struct worker *worker)
+{
+	struct session *session;
+
+	worker->paused = false;
+	TAILQ_FOREACH(session, &worker->sessions, entry) {
+		if (session->state != SESSION_OPEN)
+			continue;
+		session_input(session);
+		if (session->state == SESSION_OPEN && !worker->paused)
+			tlsio_read_start(session->tls);
+	}
+}
+
+void
+worker_consider_commit(struct worker *worker)
+{
+	struct archive *archive = &worker->archive;
+
+	if (!archive_is_dirty(archive))
+		return;
+	if (worker->committing) {
+		if (!worker->paused && archive->batch->dirty_bytes >= DIRTY_MAX)
+			worker_pause(worker);
+		else if (!worker->commit_due)
+			worker_set_commit_timer(worker, archive->soon);
+		return;
+	}
+	if (worker->commit_due || worker->stopping || archive->urgent || archive->batch->file_bytes >= COMMIT_BYTES)
+		worker_start_commit(worker);
+	else
+		worker_set_commit_timer(worker, archive->soon);
+}
+
+static void
+worker_commit_timeout(evutil_socket_t fd, short events, void *arg)
+{
+	struct worker *worker = arg;
+
+	(void)fd;
+	(void)events;
+	worker->commit_due = true;
+	worker_consider_commit(worker);
+}
+
+/* In the committer's thread. */
+static void
+worker_commit_report(enum commit_event event, struct batch *batch, const char *text, void *arg)
+{
+	static const enum note_kind kinds[] = { [COMMIT_DONE] = NOTE_COMMITTED, [COMMIT_FAILING] = NOTE_COMMIT_FAILING,
+	    [COMMIT_LOST] = NOTE_LOST };
+	struct worker *worker = arg;
+	struct note *note = note_new(kinds[event]);
+
+	note->batch = batch;
+	if (text != NULL)
+		snprintf(note->text, sizeof(note->text), "%s", text);
+	mailbox_post(event == COMMIT_LOST ? worker->all->main : worker->inbox, note);
+}
+
+static void
+worker_stream_durable(struct stream *stream, void *arg)
+{
+	(void)arg;
+	if (stream->vm->session != NULL)
+		session_acknowledge(stream->vm->session, stream);
+}
+
+static void
+worker_poke_retention(struct worker *worker, const struct batch *batch)
+{
+	const struct file_row *row = batch->files.row;
+
+	for (size_t i = 0; i < batch->files.count; i++)
+		if (!row[i].live) {
+			retainer_poke(worker->all->retainer);
+			return;
+		}
+}
+
+/* All is durable and told: the sessions end, and with them the loop. */
+static void
+worker_finish(struct worker *worker)
+{
+	const struct timeval tv = { .tv_sec = WORKER_FINISH_MS / 1000, .tv_usec = WORKER_FINISH_MS % 1000 * 1000 };
+	struct session *session;
+
+	worker->finished = true;
+	TAILQ_FOREACH(session, &worker->sessions, entry)
+		session_bye(session, 2, "the collector is shutting down");
+	event_base_loopexit(worker->base, TAILQ_EMPTY(&worker->sessions) ? NULL : &tv);
+}
+
+static void
+worker_committed(struct worker *worker, const struct batch *batch)
+{
+	worker->committing = worker->failing = false;
+	archive_committed(&worker->archive, batch, worker_stream_durable, NULL);
+	worker_poke_retention(worker, batch);
+	worker_consider_commit(worker);
+	if (worker->paused && !worker->stopping)
+		worker_resume(worker);
+	if (worker->stopping && !worker->committing && !worker->finished)
+		worker_finish(worker);
+}
+
+static void
+worker_commit_failing(struct worker *worker, const char *text)
+{
+	struct session *session;
+	struct fault fault;
+
+	worker->failing = true;
+	snprintf(worker->failing_text, sizeof(worker->failing_text), "the store cannot be written: %.200s", text);
+	fault_set(&fault, MSG_ERR_STORE, "%s", worker->failing_text);
+	TAILQ_FOREACH(session, &worker->sessions, entry)
+		if (session->state == SESSION_OPEN || session->state == SESSION_CONTENDING)
+			session_fail(session, &fault);
+}
+
+static void
+worker_settings(struct worker *worker, const struct worker_settings *settings)
+{
+	worker->keepalive_ms = settings->keepalive_ms;
+	worker->archive.settings.rotate_size = settings->rotate_size;
+	worker->archive.settings.rotate_interval_ms = settings->rotate_interval_ms;
+}
+
+static void
+worker_tell_pushed(struct worker *worker, const struct session *session, uint64_t token)
+{
+	struct note *note = note_new(NOTE_POLICY_PUSHED);
+
+	note->token = token;
+	note->version = session->vm->row.policy_version;
+	memcpy(note->uuid, session->identity.uuid, sizeof(note->uuid));
+	memcpy(note->name, session->identity.name, sizeof(note->name));
+	mailbox_post(worker->all->main, note);
+}
+
+static void
+worker_policy(struct worker *worker, struct note *note)
+{
+	struct session *session;
+	struct note *reply;
+
+	policy_set_unref(worker->policy);
+	worker->policy = note->policy;
+	note->policy = NULL;
+	TAILQ_FOREACH(session, &worker->sessions, entry)
+		if (session->state == SESSION_OPEN && session_push_policy(session, false) && session->state == SESSION_OPEN)
+			worker_tell_pushed(worker, session, note->token);
+	reply = note_new(NOTE_POLICY_PUSHED_ALL);
+	reply->token = note->token;
+	mailbox_post(worker->all->main, reply);
+}
+
+static void
+worker_status(struct worker *worker, uint64_t token)
+{
+	struct note *note = note_new(NOTE_STATUS_REPLY);
+	json_t *sessions = json_array();
+	struct session *session;
+
+	TAILQ_FOREACH(session, &worker->sessions, entry)
+		if (session->state != SESSION_HANDSHAKE)
+			json_array_append_new(sessions, session_status(session));
+	note->token = token;
+	note->json = json_pack("{s:i, s:b, s:b, s:b, s:I, s:i, s:o}", "worker", (int)worker->index, "committing", worker->committing,
+	    "failing", worker->failing, "paused", worker->paused, "dirty_bytes", (json_int_t)worker->archive.batch->dirty_bytes,
+	    "handshakes", (int)worker->handshakes, "sessions", sessions);
+	mailbox_post(worker->all->main, note);
+}
+
+/* Files are closed and connections noted as ended before the last commit; BYE comes after its acknowledgements. */
+static void
+worker_stop(struct worker *worker)
+{
+	struct vm *vm;
+
+	worker->stopping = true;
+	worker_pause(worker);
+	archive_close_files(&worker->archive);
+	TAILQ_FOREACH(vm, &worker->archive.vms, entry)
+		if (vm->row.connected) {
+			vm->row.connected = false;
+			archive_vm_changed(&worker->archive, vm);
+		}
+	worker_consider_commit(worker);
+	if (!worker->committing)
+		worker_finish(worker);
+}
+
+static void
+worker_note(struct worker *worker, struct note *note)
+{
+	int fd = note->fd;
+	struct session *session = note->session;
+
+	switch (note->kind) {
+	case NOTE_CONNECTION:
+		note->fd = -1;
+		session_new(worker, fd, note->pull);
+		break;
+	case NOTE_SESSION:
+		note->session = NULL;
+		session_arrive(worker, session);
+		break;
+	case NOTE_CREDENTIALS:
+		tls_context_free(worker->tls);
+		worker->tls = note->tls;
+		note->tls = NULL;
+		break;
+	case NOTE_SETTINGS:
+		worker_settings(worker, &note->settings);
+		break;
+	case NOTE_POLICY:
+		worker_policy(worker, note);
+		break;
+	case NOTE_STATUS:
+		worker_status(worker, note->token);
+		break;
+	case NOTE_COMMITTED:
+		worker_committed(worker, note->batch);
+		break;
+	case NOTE_COMMIT_FAILING:
+		worker_commit_failing(worker, note->text);
+		break;
+	case NOTE_STOP:
+		worker_stop(worker);
+		break;
+	case NOTE_PULL_ENDED:
+	case NOTE_POLICY_PUSHED:
+	case NOTE_POLICY_PUSHED_ALL:
+	case NOTE_POLICY_RESULT:
+	case NOTE_STATUS_REPLY:
+	case NOTE_STOPPED:
+	case NOTE_LOST:
+		break;
+	}
+}
+
+static void
+worker_inbox(evutil_socket_t fd, short events, void *arg)
+{
+	struct worker *worker = arg;
+	struct note *note;
+
+	(void)fd;
+	(void)events;
+	mailbox_clear(worker->inbox);
+	while ((note = mailbox_take(worker->inbox)) != NULL) {
+		worker_note(worker, note);
+		note_free(note);
+	}
+	worker_consider_commit(worker);
+}
+
+static void
+worker_tick(evutil_socket_t fd, short events, void *arg)
+{
+	struct worker *worker = arg;
+	struct session *session;
+
+	(void)fd;
+	(void)events;
+	TAILQ_FOREACH(session, &worker->sessions, entry) {
+		uint64_t bytes = tlsio_bytes_in(session->tls);
+
+		session->bytes_per_second = bytes - session->tick_bytes;
+		session->tick_bytes = bytes;
+	}
+	archive_rotate_old(&worker->archive);
+	worker_consider_commit(worker);
+}
+
+static void *
+worker_main(void *arg)
+{
+	struct worker *worker = arg;
+	struct mailbox *main_box = worker->all->main;
+	struct session *session;
+
+	event_base_dispatch(worker->base);
+	while ((session = TAILQ_FIRST(&worker->sessions)) != NULL)
+		session_free(session);
+	mailbox_post(main_box, note_new(NOTE_STOPPED));
+	return NULL;
+}
+
+static int
+worker_make_events(struct worker *worker)
+{
+	if ((worker->base = event_base_new()) == NULL || (worker->inbox = mailbox_new()) == NULL)
+		return -1;
+	worker->inbox_event = event_new(worker->base, mailbox_fd(worker->inbox), EV_READ | EV_PERSIST, worker_inbox, worker);
+	worker->commit_timer = evtimer_new(worker->base, worker_commit_timeout, worker);
+	worker->tick = event_new(worker->base, -1, EV_PERSIST, worker_tick, worker);
+	if (worker->inbox_event == NULL || worker->commit_timer == NULL || worker->tick == NULL)
+		return -1;
+	if (event_add(worker->inbox_event, NULL) == -1 || event_add(worker->tick, &worker_second) == -1)
+		return -1;
+	return 0;
+}
+
+static int
+worker_init(struct worker *worker, const struct worker_settings *settings, char *error, size_t error_size)
+{
+	const struct archive_settings archive = { .rotate_size = settings->rotate_size,
+	    .rotate_interval_ms = settings->rotate_interval_ms };
+
+	TAILQ_INIT(&worker->sessions);
+	buf_init(&worker->out, WORKER_OUT_MAX);
+	worker->keepalive_ms = settings->keepalive_ms;
+	if (worker_make_events(worker) == -1 || (worker->stats = calloc(MSG_STATS_MAX, sizeof(*worker->stats))) == NULL) {
+		snprintf(error, error_size, "worker: %s", strerror(errno));
+		return -1;
+	}
+	if (archive_init(&worker->archive, worker->all->store, &archive, error, error_size) == -1)
+		return -1;
+	worker->committer = committer_new(worker->all->store, worker_commit_report, worker, error, error_size);
+	return worker->committer != NULL ? 0 : -1;
+}
+
+static void
+worker_clear(struct worker *worker)
+{
+	committer_free(worker->committer);
+	if (worker->archive.batch != NULL)
+		archive_clear(&worker->archive);
+	mailbox_free(worker->inbox);
+	if (worker->inbox_event != NULL)
+		event_free(worker->inbox_event);
+	if (worker->commit_timer != NULL)
+		event_free(worker->commit_timer);
+	if (worker->tick != NULL)
+		event_free(worker->tick);
+	if (worker->base != NULL)
+		event_base_free(worker->base);
+	tls_context_free(worker->tls);
+	policy_set_unref(worker->policy);
+	buf_clear(&worker->out);
+	free(worker->stats);
+}
+
+static void
+workers_clear(struct workers *workers)
+{
+	for (unsigned i = 0; i < workers->count; i++)
+		worker_clear(&workers->worker[i]);
+	free(workers->worker);
+	workers->worker = NULL;
+	workers->count = 0;
+}
+
+static int
+workers_run(struct workers *workers)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; i < workers->count && rc == 0; i++)
+		rc = pthread_create(&workers->worker[i].thread, NULL, worker_main, &workers->worker[i]);
+	errno = rc;
+	return rc == 0 ? 0 : -1;
+}
+
+int
+workers_start(struct workers *workers, unsigned count, struct tls_context *tls[], struct policy_set *policy,
+    const struct worker_settings *settings, char *error, size_t error_size)
+{
+	if ((workers->worker = calloc(count, sizeof(*workers->worker))) == NULL) {
+		snprintf(error, error_size, "out of memory");
+		return -1;
+	}
+	workers->count = count;
+	for (unsigned i = 0; i < count; i++) {
+		struct worker *worker = &workers->worker[i];
+
+		worker->all = workers;
+		worker->index = i;
+		worker->tls = tls[i];
+		worker->policy = policy_set_ref(policy);
+	}
+	for (unsigned i = 0; i < count; i++)
+		if (worker_init(&workers->worker[i], settings, error, error_size) == -1) {
+			workers_clear(workers);
+			return -1;
+		}
+	if (workers_run(workers) == 0)
+		return 0;
+	snprintf(error, error_size, "thread: %s", strerror(errno));
+	return -1;	/* some may run: the process ends */
+}
+
+void
+workers_tell(struct workers *workers, const struct note *like)
+{
+	for (unsigned i = 0; i < workers->count; i++) {
+		struct note *note = note_new(like->kind);
+
+		note->token = like->token;
+		note->settings = like->settings;
+		if (like->policy != NULL)
+			note->policy = policy_set_ref(like->policy);
+		mailbox_post(workers->worker[i].inbox, note);
+	}
+}
+
+void
+workers_join(struct workers *workers)
+{
+	for (unsigned i = 0; i < workers->count; i++)
+		pthread_join(workers->worker[i].thread, NULL);
+	workers_clear(workers);
+}
+
+unsigned
+workers_home(const struct workers *workers, const char *uuid)
+{
+	uint32_t hash = 2166136261u;	/* FNV-1a */
+
+	for (; *uuid != '\0'; uuid++)
+		hash = (hash ^ (uint8_t)*uuid) * 16777619u;
+	return hash % workers->count;
+}
