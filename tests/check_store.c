@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <check.h>
+#include <sqlite3.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+
+#include "collector/catalog.h"
+#include "collector/store_retain.h"
+
+#include "tests/store_lab.h"
+
+static struct store_lab lab;
+
+static void
+setup(void)
+{
+	log_init("check", LOG_LEVEL_ERROR);
+	store_lab_open(&lab);
+}
+
+static void
+teardown(void)
+{
+	store_lab_close(&lab);
+}
+
+static off_t
+size_of(const char *path)
+{
+	char full[512];
+	struct stat st;
+
+	snprintf(full, sizeof(full), "%s/%s", lab.path, path);
+	ck_assert_msg(stat(full, &st) == 0, "%s", full);
+	return st.st_size;
+}
+
+static char *
+keep_text(const char *sql)
+{
+	return strdup(store_lab_text(&lab, sql));
+}
+
+START_TEST(files_are_readable_at_any_moment)
+{
+	const struct codec *codec = codec_by_id((unsigned)_i);
+	char *path;
+
+	for (uint64_t n = 1; n <= 20; n++) {
+		store_lab_add(&lab, codec, n, 50);
+		if (n == 7) {
+			store_lab_commit(&lab);
+			path = keep_text("SELECT path FROM file");
+			ck_assert_int_eq(store_lab_number(&lab, "SELECT live FROM file"), 1);
+			ck_assert_uint_eq(store_lab_packets(&lab, path, codec), 7 * 50);
+			ck_assert_int_eq(size_of(path), store_lab_number(&lab, "SELECT length FROM file"));
+			free(path);
+		}
+	}
+	stream_close_file(&lab.archive, lab.stream);
+	store_lab_commit(&lab);
+	path = keep_text("SELECT path FROM file");
+	ck_assert_int_eq(strncmp(path, "acme/" STORE_LAB_UUID "/20", strlen("acme/" STORE_LAB_UUID "/20")), 0);
+	ck_assert_ptr_nonnull(strstr(path, "Z-1.pcapng"));
+	ck_assert_str_eq(strstr(path, ".pcapng") + 7, codec->suffix);
+	ck_assert_uint_eq(store_lab_packets(&lab, path, codec), 20 * 50);
+	ck_assert_int_eq(size_of(path), store_lab_number(&lab, "SELECT length FROM file"));
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT live FROM file"), 0);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT hidden FROM file"), 0);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT packets FROM file"), 1000);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT first_block * 100 + last_block FROM file"), 120);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM point WHERE block = 1"), 1);
+	free(path);
+}
+END_TEST
+
+START_TEST(files_are_rotated_by_size)
+{
+	const struct codec *codec = codec_by_id(CODEC_NONE);
+	struct msg_interface interface = store_lab_interface(&lab, 1);
+	struct fault fault;
+
+	lab.archive.settings.rotate_size = 20000;
+	for (uint64_t n = 1; n <= 12; n++) {
+		if (n == 2)
+			ck_assert_int_eq(stream_add_interface(&lab.archive, lab.stream, &interface, &fault), 0);
+		store_lab_add(&lab, codec, n, 50);
+	}
+	stream_close_file(&lab.archive, lab.stream);
+	store_lab_commit(&lab);
+	ck_assert_int_gt(store_lab_number(&lab, "SELECT count(*) FROM file"), 2);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT sum(packets) FROM file"), 600);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT sum(last_block - first_block + 1) FROM file"), 12);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(DISTINCT path) - count(*) FROM file"), 0);
+	ck_assert_int_lt(store_lab_number(&lab, "SELECT max(length) FROM file"), 20000 + 8000);
+}
+END_TEST
+
+START_TEST(files_are_rotated_by_age_and_codec)
+{
+	store_lab_add(&lab, codec_by_id(CODEC_NONE), 1, 5);
+	store_lab_add(&lab, codec_by_id(CODEC_ZLIB), 2, 5);
+	archive_rotate_old(&lab.archive);
+	ck_assert_ptr_nonnull(lab.stream->file);
+	lab.stream->file->created_mono_ns -= UINT64_C(3600) * 1000000000;
+	archive_rotate_old(&lab.archive);
+	ck_assert_ptr_null(lab.stream->file);
+	store_lab_add(&lab, codec_by_id(CODEC_ZLIB), 3, 5);
+	store_lab_commit(&lab);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM file WHERE codec = 'none'"), 1);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM file WHERE codec = 'zlib'"), 2);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM file WHERE live"), 1);
+}
+END_TEST
+
+/* What is not durable is cut off by the next start, and then the file is whole: at every length that a crash may leave. */
+START_TEST(recovery_cuts_at_any_point)
+{
+	const struct codec *codec = codec_by_id((unsigned)_i);
+	uint8_t bytes[65536];
+	char *path, full[512], sql[256];
+	off_t durable, size;
+	int fd;
+
+	store_lab_add(&lab, codec, 1, 4);
+	store_lab_commit(&lab);
+	store_lab_add(&lab, codec, 2, 4);
+	path = keep_text("SELECT path FROM file");
+	durable = (off_t)store_lab_number(&lab, "SELECT length FROM file");
+	size = size_of(path);
+	ck_assert_int_gt(size, durable);
+	snprintf(full, sizeof(full), "%s/%s", lab.path, path);
+	fd = open(full, O_RDWR);
+	ck_assert_int_eq(pread(fd, bytes, sizeof(bytes), 0), size);
+	snprintf(sql, sizeof(sql), "UPDATE file SET live = 1, length = %lld", (long long)durable);
+	for (off_t cut = durable; cut <= size; cut++) {
+		store_lab_kill(&lab);
+		ck_assert_int_eq(ftruncate(fd, 0), 0);
+		ck_assert_int_eq(pwrite(fd, bytes, (size_t)cut, 0), cut);
+		store_lab_sql(&lab, sql);
+		store_lab_start(&lab);
+		ck_assert_uint_eq(store_lab_packets(&lab, path, codec), 4);
+		ck_assert_int_eq(store_lab_number(&lab, "SELECT live FROM file"), 0);
+		ck_assert_int_eq(size_of(path), store_lab_number(&lab, "SELECT length FROM file"));
+		ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM loss"), 0);
+	}
+	close(fd);
+	free(path);
+}
+END_TEST
+
+/* A disk that lied: what is missing is counted. */
+START_TEST(recovery_counts_what_is_missing)
+{
+	const struct codec *codec = codec_by_id(CODEC_NONE);
+	char *path, full[512];
+
+	store_lab_add(&lab, codec, 1, 4);
+	store_lab_add(&lab, codec, 2, 6);
+	store_lab_commit(&lab);
+	path = keep_text("SELECT path FROM file");
+	store_lab_kill(&lab);
+	log_init("check", LOG_LEVEL_ERROR);
+	snprintf(full, sizeof(full), "%s/%s", lab.path, path);
+	ck_assert_int_eq(truncate(full, size_of(path) - 10), 0);
+	store_lab_start(&lab);
+	ck_assert_str_eq(store_lab_text(&lab, "SELECT place || packets FROM loss"), "store1");
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT packets FROM file"), 9);
+	ck_assert_int_eq(size_of(path), store_lab_number(&lab, "SELECT length FROM file"));
+	store_lab_kill(&lab);
+	store_lab_sql(&lab, "UPDATE file SET live = 1");
+	ck_assert_int_eq(unlink(full), 0);
+	store_lab_start(&lab);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM file"), 0);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM point"), 0);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT sum(packets) FROM loss WHERE place = 'store'"), 10);
+	free(path);
+}
+END_TEST
+
+START_TEST(recovery_finishes_names)
+{
+	const struct codec *codec = codec_by_id(CODEC_NONE);
+	char hidden[STORE_PATH_SIZE + 1], from[512], to[512], *path;
+
+	store_lab_add(&lab, codec, 1, 4);
+	store_lab_commit(&lab);
+	path = keep_text("SELECT path FROM file");
+	store_hidden_path(path, hidden);
+	ck_assert(store_lab_exists(&lab, path));
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT hidden FROM file"), 1);	/* the rename is not durable yet */
+	snprintf(from, sizeof(from), "%s/%s", lab.path, path);
+	snprintf(to, sizeof(to), "%s/%s", lab.path, hidden);
+	for (int renamed = 0; renamed <= 1; renamed++) {
+		store_lab_kill(&lab);
+		store_lab_sql(&lab, "UPDATE file SET hidden = 1");
+		if (!renamed)
+			ck_assert_int_eq(rename(from, to), 0);
+		store_lab_start(&lab);
+		ck_assert(store_lab_exists(&lab, path));
+		ck_assert(!store_lab_exists(&lab, hidden));
+		ck_assert_int_eq(store_lab_number(&lab, "SELECT hidden + live FROM file"), 0);
+	}
+	free(path);
+}
+END_TEST
+
+START_TEST(recovery_removes_only_what_is_unfinished)
+{
+	const char *unfinished = "acme/" STORE_LAB_UUID "/.20200101T000000Z-1.pcapng", *strange = "acme/" STORE_LAB_UUID "/mine.pcapng";
+	char full[512];
+	int fd;
+
+	store_lab_add(&lab, codec_by_id(CODEC_NONE), 1, 4);	/* never committed */
+	store_lab_kill(&lab);
+	log_init("check", LOG_LEVEL_ERROR);
+	for (int i = 0; i < 2; i++) {
+		snprintf(full, sizeof(full), "%s/%s", lab.path, i == 0 ? unfinished : strange);
+		fd = open(full, O_CREAT | O_WRONLY, 0600);
+		ck_assert_int_ge(fd, 0);
+		close(fd);
+	}
+	store_lab_start(&lab);
+	ck_assert(!store_lab_exists(&lab, unfinished));
+	ck_assert(store_lab_exists(&lab, strange));
+	snprintf(full, sizeof(full), "test \"$(ls -A %s/acme/*/ | wc -l)\" = 1", lab.path);
+	ck_assert_int_eq(system(full), 0);
+}
+END_TEST
+
+static int
+retain(uint64_t size, uint64_t size_vm, uint64_t age_ms)
+{
+	const struct retain_limits limits = { .size = size, .size_vm = size_vm, .age_ms = age_ms };
+	char error[512] = "";
+	struct sqlite3 *db = catalog_open(lab.path, error, sizeof(error));
+	int n = store_retain(&lab.store, db, &limits, error, sizeof(error));
+
+	ck_assert_msg(n >= 0, "%s", error);
+	sqlite3_close(db);
+	return n;
+}
+
+static void
+make_files(int count)
+{
+	for (int i = 1; i <= count; i++) {
+		store_lab_add(&lab, codec_by_id(CODEC_NONE), (uint64_t)i, 100);
+		if (i < count)
+			stream_close_file(&lab.archive, lab.stream);
+	}
+	store_lab_commit(&lab);
+}
+
+START_TEST(retention_by_size)
+{
+	char *oldest;
+	int64_t total;
+
+	make_files(6);
+	total = store_lab_number(&lab, "SELECT sum(length) FROM file");
+	oldest = keep_text("SELECT path FROM file ORDER BY id LIMIT 1");
+	ck_assert_int_eq(retain(0, 0, 0), 0);
+	ck_assert_int_eq(retain((uint64_t)total, 0, 0), 0);
+	ck_assert_int_eq(retain((uint64_t)total - 1, 0, 0), 1);
+	ck_assert(!store_lab_exists(&lab, oldest));
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT min(id) FROM file"), 2);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM point WHERE file = 1"), 0);
+	ck_assert_int_eq(retain(0, (uint64_t)total / 2, 0), 2);
+	ck_assert_int_eq(retain(1, 0, 0), 2);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM file WHERE live"), 1);	/* which is kept, whatever its size */
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM file"), 1);
+	free(oldest);
+}
+END_TEST
+
+START_TEST(retention_by_age)
+{
+	char sql[128];
+
+	make_files(4);
+	ck_assert_int_eq(retain(0, 0, UINT64_C(36600) * 86400 * 1000), 0);
+	snprintf(sql, sizeof(sql), "UPDATE file SET last_ns = %llu WHERE id > 1", (unsigned long long)clock_wall_ns());
+	store_lab_sql(&lab, sql);
+	ck_assert_int_eq(retain(0, 0, 3600000), 1);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT min(id) FROM file"), 2);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM stream"), 1);	/* not ended */
+}
+END_TEST
+
+START_TEST(one_collector_has_the_store)
+{
+	struct store other;
+	char error[512] = "", pid[32];
+
+	ck_assert_int_eq(store_open(&other, lab.path, NULL, error, sizeof(error)), -1);
+	snprintf(pid, sizeof(pid), "pid %d", (int)getpid());
+	ck_assert_ptr_nonnull(strstr(error, pid));
+	ck_assert_int_eq(store_open(&other, "/dev/null/store", NULL, error, sizeof(error)), -1);
+	ck_assert_ptr_nonnull(strstr(error, "/dev/null/store"));
+}
+END_TEST
+
+/* No room for a whole unit: none of it stays. A file size limit stands in for the full disk. */
+START_TEST(a_full_disk_leaves_whole_units)
+{
+	const struct codec *codec = codec_by_id(CODEC_NONE);
+	struct rlimit limit, before;
+	struct msg_block msg;
+	struct fault fault;
+
+	store_lab_add(&lab, codec, 1, 50);
+	store_lab_commit(&lab);
+	signal(SIGXFSZ, SIG_IGN);
+	ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &before), 0);
+	limit = before;
+	limit.rlim_cur = lab.stream->file->length + 1000;
+	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	msg = store_lab_block(&lab, codec, 2, 50);
+	ck_assert_int_eq(stream_add_block(&lab.archive, lab.stream, &msg, &fault), -1);
+	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &before), 0);
+	ck_assert_int_eq(fault.code, MSG_ERR_STORE);
+	ck_assert_uint_eq(lab.stream->received, 1);
+	ck_assert_int_eq(size_of(lab.stream->file->path), (off_t)lab.stream->file->length);
+	ck_assert_uint_eq(store_lab_packets(&lab, lab.stream->file->path, codec), 50);
+	store_lab_add(&lab, codec, 2, 50);
+	ck_assert_uint_eq(store_lab_packets(&lab, lab.stream->file->path, codec), 100);
+}
+END_TEST
+
+int
+main(void)
+{
+	Suite *suite = suite_create("store");
+	TCase *tcase = tcase_create("store");
+	SRunner *runner;
+	int failed;
+
+	tcase_add_checked_fixture(tcase, setup, teardown);
+	tcase_set_timeout(tcase, 120);
+	for (int id = CODEC_NONE; id <= CODEC_ZSTD; id++)
+		if (codec_by_id((unsigned)id) != NULL) {
+			tcase_add_loop_test(tcase, files_are_readable_at_any_moment, id, id + 1);
+			tcase_add_loop_test(tcase, recovery_cuts_at_any_point, id, id + 1);
+		}
+	tcase_add_test(tcase, files_are_rotated_by_size);
+	tcase_add_test(tcase, files_are_rotated_by_age_and_codec);
+	tcase_add_test(tcase, recovery_counts_what_is_missing);
+	tcase_add_test(tcase, recovery_finishes_names);
+	tcase_add_test(tcase, recovery_removes_only_what_is_unfinished);
+	tcase_add_test(tcase, retention_by_size);
+	tcase_add_test(tcase, retention_by_age);
+	tcase_add_test(tcase, one_collector_has_the_store);
+	tcase_add_test(tcase, a_full_disk_leaves_whole_units);
+	suite_add_tcase(suite, tcase);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <check.h>
+
+#include "common/buf.h"
+#include "common/log.h"
+#include "proto/counter.h"
+#include "proto/pcapng.h"
+
+#include "tests/store_lab.h"
+
+static struct store_lab lab;
+static const struct codec *codec;
+static struct fault fault;
+
+static void
+setup(void)
+{
+	log_init("check", LOG_LEVEL_ERROR);
+	codec = codec_by_id(CODEC_ZLIB);
+	store_lab_open(&lab);
+}
+
+static void
+teardown(void)
+{
+	store_lab_close(&lab);
+}
+
+static int
+add(const struct msg_block *msg)
+{
+	memset(&fault, 0, sizeof(fault));
+	return stream_add_block(&lab.archive, lab.stream, msg, &fault);
+}
+
+static int
+gap(uint64_t first, uint64_t last, uint64_t packets)
+{
+	struct msg_gap msg = { .first = first, .last = last, .packets = packets, .bytes = packets * 100, .first_ns = 1, .last_ns = 2,
+	    .place = GAP_SPOOL };
+
+	memset(&fault, 0, sizeof(fault));
+	return stream_add_gap(&lab.archive, lab.stream, &msg, &fault);
+}
+
+START_TEST(repeats_are_discarded)
+{
+	struct msg_block msg;
+
+	store_lab_add(&lab, codec, 1, 5);
+	store_lab_add(&lab, codec, 2, 5);
+	msg = store_lab_block(&lab, codec, 1, 5);
+	ck_assert_int_eq(add(&msg), 0);
+	ck_assert_uint_eq(lab.stream->received, 2);
+	ck_assert(!lab.stream->ack_wanted);
+	store_lab_commit(&lab);
+	ck_assert_uint_eq(lab.stream->durable, 2);
+	lab.stream->ack_wanted = false;
+	ck_assert_int_eq(add(&msg), 0);
+	ck_assert(lab.stream->ack_wanted);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT packets FROM file"), 10);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT last_block FROM stream"), 2);
+}
+END_TEST
+
+START_TEST(jumps_are_refused)
+{
+	struct msg_block msg = store_lab_block(&lab, codec, 2, 5);
+
+	ck_assert_int_eq(add(&msg), -1);
+	ck_assert_int_eq(fault.code, MSG_ERR_SEQUENCE);
+	msg.number = 0;
+	ck_assert_int_eq(add(&msg), -1);
+	ck_assert_int_eq(fault.code, MSG_ERR_SEQUENCE);
+	ck_assert_int_eq(gap(3, 4, 1), -1);
+	ck_assert_int_eq(fault.code, MSG_ERR_SEQUENCE);
+	ck_assert_uint_eq(lab.stream->received, 0);
+	ck_assert_ptr_null(lab.stream->file);
+}
+END_TEST
+
+START_TEST(gaps_are_recorded)
+{
+	store_lab_add(&lab, codec, 1, 5);
+	ck_assert_int_eq(gap(2, 4, 30), 0);
+	ck_assert_uint_eq(lab.stream->received, 4);
+	ck_assert_int_eq(gap(2, 4, 30), 0);		/* again, after a reconnect */
+	ck_assert_int_eq(gap(2, 6, 50), 0);		/* has grown: the difference is exact */
+	store_lab_add(&lab, codec, 7, 5);
+	ck_assert_int_eq(gap(7, 9, 12), 0);		/* some of it was received */
+	store_lab_commit(&lab);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM loss"), 3);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT sum(packets) FROM loss WHERE approximate = 0"), 50);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT sum(last_block - first_block + 1) FROM loss"), 7);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT first_block FROM loss WHERE approximate"), 8);
+	ck_assert_str_eq(store_lab_text(&lab, "SELECT DISTINCT place FROM loss"), "spool");
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT last_block FROM stream"), 9);
+}
+END_TEST
+
+START_TEST(bad_gaps_are_refused)
+{
+	struct msg_gap msg = { .first = 1, .last = 1, .place = 77 };
+
+	ck_assert_int_eq(gap(0, 1, 1), -1);
+	ck_assert_int_eq(gap(5, 4, 1), -1);
+	ck_assert_int_eq(gap(1, UINT64_MAX, 1), -1);
+	ck_assert_int_eq(fault.code, MSG_ERR_SEQUENCE);
+	ck_assert_int_eq(stream_add_gap(&lab.archive, lab.stream, &msg, &fault), -1);
+	ck_assert_int_eq(fault.code, MSG_ERR_PROTOCOL);
+	ck_assert_uint_eq(lab.stream->received, 0);
+}
+END_TEST
+
+START_TEST(what_a_block_announces_must_be_true)
+{
+	struct msg_block good = store_lab_block(&lab, codec, 1, 5), msg;
+
+#define LIE(field, value)	do { msg = good; msg.field = value; ck_assert_int_eq(add(&msg), -1); \
+	ck_assert_int_eq(fault.code, MSG_ERR_BLOCK); } while (0)
+	LIE(packets, 4);
+	LIE(packets, 6);
+	LIE(bytes, good.bytes + 1);
+	LIE(first_ns, good.first_ns + 1);
+	LIE(last_ns, 0);
+	LIE(raw_len, good.raw_len - 1);
+	LIE(raw_len, good.raw_len + 1);
+	LIE(raw_len, 0);
+	LIE(raw_len, MSG_BLOCK_RAW_MAX + 1);
+	LIE(raw_len, UINT32_MAX);
+	LIE(codec, 200);
+	LIE(codec, CODEC_NONE);
+#undef LIE
+	ck_assert_ptr_null(lab.stream->file);
+	ck_assert_int_eq(add(&good), 0);
+}
+END_TEST
+
+/* Whatever is cut off or flipped: no crash, and nothing of it is stored unless it still is what it announces. */
+START_TEST(damaged_blocks_are_refused)
+{
+	struct msg_block good = store_lab_block(&lab, codec_by_id((unsigned)_i), 1, 3), msg = good;
+	uint8_t *copy = malloc(good.data_len);
+
+	for (msg.data_len = 0; msg.data_len < good.data_len; msg.data_len++) {
+		ck_assert_int_eq(add(&msg), -1);
+		ck_assert_int_eq(fault.code, MSG_ERR_BLOCK);
+	}
+	msg = good;
+	msg.data = copy;
+	for (size_t bit = 0; bit < good.data_len * 8; bit++) {
+		memcpy(copy, good.data, good.data_len);
+		copy[bit / 8] ^= (uint8_t)(1u << bit % 8);
+		if (stream_check_block(&lab.archive, lab.stream, &msg, &fault) == -1)
+			ck_assert_int_eq(fault.code, MSG_ERR_BLOCK);
+	}
+	ck_assert_ptr_null(lab.stream->file);
+	free(copy);
+}
+END_TEST
+
+/* A unit that would swell to far more than it announces. */
+START_TEST(bombs_are_refused)
+{
+	const size_t raw_len = 16u * 1024 * 1024;
+	uint8_t *raw = calloc(1, raw_len), *out = malloc(codec->bound(raw_len));
+	void *state = codec->state_new(codec->level_initial);
+	ssize_t n = codec->encode(state, raw, raw_len, out, codec->bound(raw_len));
+	struct msg_block msg = store_lab_block(&lab, codec, 1, 5);
+
+	ck_assert_int_gt(n, 0);
+	msg.data = out;
+	msg.data_len = (size_t)n;
+	for (msg.raw_len = 1; msg.raw_len <= MSG_BLOCK_RAW_MAX; msg.raw_len *= 8) {
+		ck_assert_int_eq(add(&msg), -1);
+		ck_assert_int_eq(fault.code, MSG_ERR_BLOCK);
+	}
+	codec->state_free(state);
+	free(raw);
+	free(out);
+}
+END_TEST
+
+START_TEST(interfaces_are_dense_and_stay)
+{
+	struct msg_interface msg = store_lab_interface(&lab, 2);
+	uint8_t other[MSG_IDB_MAX];
+
+	ck_assert_int_eq(stream_add_interface(&lab.archive, lab.stream, &msg, &fault), -1);
+	ck_assert_int_eq(fault.code, MSG_ERR_PROTOCOL);
+	msg = store_lab_interface(&lab, 0);
+	ck_assert_int_eq(stream_add_interface(&lab.archive, lab.stream, &msg, &fault), 0);
+	memcpy(other, msg.idb, msg.idb_len);
+	other[msg.idb_len - 10] ^= 1;
+	msg.idb = other;
+	ck_assert_int_eq(stream_add_interface(&lab.archive, lab.stream, &msg, &fault), -1);
+	ck_assert_int_eq(fault.code, MSG_ERR_PROTOCOL);
+	msg = store_lab_interface(&lab, 1);
+	for (size_t len = msg.idb_len; msg.idb_len > 0;) {
+		msg.idb_len--;
+		ck_assert_int_eq(stream_add_interface(&lab.archive, lab.stream, &msg, &fault), -1);
+		ck_assert_int_eq(fault.code, MSG_ERR_BLOCK);
+		ck_assert_uint_lt(msg.idb_len, len);
+	}
+	ck_assert_uint_eq(lab.stream->interface_count, 1);
+	for (uint32_t id = 1; id < MSG_INTERFACES_MAX; id++) {
+		msg = store_lab_interface(&lab, id);
+		ck_assert_int_eq(stream_add_interface(&lab.archive, lab.stream, &msg, &fault), 0);
+	}
+	msg = store_lab_interface(&lab, MSG_INTERFACES_MAX);
+	ck_assert_int_eq(stream_add_interface(&lab.archive, lab.stream, &msg, &fault), -1);
+	store_lab_commit(&lab);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM interface"), MSG_INTERFACES_MAX);
+	ck_assert_str_eq(store_lab_text(&lab, "SELECT name || ' ' || mac FROM interface WHERE id = 3"), "eth3 02:00:00:00:00:03");
+}
+END_TEST
+
+START_TEST(a_stream_ends_once)
+{
+	struct msg_block msg;
+
+	store_lab_add(&lab, codec, 1, 5);
+	ck_assert_int_eq(stream_end(&lab.archive, lab.stream, 2, &fault), -1);
+	ck_assert_int_eq(fault.code, MSG_ERR_SEQUENCE);
+	ck_assert_int_eq(stream_end(&lab.archive, lab.stream, 1, &fault), 0);
+	ck_assert_ptr_null(lab.stream->file);
+	ck_assert_int_eq(stream_end(&lab.archive, lab.stream, 1, &fault), 0);
+	msg = store_lab_block(&lab, codec, 2, 5);
+	ck_assert_int_eq(add(&msg), -1);
+	ck_assert_int_eq(fault.code, MSG_ERR_SEQUENCE);
+	ck_assert_int_eq(gap(2, 3, 1), -1);
+	store_lab_commit(&lab);
+	ck_assert(TAILQ_EMPTY(&lab.vm->streams));
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT ended FROM stream"), 1);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT live FROM file"), 0);
+}
+END_TEST
+
+START_TEST(streams_come_back_from_the_catalog)
+{
+	struct msg_interface msg = store_lab_interface(&lab, 1);
+
+	ck_assert_int_eq(stream_add_interface(&lab.archive, lab.stream, &msg, &fault), 0);
+	store_lab_add(&lab, codec, 1, 5);
+	store_lab_commit(&lab);
+	store_lab_add(&lab, codec, 2, 5);
+	store_lab_kill(&lab);
+	store_lab_start(&lab);
+	ck_assert(lab.stream->known);
+	ck_assert_uint_eq(lab.stream->received, 1);
+	ck_assert_uint_eq(lab.stream->interface_count, 2);
+	store_lab_add(&lab, codec, 2, 5);
+	store_lab_commit(&lab);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT sum(packets) FROM file"), 10);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM file"), 2);
+}
+END_TEST
+
+START_TEST(streams_of_others_are_refused)
+{
+	struct identity other = { .role = ROLE_AGENT, .tenant = "acme", .name = "web2", .uuid = "99999999-2222-3333-4444-555555555555" };
+	struct vm *vm;
+
+	store_lab_commit(&lab);
+	vm = archive_vm(&lab.archive, &other, &fault);
+	ck_assert_ptr_nonnull(vm);
+	ck_assert_ptr_null(stream_get(&lab.archive, vm, lab.stream->id, 1, &fault));
+	ck_assert_int_eq(fault.code, MSG_ERR_PROTOCOL);
+	strcpy(other.uuid, STORE_LAB_UUID);
+	strcpy(other.tenant, "evil");
+	ck_assert_ptr_null(archive_vm(&lab.archive, &other, &fault));
+	ck_assert_int_eq(fault.code, MSG_ERR_TENANT);
+	store_lab_kill(&lab);
+	store_lab_start(&lab);
+	ck_assert_ptr_null(archive_vm(&lab.archive, &other, &fault));
+	ck_assert_int_eq(fault.code, MSG_ERR_TENANT);
+}
+END_TEST
+
+START_TEST(streams_have_a_bound)
+{
+	uint8_t id[MSG_ID_SIZE] = { 9 };
+
+	while (lab.vm->stream_count < ARCHIVE_VM_STREAMS_MAX) {
+		id[1]++;
+		ck_assert_ptr_nonnull(stream_get(&lab.archive, lab.vm, id, 1, &fault));
+	}
+	id[1]++;
+	ck_assert_ptr_null(stream_get(&lab.archive, lab.vm, id, 1, &fault));
+	ck_assert_int_eq(fault.code, MSG_ERR_LIMIT);
+}
+END_TEST
+
+START_TEST(what_hello_no_longer_names_is_over)
+{
+	struct msg_hello hello = { .stream_count = 1, .stream = { { .id = { 42 }, .first = 1 } } };
+
+	store_lab_add(&lab, codec, 1, 5);
+	store_lab_commit(&lab);
+	store_lab_kill(&lab);
+	store_lab_start(&lab);
+	stream_free(lab.stream);	/* only the catalog knows it */
+	ck_assert_int_eq(stream_abandon_others(&lab.archive, lab.vm, &hello, &fault), 0);
+	store_lab_commit(&lab);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT ended FROM stream"), 1);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT last_block FROM stream"), 1);
+	ck_assert_uint_eq(lab.vm->stream_count, 0);
+}
+END_TEST
+
+START_TEST(blocks_acknowledged_elsewhere_are_said)
+{
+	ck_assert_int_eq(stream_begin_at(&lab.archive, lab.stream, 0, &fault), -1);
+	ck_assert_int_eq(stream_begin_at(&lab.archive, lab.stream, 1, &fault), 0);
+	ck_assert_uint_eq(lab.stream->received, 0);
+	ck_assert_int_eq(stream_begin_at(&lab.archive, lab.stream, 8, &fault), 0);
+	store_lab_add(&lab, codec, 8, 5);
+	store_lab_commit(&lab);
+	ck_assert_str_eq(store_lab_text(&lab, "SELECT place || first_block || last_block FROM loss"), "elsewhere17");
+}
+END_TEST
+
+START_TEST(the_latest_stats_are_kept)
+{
+	struct msg_stat stat[] = { { COUNTER_PACKETS_CAPTURED, 0, 10 }, { COUNTER_BLOCKS_SEALED, STATS_AGENT, UINT64_MAX },
+	    { 65000, 0, 1 } };
+	struct msg_stats msg = { .count = 3, .stat = stat };
+
+	ck_assert_int_eq(stream_set_stats(&lab.archive, lab.stream, &msg, &fault), 0);
+	store_lab_commit(&lab);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM stat"), 2);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT value FROM stat WHERE interface = -1"), INT64_MAX);
+	stat[0].value = 11;
+	ck_assert_int_eq(stream_set_stats(&lab.archive, lab.stream, &msg, &fault), 0);
+	store_lab_commit(&lab);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT value FROM stat WHERE interface = 0"), 11);
+	stat[0].interface = MSG_INTERFACES_MAX;
+	ck_assert_int_eq(stream_set_stats(&lab.archive, lab.stream, &msg, &fault), -1);
+	ck_assert_int_eq(fault.code, MSG_ERR_PROTOCOL);
+}
+END_TEST
+
+int
+main(void)
+{
+	Suite *suite = suite_create("stream");
+	TCase *tcase = tcase_create("stream");
+	SRunner *runner;
+	int failed;
+
+	tcase_add_checked_fixture(tcase, setup, teardown);
+	tcase_set_timeout(tcase, 60);
+	tcase_add_test(tcase, repeats_are_discarded);
+	tcase_add_test(tcase, jumps_are_refused);
+	tcase_add_test(tcase, gaps_are_recorded);
+	tcase_add_test(tcase, bad_gaps_are_refused);
+	tcase_add_test(tcase, what_a_block_announces_must_be_true);
+	for (int id = CODEC_NONE; id <= CODEC_ZSTD; id++)
+		if (codec_by_id((unsigned)id) != NULL)
+			tcase_add_loop_test(tcase, damaged_blocks_are_refused, id, id + 1);
+	tcase_add_test(tcase, bombs_are_refused);
+	tcase_add_test(tcase, interfaces_are_dense_and_stay);
+	tcase_add_test(tcase, a_stream_ends_once);
+	tcase_add_test(tcase, streams_come_back_from_the_catalog);
+	tcase_add_test(tcase, streams_of_others_are_refused);
+	tcase_add_test(tcase, streams_have_a_bound);
+	tcase_add_test(tcase, what_hello_no_longer_names_is_over);
+	tcase_add_test(tcase, blocks_acknowledged_elsewhere_are_said);
+	tcase_add_test(tcase, the_latest_stats_are_kept);
+	suite_add_tcase(suite, tcase);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors
+ *
+ * pcapcheck same A B        the same packets in the same order: link type, lengths, bytes (not times); status 1 and where if not
+ * pcapcheck sequence FILE   the sequence numbers that tests/bench/blast put in: "packets N missing M duplicates D disordered R"
+ * A file "-" is standard input. Packets that blast did not send are passed over by "sequence".
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <pcap/pcap.h>
+
+#define SEQUENCE_OFFSET	42
+#define SEQUENCE_MAX	(UINT64_C(1) << 28)
+
+static pcap_t *
+open_file(const char *path)
+{
+	char error[PCAP_ERRBUF_SIZE];
+	pcap_t *pcap = pcap_open_offline_with_tstamp_precision(path, PCAP_TSTAMP_PRECISION_NANO, error);
+
+	if (pcap == NULL) {
+		fprintf(stderr, "pcapcheck: %s: %s\n", path, error);
+		exit(2);
+	}
+	return pcap;
+}
+
+static int
+next_packet(pcap_t *pcap, const char *path, struct pcap_pkthdr **header, const u_char **data)
+{
+	int rc = pcap_next_ex(pcap, header, data);
+
+	if (rc == PCAP_ERROR) {
+		fprintf(stderr, "pcapcheck: %s: %s\n", path, pcap_geterr(pcap));
+		exit(2);
+	}
+	return rc == 1;
+}
+
+static int
+same(const char *path_a, const char *path_b)
+{
+	pcap_t *a = open_file(path_a), *b = open_file(path_b);
+	struct pcap_pkthdr *header_a, *header_b;
+	const u_char *data_a, *data_b;
+	uint64_t n = 0;
+	int more_a, more_b;
+
+	if (pcap_datalink(a) != pcap_datalink(b)) {
+		printf("link types differ: %d and %d\n", pcap_datalink(a), pcap_datalink(b));
+		return 1;
+	}
+	for (;;) {
+		more_a = next_packet(a, path_a, &header_a, &data_a);
+		more_b = next_packet(b, path_b, &header_b, &data_b);
+		if (!more_a || !more_b)
+			break;
+		n++;
+		if (header_a->caplen == header_b->caplen && header_a->len == header_b->len &&
+		    memcmp(data_a, data_b, header_a->caplen) == 0)
+			continue;
+		printf("packet %" PRIu64 " differs: %u/%u and %u/%u bytes\n", n, header_a->caplen, header_a->len, header_b->caplen,
+		    header_b->len);
+		return 1;
+	}
+	pcap_close(a);
+	pcap_close(b);
+	if (more_a != more_b)
+		printf("%s ends after %" PRIu64 " packets\n", more_a ? path_b : path_a, n);
+	else
+		printf("%" PRIu64 " packets, the same\n", n);
+	return more_a != more_b || n == 0;
+}
+
+static int
+read_sequence(const struct pcap_pkthdr *header, const u_char *data, uint64_t *sequence)
+{
+	int i;
+
+	if (header->caplen < SEQUENCE_OFFSET + 8 || memcmp(data + 12, "\x08\x00\x45", 3) != 0 || data[23] != 17 || data[26] != 198)
+		return -1;
+	for (i = 0, *sequence = 0; i < 8; i++)
+		*sequence = *sequence << 8 | data[SEQUENCE_OFFSET + i];
+	return *sequence < SEQUENCE_MAX ? 0 : -1;
+}
+
+static int
+sequence(const char *path)
+{
+	pcap_t *pcap = open_file(path);
+	uint8_t *seen = calloc(1, SEQUENCE_MAX / 8);
+	uint64_t n = 0, number, duplicates = 0, disordered = 0, next = 0, missing = 0, last = 0;
+	struct pcap_pkthdr *header;
+	const u_char *data;
+
+	if (seen == NULL)
+		return 2;
+	while (next_packet(pcap, path, &header, &data)) {
+		if (read_sequence(header, data, &number) == -1)
+			continue;
+		n++;
+		duplicates += seen[number / 8] >> (number % 8) & 1;
+		seen[number / 8] |= (uint8_t)(1 << number % 8);
+		disordered += number < next;
+		next = number + 1;
+		last = number > last ? number : last;
+	}
+	for (number = 0; n > 0 && number <= last; number++)
+		missing += !(seen[number / 8] >> (number % 8) & 1);
+	printf("packets %" PRIu64 " missing %" PRIu64 " duplicates %" PRIu64 " disordered %" PRIu64 "\n", n, missing, duplicates,
+	    disordered);
+	pcap_close(pcap);
+	free(seen);
+	return 0;
+}
+
+int
+main(int argc, char **argv)
+{
+	if (argc == 4 && strcmp(argv[1], "same") == 0)
+		return same(argv[2], argv[3]);
+	if (argc == 3 && strcmp(argv[1], "sequence") == 0)
+		return sequence(argv[2]);
+	fprintf(stderr, "usage: pcapcheck same A B | pcapcheck sequence FILE\n");
+	return 2;
+}
