@@ -16,6 +16,9 @@
 
 /* From the state of a tap to the one wanted: first all that can fail, which leaves what is in force as it is; then the rest. */
 
+#define INTERFACES_MANY		16	/* with more than these, */
+#define FILTER_SIZE_MANY	128	/* filters are told shorter: a stream's descriptions have to fit into the spool */
+
 struct change_item {
 	struct capture_ring *ring;
 	const struct ipc_tap_interface *interface;
@@ -137,9 +140,10 @@ linktype_of(int dlt)
 }
 
 static void
-describe(struct pcapng_interface *d, const struct capture_ring *r, const struct ipc_tap_interface *interface,
-    const struct capture_wish *wish)
+describe(struct pcapng_interface *d, const struct capture_ring *r, const struct ipc_tap_interface *interface, const struct change *c)
 {
+	const struct capture_wish *wish = &c->wish;
+	size_t filter_size = c->item_count <= INTERFACES_MANY ? sizeof(d->filter) : FILTER_SIZE_MANY;
 	struct utsname system;
 
 	memset(d, 0, sizeof(*d));
@@ -147,7 +151,7 @@ describe(struct pcapng_interface *d, const struct capture_ring *r, const struct 
 	d->snaplen = wish->snaplen;
 	d->tsresol = 9;
 	snprintf(d->name, sizeof(d->name), "%s", interface->name);
-	capture_wish_text(wish, d->filter, sizeof(d->filter));
+	capture_wish_text(wish, d->filter, filter_size);
 	if (uname(&system) == 0)
 		snprintf(d->os, sizeof(d->os), "%.40s %.80s", system.sysname, system.release);
 	d->has_mac = interface->has_mac;
@@ -165,7 +169,7 @@ change_commit_item(struct change *c, const struct change_item *item)
 	struct capture_ring *r = item->ring;
 	struct pcapng_interface description;
 
-	describe(&description, r, item->interface, &c->wish);
+	describe(&description, r, item->interface, c);
 	r->has_mac = item->interface->has_mac;
 	memcpy(r->mac, item->interface->mac, sizeof(r->mac));
 	r->paused = item->interface->paused;

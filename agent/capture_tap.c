@@ -77,24 +77,32 @@ tap_begin_stream(struct capture_tap *tap)
 	return 0;
 }
 
+static int
+tap_assign_left(struct capture_tap *tap)
+{
+	struct capture_ring *r;
+
+	TAILQ_FOREACH(r, &tap->rings, entry) {
+		if (r->row == NULL && (r->row = capture_stream_row(&tap->stream, &r->description)) == NULL)
+			return -1;
+		r->row->paused = r->paused;
+	}
+	return 0;
+}
+
 /* Every ring has an interface id, in a stream. */
 static int
 tap_assign_rows(struct capture_tap *tap)
 {
-	struct capture_ring *r;
-
-	if (!tap->stream.open && !TAILQ_EMPTY(&tap->rings) && tap_begin_stream(tap) == -1)
+	if (TAILQ_EMPTY(&tap->rings) || (tap->stream.open && tap_assign_left(tap) == 0))
+		return 0;
+	if (tap_begin_stream(tap) == -1)
 		return -1;
-again:
-	TAILQ_FOREACH(r, &tap->rings, entry) {
-		if (r->row == NULL && (r->row = capture_stream_row(&tap->stream, &r->description)) == NULL) {
-			if (tap_begin_stream(tap) == -1)
-				return -1;
-			goto again;
-		}
-		r->row->paused = r->paused;
-	}
-	return 0;
+	if (tap_assign_left(tap) == 0)
+		return 0;
+	log_error("no interface ids, capture waits: %s", strerror(errno));
+	tap_stop(tap, RESUME_STREAM_MS);
+	return -1;
 }
 
 static void
@@ -135,6 +143,19 @@ tap_flush(evutil_socket_t fd, short what, void *arg)
 	tap_schedule_flush(arg);
 }
 
+/* Ring to block; returns how many packets, -1: stopped. */
+static int
+tap_drain(struct capture_tap *tap, struct capture_ring *r)
+{
+	int count = capture_ring_drain(r, CAPTURE_TAP_BUDGET);
+
+	if (count == -1)
+		tap_stop(tap, RESUME_BUSY_MS);
+	if (r->gone && !r->closing)
+		capture_ring_close_begin(r);
+	return count;
+}
+
 static void
 tap_readable(evutil_socket_t fd, short what, void *arg)
 {
@@ -143,12 +164,9 @@ tap_readable(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	if (capture_ring_drain(r, CAPTURE_TAP_BUDGET) == -1)
-		tap_stop(tap, RESUME_BUSY_MS);
+	tap_drain(tap, r);
 	tap->callbacks->active(tap->arg);
 	tap_schedule_flush(tap);
-	if (r->gone && !r->closing)
-		capture_ring_close_begin(r);
 	if (r->unsettled)
 		tap_advance(tap);
 }
@@ -243,20 +261,14 @@ tap_settle_timeout(evutil_socket_t fd, short what, void *arg)
 {
 	struct capture_tap *tap = arg;
 	struct capture_ring *r;
+	bool was_closing;
 
 	(void)fd;
 	(void)what;
 	TAILQ_FOREACH(r, &tap->rings, entry) {
-		if (!r->unsettled || tap->stopped)
-			continue;
-		switch (capture_ring_drain(r, CAPTURE_TAP_BUDGET)) {
-		case -1:
-			tap_stop(tap, RESUME_BUSY_MS);
-			break;
-		case 0:
+		was_closing = r->closing;
+		if (r->unsettled && !tap->stopped && tap_drain(tap, r) == 0 && r->closing == was_closing)
 			capture_ring_give_up(r);
-			break;
-		}
 	}
 	tap_advance(tap);
 }

@@ -21,7 +21,8 @@
 #define SPACE_MIN_PARTS		2
 #define SPACE_RANDOM_MS		2000
 #define INNOCENT_MIN_NS		(60 * SECOND)
-#define INNOCENT_MAX_NS		(3600 * SECOND)
+#define INNOCENT_MAX_NS		(900 * SECOND)
+#define INNOCENT_GROWTH		4		/* so many times the rate found innocent: tried at once, for a loop starts small */
 #define PAUSE_MIN_NS		(300 * SECOND)
 #define PAUSE_MAX_NS		(4 * 3600 * SECOND)
 #define PAUSE_FORGET_NS		(3600 * SECOND)	/* this long without a loop: the next pause is a short one again */
@@ -47,6 +48,7 @@ struct watch {
 	bool		used, seen, suspect, paused;
 	uint64_t	next_ns;	/* no trial before */
 	uint64_t	innocent_ns;	/* how long the last verdict held */
+	uint64_t	innocent_rate;	/* the largest rate found innocent */
 	uint64_t	resume_ns;	/* end of the pause, then when it ended */
 	uint64_t	pause_ns;
 };
@@ -202,6 +204,8 @@ acquit(struct breaker *b, struct watch *w, enum breaker_verdict verdict, uint64_
 	if (w->innocent_ns > INNOCENT_MAX_NS)
 		w->innocent_ns = INNOCENT_MAX_NS;
 	w->next_ns = now_ns + w->innocent_ns;
+	if (w->innocent_rate < w->rate)
+		w->innocent_rate = w->rate;
 	w->suspect = false;
 	w->trials = w->streak = 0;
 	tell(b, verdict, w);
@@ -217,7 +221,7 @@ convict(struct breaker *b, struct watch *w, uint64_t now_ns)
 	w->paused = true;
 	w->resume_ns = now_ns + w->pause_ns;
 	w->suspect = false;
-	w->innocent_ns = 0;
+	w->innocent_ns = w->innocent_rate = 0;
 	w->trials = w->streak = 0;
 	tell(b, BREAKER_LOOP, w);
 }
@@ -259,10 +263,10 @@ suspect(struct watch *w, uint64_t now_ns)
 	uint64_t sum = 0;
 	size_t i;
 
-	if (w->streak < STREAK || now_ns < w->next_ns)
-		return;
 	for (i = 0; i < STREAK; i++)
 		sum += w->window_rate[i];
+	if (w->streak < STREAK || (now_ns < w->next_ns && sum / STREAK < INNOCENT_GROWTH * w->innocent_rate))
+		return;
 	w->rate = sum / STREAK;
 	w->suspect = true;
 	w->trials = 0;

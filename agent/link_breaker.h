@@ -11,8 +11,9 @@
  * The breaker: what the agent sends must not come back as captured packets. The kernel filter sees to that by mark, address and
  * port; a tunnel in user space (a VPN process in the guest) carries our bytes past all three. So where an interface's captured bytes
  * keep up with what is sent, sending is held for about a second, and looked whether the capture falls silent and comes back with
- * it. That, BREAKER_TRIALS times in a row at random distances, is a loop: the interface is paused. One miss, and it is innocent
- * for a minute, then two, up to an hour.
+ * it. That, BREAKER_TRIALS times in a row at random distances, is a loop: the interface is paused for five minutes, if it is found
+ * again for ten, up to four hours. One miss, and it is innocent for a minute, then two, up to a quarter of an hour, or until it has
+ * grown fourfold. (Fewer trials were not enough: ordinary traffic in bursts of seconds fell into step with them by chance.)
  *
  * A trial: hold; wait until TCP has delivered what it had (drain); let pass what capture still has in ring and open block, twice the
  * flush interval (settle); then count for a bit longer than that (quiet), since counters move only when a block seals; release and

@@ -209,6 +209,13 @@ mark_default(struct netif_table *table, const char *name, unsigned flags)
 		netif->default_route = true;
 }
 
+/* A line of a routes file; false: the end, or one cut short. */
+static bool
+next_route(FILE *file, char *line, int size)
+{
+	return fgets(line, size, file) != NULL && strchr(line, '\n') != NULL;
+}
+
 /* The kernel lists by destination, 0.0.0.0 first. */
 void
 netif_routes_ipv4(struct netif_table *table, FILE *file)
@@ -216,7 +223,7 @@ netif_routes_ipv4(struct netif_table *table, FILE *file)
 	unsigned destination, flags, mask;
 	char line[512], name[32];
 
-	while (fgets(line, sizeof(line), file) != NULL) {
+	while (next_route(file, line, sizeof(line))) {
 		if (sscanf(line, "%31s %8x %*8x %4x %*d %*u %*d %8x", name, &destination, &flags, &mask) != 4)
 			continue;
 		if (destination != 0)
@@ -232,7 +239,7 @@ netif_routes_ipv6(struct netif_table *table, FILE *file)
 	char line[512], destination[33], name[32];
 	unsigned prefix, flags, count;
 
-	for (count = 0; count < ROUTES_MAX && fgets(line, sizeof(line), file) != NULL; count++) {
+	for (count = 0; count < ROUTES_MAX && next_route(file, line, sizeof(line)); count++) {
 		if (sscanf(line, "%32s %2x %*32s %*2x %*32s %*8x %*8x %*8x %8x %31s", destination, &prefix, &flags, name) != 4)
 			continue;
 		if (prefix == 0 && strspn(destination, "0") == 32)

@@ -12,6 +12,7 @@
 #define INTERFACES_SIZE	(MSG_INTERFACES_MAX * (FRAME_HEADER_SIZE + MSG_ID_SIZE + 4 + MSG_IDB_MAX))
 #define TAIL_MAX	(INTERFACES_SIZE + FRAME_HEADER_SIZE + MSG_BLOCK_HEADER_SIZE + MSG_BLOCK_MAX)
 #define RECORD_SIZE	16384	/* of TLS: a block's header travels in one record with the begin of its data */
+#define TOKENS_MAX	(INT64_C(1) << 40)
 #define TOKENS_STEP	1024	/* bytes: finer steps would only lose fractions */
 #define RUN_ITEMS	16	/* spool items in one sender_run(): at most some 4 MiB, then others have their turn */
 #define BURST_MS	250	/* of the rate limit: tokens never gather for longer; timers may be 50 ms late */
@@ -50,12 +51,14 @@ sender_between_frames(const struct sender *s)
 
 /* --- rate limit: a bucket of bytes --- */
 
-static uint64_t
+static int64_t
 burst_of(const struct sender *s)
 {
 	uint64_t burst = s->rate_bits / 8 * BURST_MS / 1000;
 
-	return burst > 2 * RECORD_SIZE ? burst : 2 * RECORD_SIZE;
+	if (burst > TOKENS_MAX)
+		return TOKENS_MAX;
+	return burst > 2 * RECORD_SIZE ? (int64_t)burst : 2 * RECORD_SIZE;
 }
 
 void
@@ -70,19 +73,19 @@ static void
 tokens_fill(struct sender *s, uint64_t now_ns)
 {
 	double fresh = (double)(now_ns - s->filled_ns) * (double)s->rate_bits / 8e9;
-	uint64_t burst = burst_of(s);
+	int64_t burst = burst_of(s);
 
 	if (s->rate_bits == 0 || fresh < TOKENS_STEP)
 		return;
 	s->filled_ns = now_ns;
-	s->tokens = fresh >= (double)(burst - s->tokens) ? burst : s->tokens + (uint64_t)fresh;
+	s->tokens = fresh >= (double)(burst - s->tokens) ? burst : s->tokens + (int64_t)fresh;
 }
 
 /* How much of len may go now: whole records or all that is left, so that a small limit makes no small writes. */
 static size_t
 tokens_allow(const struct sender *s, size_t len)
 {
-	if (s->rate_bits == 0 || len <= s->tokens)
+	if (s->rate_bits == 0 || s->control.len > 0 || (int64_t)len <= s->tokens)
 		return len;
 	return s->tokens >= RECORD_SIZE ? (size_t)s->tokens / RECORD_SIZE * RECORD_SIZE : 0;
 }
@@ -91,14 +94,14 @@ static void
 tokens_spend(struct sender *s, size_t len)
 {
 	if (s->rate_bits != 0)
-		s->tokens -= len < s->tokens ? len : s->tokens;
+		s->tokens -= (int64_t)len;
 }
 
 /* Until half a burst is there: a late timer then loses nothing. */
 uint64_t
 sender_wait_ns(const struct sender *s)
 {
-	uint64_t wanted = burst_of(s) / 2;
+	int64_t wanted = burst_of(s) / 2;
 
 	return s->tokens >= wanted ? 0 : (uint64_t)((double)(wanted - s->tokens) * 8e9 / (double)s->rate_bits) + 1;
 }

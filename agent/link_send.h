@@ -14,7 +14,8 @@
 /*
  * The sender: what one session sends, in order: what is left in tail, small messages, then spool items made into frames.
  * A block's data goes from the spool's memory straight into TLS; what TLS does not take at once is copied into tail and the spool
- * released, so that at most one block is in user space. Small messages wait in control, so that they never cut another frame in two.
+ * released, so that at most one block is in user space. Small messages wait in control, so that they never cut another frame in two;
+ * for them the tail goes out beyond the rate limit, which later blocks pay back.
  */
 #define SENDER_CONTROL_MAX	(256u * 1024)
 
@@ -47,7 +48,7 @@ struct sender {
 	struct sender_stream stream[MSG_STREAMS_MAX];	/* most recent first */
 	size_t		 stream_count;
 	uint64_t	 rate_bits;	/* a second; 0: no limit */
-	uint64_t	 tokens;	/* bytes that may go now */
+	int64_t		 tokens;	/* bytes that may go now; below 0: a debt */
 	uint64_t	 filled_ns;	/* when tokens was brought up to date */
 	uint64_t	 items;		/* taken from the spool so far */
 	char		 error[256];

@@ -182,6 +182,8 @@ session_end(struct session *s, enum frame_type type, uint16_t code)
 	if (s->state == SESSION_HANDSHAKE || s->state >= SESSION_ENDING)
 		return;
 	snprintf(end.text, sizeof(end.text), "%s", s->why);
+	if (type == FRAME_BYE)
+		session_stats(s);
 	change_state(s, SESSION_ENDING);
 	/* If it does not fit, the end comes without a word. */
 	(void)(type == FRAME_BYE ? msg_put_bye(&s->sender.control, &end) : msg_put_error(&s->sender.control, &end));

@@ -79,6 +79,8 @@ role_begin(enum role role, struct agent_options *options)
 	char identity[64], reason[SANDBOX_ERROR_SIZE];
 	struct conf_error error;
 
+	snprintf(identity, sizeof(identity), "vmtap-%s", role_name(role));
+	prctl(PR_SET_NAME, identity, 0, 0, 0);
 	snprintf(identity, sizeof(identity), "vmtap-agent[%s]", role_name(role));
 	log_init(identity, LOG_LEVEL_INFO);
 	if (fcntl(ROLE_FD_SUPERVISOR, F_GETFD) == -1 || fcntl(ROLE_FD_SPOOL, F_GET_SEALS) == -1)

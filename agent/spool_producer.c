@@ -321,7 +321,8 @@ spool_stream_begin(struct spool *spool, const uint8_t id[MSG_ID_SIZE], uint64_t 
 	struct spool_stream_words *stream = &spool->streams[sequence % MSG_STREAMS_MAX];
 
 	/* A slot with another sequence was being made when a producer died. */
-	if (spool_load(stream->sequence) + MSG_STREAMS_MAX == sequence && spool_acked(spool) <= spool_load(stream->end)) {
+	if (sequence > MSG_STREAMS_MAX && spool_load(stream->sequence) == sequence - MSG_STREAMS_MAX &&
+	    spool_acked(spool) <= spool_load(stream->end)) {
 		errno = EAGAIN;
 		return -1;
 	}

@@ -240,6 +240,17 @@ go_to_background(struct supervisor *supervisor)
 }
 
 static void
+close_all(struct supervisor *supervisor)
+{
+	for (size_t i = 0; i < IPC_TAPS_MAX; i++) {
+		close(supervisor->spool_fd[i]);
+		close(supervisor->wake_fd[i]);
+	}
+	for (size_t i = 0; i < supervisor->listen_count; i++)
+		close(supervisor->listen_fd[i]);
+}
+
+static void
 supervisor_clear(struct supervisor *supervisor)
 {
 	for (size_t i = 0; i < SUPERVISOR_ROLES; i++)
@@ -250,6 +261,7 @@ supervisor_clear(struct supervisor *supervisor)
 	if (supervisor->deadline != NULL)
 		event_free(supervisor->deadline);
 	spool_detach(supervisor->counters);
+	close_all(supervisor);
 	if (supervisor->base != NULL)
 		event_base_free(supervisor->base);
 	daemon_pidfile_remove(supervisor->options->pidfile, supervisor->pidfile_fd);
@@ -265,6 +277,21 @@ supervisor_start(struct supervisor *supervisor)
 }
 
 int
+supervisor_run(struct supervisor *supervisor)
+{
+	int status = EXIT_FAILURE;
+
+	if (supervisor_start(supervisor) == 0) {
+		event_base_dispatch(supervisor->base);
+		status = supervisor->status;
+	} else {
+		log_error("cannot start: %s", strerror(errno));
+	}
+	supervisor_clear(supervisor);
+	return status;
+}
+
+int
 supervisor_main(struct agent_options *options, int argc, char **argv)
 {
 	struct supervisor supervisor = { .options = options, .argc = argc, .argv = argv, .pidfile_fd = -1 };
@@ -277,13 +304,5 @@ supervisor_main(struct agent_options *options, int argc, char **argv)
 		return status;
 	make_listeners(&supervisor);
 	go_to_background(&supervisor);
-	if (supervisor_start(&supervisor) == 0) {
-		event_base_dispatch(supervisor.base);
-		status = supervisor.status;
-	} else {
-		log_error("cannot start: %s", strerror(errno));
-		status = EXIT_FAILURE;
-	}
-	supervisor_clear(&supervisor);
-	return status;
+	return supervisor_run(&supervisor);
 }

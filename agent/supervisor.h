@@ -12,6 +12,7 @@
 #include "agent/ipc.h"
 #include "agent/role.h"
 
+struct addrinfo;
 struct event;
 struct event_base;
 struct spool;
@@ -61,7 +62,9 @@ int	supervisor_probe(const struct agent_options *, bool in_service);
 /* --- supervisor_socket.c --- */
 /* A marked, non-blocking TCP socket; -1 with errno. Without the right to mark, it goes unmarked, and the log says so once. */
 int	supervisor_socket(int family);
-/* Listens on "ADDR:PORT"; -1 with the error. */
+/* Of "ADDR:PORT", for freeaddrinfo(3); NULL with the error. */
+struct addrinfo *supervisor_address(const char *text, const char *origin, struct conf_error *);
+/* Listens there; -1 with the error. */
 int	supervisor_listen(const char *text, const char *origin, struct conf_error *);
 
 /* --- supervisor_spawn.c --- */
@@ -76,6 +79,7 @@ void	supervisor_role_clear(struct supervisor_role *);
 extern const struct ipc_callbacks supervisor_role_callbacks;
 
 /* --- supervisor.c --- */
+int	supervisor_run(struct supervisor *);	/* starts the roles, stays until stopped, clears; options and listen_fd are set; exit status */
 void	supervisor_role_ready(struct supervisor *);
 void	supervisor_stop(struct supervisor *, int status);	/* orderly: capture, then link */
 void	supervisor_stop_next(struct supervisor *);

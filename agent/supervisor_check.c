@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 
 #include <errno.h>
+#include <netdb.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -27,16 +28,29 @@
 #define FILTER_SHOWN	200	/* characters of a filter in a message */
 
 static int
-check_hosts(const struct conf_list *list, const char *name, struct conf_error *error)
+check_collectors(const struct conf_list *list, struct conf_error *error)
 {
 	char host[MSG_NAME_SIZE * 2];
 	uint16_t port;
 
 	for (size_t i = 0; i < list->count; i++)
 		if (conf_host_port(list->value[i], FRAME_PORT, host, sizeof(host), &port, error) == -1) {
-			conf_error_place(error, list->origin[i], name);
+			conf_error_place(error, list->origin[i], "collector");
 			return -1;
 		}
+	return 0;
+}
+
+static int
+check_listens(const struct conf_list *list, struct conf_error *error)
+{
+	struct addrinfo *address;
+
+	for (size_t i = 0; i < list->count; i++) {
+		if ((address = supervisor_address(list->value[i], list->origin[i], error)) == NULL)
+			return -1;
+		freeaddrinfo(address);
+	}
 	return 0;
 }
 
@@ -67,8 +81,7 @@ check_compress(const struct agent_options *options, struct conf_error *error)
 
 	if (codec_parse(options->compress, &codec, &level, why, sizeof(why)) == 0)
 		return 0;
-	conf_error_set(error, "%s", why);
-	conf_error_place(error, NULL, "compress");
+	conf_error_set(error, "--compress: %s", why);
 	return -1;
 }
 
@@ -87,7 +100,7 @@ supervisor_check_options(const struct agent_options *options, struct conf_error 
 		conf_error_set(error, "--promiscuous and --no-promiscuous-mode exclude each other");
 		return EXIT_USAGE;
 	}
-	if (check_hosts(&options->collectors, "collector", error) == -1 || check_hosts(&options->listens, "listen", error) == -1 ||
+	if (check_collectors(&options->collectors, error) == -1 || check_listens(&options->listens, error) == -1 ||
 	    check_ports(&options->exclude_ports, error) == -1 || check_compress(options, error) == -1 ||
 	    netif_check_names(&options->interfaces, error) == -1)
 		return EXIT_USAGE;

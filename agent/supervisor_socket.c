@@ -51,26 +51,36 @@ listen_at(const struct addrinfo *address)
 	return -1;
 }
 
-int
-supervisor_listen(const char *text, const char *origin, struct conf_error *error)
+struct addrinfo *
+supervisor_address(const char *text, const char *origin, struct conf_error *error)
 {
 	const struct addrinfo hints = { .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE, .ai_socktype = SOCK_STREAM };
-	struct addrinfo *address;
+	struct addrinfo *address = NULL;
 	char host[MSG_NAME_SIZE * 2], service[8];
 	uint16_t port;
-	int fd = -1;
 
 	if (conf_host_port(text, FRAME_PORT, host, sizeof(host), &port, error) == 0) {
 		snprintf(service, sizeof(service), "%u", (unsigned)port);
-		if (getaddrinfo(host, service, &hints, &address) != 0) {
-			conf_error_set(error, "%s: not a numeric address to listen on, like 0.0.0.0 or [::]", text);
-		} else {
-			if ((fd = listen_at(address)) == -1)
-				conf_error_set(error, "%s: cannot listen: %s", text, strerror(errno));
-			freeaddrinfo(address);
-		}
+		if (getaddrinfo(host, service, &hints, &address) == 0)
+			return address;
+		conf_error_set(error, "%s: not a numeric address to listen on, like 0.0.0.0 or [::]", text);
 	}
-	if (fd == -1)
+	conf_error_place(error, origin, "listen");
+	return NULL;
+}
+
+int
+supervisor_listen(const char *text, const char *origin, struct conf_error *error)
+{
+	struct addrinfo *address;
+	int fd;
+
+	if ((address = supervisor_address(text, origin, error)) == NULL)
+		return -1;
+	if ((fd = listen_at(address)) == -1) {
+		conf_error_set(error, "%s: cannot listen: %s", text, strerror(errno));
 		conf_error_place(error, origin, "listen");
+	}
+	freeaddrinfo(address);
 	return fd;
 }

@@ -7,8 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/log.h"
+
 #include "catalog.h"
 #include "cmd.h"
+
+#define SAY_SIZE	2048	/* of one message; a longer one is cut */
 
 static bool
 asks_for_help(int argc, char **argv)
@@ -56,14 +60,24 @@ cmd_options_operand(const struct conf_row *rows, void *options, int argc, char *
 	*rest += behind;
 }
 
+/* Some of it came from agents: no control bytes reach the terminal. */
+static void __attribute__((format(printf, 2, 0)))
+say(const char *verb, const char *format, va_list ap)
+{
+	char text[SAY_SIZE], escaped[SAY_SIZE];
+
+	vsnprintf(text, sizeof(text), format, ap);
+	log_escape(escaped, sizeof(escaped), text);
+	fprintf(stderr, "vmtap %s: %s", verb, escaped);
+}
+
 int
 cmd_fail(const char *verb, const char *format, ...)
 {
 	va_list ap;
 
-	fprintf(stderr, "vmtap %s: ", verb);
 	va_start(ap, format);
-	vfprintf(stderr, format, ap);
+	say(verb, format, ap);
 	va_end(ap);
 	fputc('\n', stderr);
 	return 1;
@@ -74,9 +88,8 @@ cmd_bad_usage(const char *verb, const char *format, ...)
 {
 	va_list ap;
 
-	fprintf(stderr, "vmtap %s: ", verb);
 	va_start(ap, format);
-	vfprintf(stderr, format, ap);
+	say(verb, format, ap);
 	va_end(ap);
 	fprintf(stderr, "; \"vmtap %s --help\" tells more\n", verb);
 	exit(2);

@@ -24,7 +24,7 @@ void	cmd_options(const struct conf_row *, void *options, int argc, char **argv, 
 /* The same for verbs whose first operand, NULL if there is none, may stand before, between or behind the options. */
 void	cmd_options_operand(const struct conf_row *, void *options, int argc, char **argv, const char *usage, const char **operand,
 	    int *rest);
-/* "vmtap VERB: message" on stderr; returns 1, the exit status. */
+/* "vmtap VERB: message" on stderr, control bytes escaped; returns 1, the exit status. */
 int	cmd_fail(const char *verb, const char *, ...) __attribute__((format(printf, 2, 3)));
 void	cmd_bad_usage(const char *verb, const char *, ...) __attribute__((format(printf, 2, 3), noreturn));
 /* The catalog of a store, read-only, or NULL after saying why. */

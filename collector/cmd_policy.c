@@ -122,6 +122,7 @@ static int
 ask_and_print(const struct policy_options *options, json_t *question, const char *list, const struct table_column *columns)
 {
 	json_t *answer = ask(options, question), *rows, *row;
+	const char *why;
 	size_t i;
 	int rc = 0;
 
@@ -129,7 +130,8 @@ ask_and_print(const struct policy_options *options, json_t *question, const char
 	if (answer == NULL)
 		return 1;
 	if (!json_is_true(json_object_get(answer, "ok"))) {
-		rc = cmd_fail("policy", "%s", json_string_value(json_object_get(answer, "error")));
+		why = json_string_value(json_object_get(answer, "error"));
+		rc = cmd_fail("policy", "%s", why != NULL ? why : "the collector's answer makes no sense");
 		json_decref(answer);
 		return rc;
 	}

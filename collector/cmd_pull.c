@@ -2,15 +2,17 @@
  * Copyright (c) 2026 The vmtap authors */
 #include "config.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <event2/event.h>
 
-#include "common/clock.h"
 #include "common/buf.h"
+#include "common/clock.h"
 #include "common/tls.h"
 #include "proto/codec.h"
 #include "proto/frame.h"
@@ -21,11 +23,12 @@
 #include "dial.h"
 #include "pcapng_out.h"
 
-/* vmtap pull: an operator's own session with a listening agent (PROTOCOL, "Pulls"). */
+/* vmtap pull: an operator's own session with a listening agent (PROTOCOL, section 10). */
 
 #define PULL_KEEPALIVE_MS	10000
 #define PULL_HANDSHAKE_MS	10000
 #define PULL_LINGER_MS		2000
+#define PULL_INTERFACES_MAX	(MSG_STREAMS_MAX * MSG_INTERFACES_MAX)	/* that an agent may describe, over all streams */
 
 struct pull_options {
 	char		*ca, *cert, *key, *write, *compress;
@@ -59,12 +62,14 @@ struct pull {
 	struct event_base	*base;
 	struct tlsio		*io;
 	struct event		*keepalive, *interrupted, *terminated;
-	const struct pull_options *options;
-	const char		*filter;
+	const struct msg_policy	*policy;
 	struct pcapng_out	*out;
 	uint8_t			*raw;		/* MSG_BLOCK_RAW_MAX */
 	uint64_t		 heard_ns;
-	uint64_t		 lost_packets;
+	unsigned		 interfaces;	/* described so far */
+	uint8_t			 stream[MSG_ID_SIZE];
+	uint64_t		 last;		/* block of it, gaps included */
+	uint64_t		 lost, dropped;	/* packets: in gaps, by the kernel */
 	bool			 welcomed, ending;
 	int			 status;
 };
@@ -97,31 +102,9 @@ pull_send(struct pull *pull, struct buf *frame, int errors)
 }
 
 static int
-fill_policy(const struct pull_options *options, const char *filter, struct msg_policy *policy)
-{
-	size_t i, len = 0;
-
-	memset(policy, 0, sizeof(*policy));
-	policy->version = 1;
-	policy->snaplen = (uint32_t)options->snaplen;
-	policy->direction = (uint8_t)options->direction;
-	for (i = 0; i < options->interfaces.count; i++)
-		len += (size_t)snprintf(policy->interfaces + len, sizeof(policy->interfaces) - len, "%s%s", i > 0 ? "," : "",
-		    options->interfaces.value[i]) % sizeof(policy->interfaces);
-	if (options->compress != NULL)
-		snprintf(policy->codec, sizeof(policy->codec), "%s", options->compress);
-	if (filter != NULL && strlen(filter) >= sizeof(policy->filter))
-		return -1;
-	if (filter != NULL)
-		strcpy(policy->filter, filter);
-	return 0;
-}
-
-static int
 on_hello(struct pull *pull, const struct frame *frame)
 {
 	struct msg_welcome welcome = { .version = FRAME_VERSION, .keepalive_ms = PULL_KEEPALIVE_MS };
-	struct msg_policy policy;
 	struct msg_hello hello;
 	struct buf reply;
 	int errors;
@@ -135,10 +118,9 @@ on_hello(struct pull *pull, const struct frame *frame)
 	pull->welcomed = true;
 	welcome.codecs = codec_mask();
 	welcome.wall_ns = clock_wall_ns();
-	buf_init(&reply, sizeof(welcome) + sizeof(policy) + 1024);
+	buf_init(&reply, sizeof(welcome) + sizeof(*pull->policy) + 1024);
 	errors = msg_put_welcome(&reply, &welcome);
-	errors += fill_policy(pull->options, pull->filter, &policy);
-	errors += msg_put_policy(&reply, &policy);
+	errors += msg_put_policy(&reply, pull->policy);
 	pull_send(pull, &reply, errors);
 	return 0;
 }
@@ -169,12 +151,23 @@ on_interface(struct pull *pull, const struct frame *frame)
 		return -1;
 	if (pcapng_out_knows(pull->out, interface.stream, interface.id))
 		return 0;
+	if (pull->interfaces++ == PULL_INTERFACES_MAX)
+		return -1;
 	if (pcapng_out_interface(pull->out, interface.stream, interface.id, interface.idb, interface.idb_len) == -1)
 		pull_end(pull, 1, pcapng_out_error(pull->out));
 	return 0;
 }
 
-/* Hands the packets of a decoded block on: 1, 0 the count is reached, -1. */
+/* Ends the pull after an error of the output; that its reader has had enough is none. */
+static void
+end_output(struct pull *pull)
+{
+	bool gone = pcapng_out_reader_gone(pull->out);
+
+	pull_end(pull, !gone, gone ? NULL : pcapng_out_error(pull->out));
+}
+
+/* Hands the packets of a decoded block on. 0, or -1: malformed. */
 static int
 write_packets(struct pull *pull, const struct msg_block *block)
 {
@@ -183,14 +176,45 @@ write_packets(struct pull *pull, const struct msg_block *block)
 	const uint8_t *one;
 	size_t len;
 	uint32_t type;
-	int rc = 1, more = 1;
+	int rc = 1, more;
 
 	pcapng_walk_init(&walk, pull->raw, block->raw_len);
-	while (rc == 1 && (more = pcapng_walk_next(&walk, &type, &packet, &one, &len)) == 1)
+	while (rc == 1 && (more = pcapng_walk_next(&walk, &type, &packet, &one, &len)) != 0) {
+		if (more == -1)
+			return -1;
+		if (type == PCAPNG_EPB)
+			pull->dropped += packet.dropped;
 		rc = pcapng_out_block(pull->out, block->stream, one, len);
-	if (rc == -1 || more == -1)
+	}
+	if (rc == -1 || pcapng_out_flush(pull->out) == -1)
+		end_output(pull);
+	else if (rc == 0)
+		pull_end(pull, 0, NULL);
+	return 0;
+}
+
+/* A stream's blocks and gaps come in order, and none is missing between them. */
+static int
+take_numbers(struct pull *pull, const uint8_t stream[MSG_ID_SIZE], uint64_t first, uint64_t last)
+{
+	if (memcmp(pull->stream, stream, MSG_ID_SIZE) != 0)
+		pull->last = 0;
+	memcpy(pull->stream, stream, MSG_ID_SIZE);
+	if (first != pull->last + 1)
 		return -1;
-	return pcapng_out_flush(pull->out) == -1 ? -1 : rc;
+	pull->last = last;
+	return 0;
+}
+
+static void
+acknowledge(struct pull *pull)
+{
+	struct msg_mark ack = { .number = pull->last };
+	struct buf frame;
+
+	memcpy(ack.stream, pull->stream, MSG_ID_SIZE);
+	buf_init(&frame, 256);
+	pull_send(pull, &frame, msg_put_ack(&frame, &ack));
 }
 
 static int
@@ -198,41 +222,25 @@ on_block(struct pull *pull, const struct frame *frame)
 {
 	const struct codec *codec;
 	struct msg_block block;
-	struct msg_mark ack;
-	struct buf reply;
-	int rc;
 
-	if (msg_get_block(frame, &block) == -1 || (codec = codec_by_id(block.codec)) == NULL || block.raw_len > MSG_BLOCK_RAW_MAX ||
-	    codec->decode(block.data, block.data_len, pull->raw, block.raw_len) == -1)
+	if (msg_get_block(frame, &block) == -1 || take_numbers(pull, block.stream, block.number, block.number) == -1 ||
+	    (codec = codec_by_id(block.codec)) == NULL ||
+	    codec->decode(block.data, block.data_len, pull->raw, block.raw_len) == -1 || write_packets(pull, &block) == -1)
 		return -1;
-	rc = write_packets(pull, &block);
-	if (rc == -1)
-		pull_end(pull, !pcapng_out_reader_gone(pull->out), pcapng_out_reader_gone(pull->out) ? NULL : pcapng_out_error(pull->out));
-	else if (rc == 0)
-		pull_end(pull, 0, NULL);
-	if (rc != 1)
-		return 0;
-	memcpy(ack.stream, block.stream, MSG_ID_SIZE);
-	ack.number = block.number;
-	buf_init(&reply, 256);
-	pull_send(pull, &reply, msg_put_ack(&reply, &ack));
+	if (!pull->ending)
+		acknowledge(pull);
 	return 0;
 }
 
 static int
 on_gap(struct pull *pull, const struct frame *frame)
 {
-	struct msg_mark ack;
 	struct msg_gap gap;
-	struct buf reply;
 
-	if (msg_get_gap(frame, &gap) == -1)
+	if (msg_get_gap(frame, &gap) == -1 || take_numbers(pull, gap.stream, gap.first, gap.last) == -1)
 		return -1;
-	pull->lost_packets += gap.packets;
-	memcpy(ack.stream, gap.stream, MSG_ID_SIZE);
-	ack.number = gap.last;
-	buf_init(&reply, 256);
-	pull_send(pull, &reply, msg_put_ack(&reply, &ack));
+	pull->lost += gap.packets;
+	acknowledge(pull);
 	return 0;
 }
 
@@ -285,6 +293,17 @@ static int (*const handlers[FRAME_TYPE_MAX])(struct pull *, const struct frame *
 	[FRAME_ERROR] = on_end,
 };
 
+/* Before HELLO only an end may come; another HELLO, on_hello() refuses. */
+static int
+handle(struct pull *pull, const struct frame *frame)
+{
+	bool first = frame->type == FRAME_HELLO || frame->type == FRAME_ERROR || frame->type == FRAME_BYE;
+
+	if (handlers[frame->type] == NULL || (!pull->welcomed && !first))
+		return -1;
+	return handlers[frame->type](pull, frame);
+}
+
 static void
 on_readable(struct tlsio *io, void *arg)
 {
@@ -296,7 +315,7 @@ on_readable(struct tlsio *io, void *arg)
 
 	pull->heard_ns = clock_mono_ns();
 	while (!pull->ending && (error = frame_parse(input->data, input->len, &frame)) == FRAME_OK) {
-		if (handlers[frame.type] == NULL || handlers[frame.type](pull, &frame) == -1) {
+		if (handle(pull, &frame) == -1) {
 			snprintf(why, sizeof(why), "malformed or unexpected %s message", frame_type_name(frame.type));
 			pull_end(pull, 1, why);
 		}
@@ -399,18 +418,20 @@ connect_and_run(struct pull *pull, struct tls_context *tls, const char *host, ui
 	pull->raw = malloc(MSG_BLOCK_RAW_MAX);
 	pull->heard_ns = clock_mono_ns();
 	if (pull->base == NULL || pull->raw == NULL || watch(pull) != 0 ||
-	    (pull->io = tlsio_new(pull->base, tls, fd, &io_options, &callbacks, pull)) == NULL)
+	    (pull->io = tlsio_new(pull->base, tls, fd, &io_options, &callbacks, pull)) == NULL) {
+		close(fd);
 		return cmd_fail("pull", "out of memory");
+	}
 	event_base_dispatch(pull->base);
-	fprintf(stderr, "%llu packets captured, %llu lost on the way\n", (unsigned long long)pcapng_out_packets(pull->out),
-	    (unsigned long long)pull->lost_packets);
+	fprintf(stderr, "%llu packets captured, %llu lost on the way, %llu dropped by kernel\n",
+	    (unsigned long long)pcapng_out_packets(pull->out), (unsigned long long)pull->lost, (unsigned long long)pull->dropped);
 	return pull->status;
 }
 
 static int
-pull_host(const struct pull_options *options, const char *host, uint16_t port, const char *filter)
+pull_host(const struct pull_options *options, const char *host, uint16_t port, const struct msg_policy *policy)
 {
-	struct pull pull = { .options = options, .filter = filter };
+	struct pull pull = { .policy = policy };
 	struct tls_context *tls;
 	char error[TLS_ERROR_SIZE];
 	int rc;
@@ -424,11 +445,37 @@ pull_host(const struct pull_options *options, const char *host, uint16_t port, c
 	if (options->count != 0)
 		pcapng_out_limit(pull.out, options->count);
 	rc = connect_and_run(&pull, tls, host, port);
-	if (pcapng_out_close(pull.out) == -1 && rc == 0)
-		rc = cmd_fail("pull", "could not write all of it");
+	if (pcapng_out_close(pull.out) == -1 && errno != EPIPE && rc == 0)
+		rc = cmd_fail("pull", "cannot write: %s", strerror(errno));
 	pull_clear(&pull);
 	tls_context_free(tls);
 	return rc;
+}
+
+/* Ends with status 2 if the agent could not be told so. */
+static void
+fill_policy(const struct pull_options *options, int argc, char **argv, struct msg_policy *policy)
+{
+	struct buf interfaces = { .max = sizeof(policy->interfaces) - 1 };
+	char *filter = cmd_join(argc, argv), error[256];
+	const struct codec *codec;
+	int level, errs = 0;
+
+	*policy = (struct msg_policy){ .version = 1, .snaplen = (uint32_t)options->snaplen, .direction = (uint8_t)options->direction };
+	for (size_t i = 0; i < options->interfaces.count; i++)
+		errs += buf_printf(&interfaces, "%s%s", i > 0 ? "," : "", options->interfaces.value[i]);
+	if (errs != 0)
+		cmd_bad_usage("pull", "--interface: all together are longer than %zu bytes", sizeof(policy->interfaces) - 1);
+	if (interfaces.len > 0)
+		memcpy(policy->interfaces, interfaces.data, interfaces.len);
+	buf_clear(&interfaces);
+	if (options->compress != NULL && codec_parse(options->compress, &codec, &level, error, sizeof(error)) == -1)
+		cmd_bad_usage("pull", "--compress %s: %s", options->compress, error);
+	snprintf(policy->codec, sizeof(policy->codec), "%s", options->compress != NULL ? options->compress : "");
+	if (filter != NULL && strlen(filter) >= sizeof(policy->filter))
+		cmd_bad_usage("pull", "the filter is longer than %zu bytes", sizeof(policy->filter) - 1);
+	snprintf(policy->filter, sizeof(policy->filter), "%s", filter != NULL ? filter : "");
+	free(filter);
 }
 
 int
@@ -436,8 +483,9 @@ cmd_pull(int argc, char **argv)
 {
 	struct pull_options options = { 0 };
 	struct conf_error error;
+	struct msg_policy policy;
 	const char *where;
-	char host[256], *filter;
+	char host[256];
 	uint16_t port;
 	int rest, rc;
 
@@ -446,9 +494,8 @@ cmd_pull(int argc, char **argv)
 		cmd_bad_usage("pull", "which HOST?");
 	if (conf_host_port(where, FRAME_PORT, host, sizeof(host), &port, &error) == -1)
 		cmd_bad_usage("pull", "%s", error.text);
-	filter = cmd_join(argc - rest, argv + rest);
-	rc = pull_host(&options, host, port, filter);
-	free(filter);
+	fill_policy(&options, argc - rest, argv + rest, &policy);
+	rc = pull_host(&options, host, port, &policy);
 	conf_free(pull_rows, &options);
 	return rc;
 }

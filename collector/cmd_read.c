@@ -2,9 +2,10 @@
  * Copyright (c) 2026 The vmtap authors */
 #include "config.h"
 
-#include <inttypes.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <sqlite3.h>
 
@@ -86,14 +87,17 @@ parse_window(const struct read_options *options, struct store_reader *reader)
 static int
 finish(struct reading *reading, struct store_reader *reader, int rc)
 {
-	bool gone = pcapng_out_reader_gone(reading->out);
+	bool gone;
 
+	if (rc == 0)
+		rc = pcapng_out_flush(reading->out);
+	gone = pcapng_out_reader_gone(reading->out);
 	if (rc == -1 && !gone)
 		cmd_fail("read", "%s", reader->error[0] != '\0' ? reader->error : pcapng_out_error(reading->out));
 	if (pcapng_out_mixed(reading->out))
 		on_warning("the output mixes link types: Wireshark reads that, tcpdump does not; a filter or --from/--to can part them", NULL);
 	if (pcapng_out_close(reading->out) == -1 && rc != -1)
-		rc = cmd_fail("read", "could not write all of it");
+		rc = cmd_fail("read", "cannot write: %s", strerror(errno));
 	return rc != 0 && !gone;
 }
 

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -22,25 +23,26 @@
 #include "collector/store_retain.h"
 
 static void
-collector_hand_out(struct collector *collector, int fd, int pull)
+collector_hand_out(struct collector *collector, int fd, int pull, const char *name)
 {
 	struct note *note = note_new(NOTE_CONNECTION);
 
 	note->fd = fd;
 	note->pull = pull;
+	snprintf(note->text, sizeof(note->text), "%s", name);
 	mailbox_post(collector->workers.worker[collector->turn++ % collector->workers.count].inbox, note);
 }
 
 static void
 collector_accepted(int fd, void *arg)
 {
-	collector_hand_out(arg, fd, -1);
+	collector_hand_out(arg, fd, -1, "");
 }
 
 static void
-collector_dialled(int fd, int pull, void *arg)
+collector_dialled(int fd, int pull, const char *name, void *arg)
 {
-	collector_hand_out(arg, fd, pull);
+	collector_hand_out(arg, fd, pull, name);
 }
 
 /* No new connections; the workers commit, acknowledge, say BYE and end. */

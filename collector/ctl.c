@@ -60,11 +60,31 @@ ctl_readable(struct bufferevent *bev, void *arg)
 }
 
 static void
-ctl_event(struct bufferevent *bev, short what, void *arg)
+ctl_free_if_done(struct ctl_client *client)
+{
+	if (client->eof && client->token == 0 && evbuffer_get_length(bufferevent_get_output(client->bev)) == 0)
+		ctl_client_free(client);
+}
+
+static void
+ctl_written(struct bufferevent *bev, void *arg)
 {
 	(void)bev;
-	(void)what;
-	ctl_client_free(arg);
+	ctl_free_if_done(arg);
+}
+
+/* A client may shut its side down as soon as it has asked. */
+static void
+ctl_event(struct bufferevent *bev, short what, void *arg)
+{
+	struct ctl_client *client = arg;
+
+	(void)bev;
+	if (what & BEV_EVENT_EOF) {
+		client->eof = true;
+		ctl_free_if_done(client);
+	} else
+		ctl_client_free(client);
 }
 
 void
@@ -203,7 +223,7 @@ ctl_client_new(struct ctl *ctl, int fd)
 		ctl_client_free(client);
 		return NULL;
 	}
-	bufferevent_setcb(client->bev, ctl_readable, NULL, ctl_event, client);
+	bufferevent_setcb(client->bev, ctl_readable, ctl_written, ctl_event, client);
 	bufferevent_setwatermark(client->bev, EV_READ, 0, CTL_LINE_MAX);
 	bufferevent_set_timeouts(client->bev, &idle, &idle);
 	bufferevent_enable(client->bev, EV_READ | EV_WRITE);

@@ -4,6 +4,7 @@
 #define VMTAP_COLLECTOR_CTL_INTERNAL_H
 
 #include <sys/queue.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <jansson.h>
@@ -20,6 +21,7 @@ struct ctl_client {
 	struct ctl	*ctl;
 	struct bufferevent *bev;
 	struct event	*timer;		/* for results */
+	bool		 eof;		/* asks no more; goes when its answers are out */
 	uint64_t	 token;		/* of what it waits for; 0: nothing */
 	unsigned	 workers_left;
 	unsigned	 results_left;

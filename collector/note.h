@@ -19,7 +19,7 @@ struct tls_context;
 /* What threads tell one another. A note is owned by whoever holds it; what it carries is taken by setting it to NULL (fd: -1). */
 enum note_kind {
 	/* main -> worker */
-	NOTE_CONNECTION,	/* fd, pull (-1: accepted) */
+	NOTE_CONNECTION,	/* fd, pull (-1: accepted), text: whom it dials */
 	NOTE_CREDENTIALS,	/* tls */
 	NOTE_SETTINGS,		/* settings */
 	NOTE_POLICY,		/* policy, token */

@@ -46,7 +46,7 @@ struct pcapng_out {
 static int
 write_failed(struct pcapng_out *out)
 {
-	out->reader_gone = errno == EPIPE;
+	out->reader_gone = out->reader_gone || errno == EPIPE;
 	snprintf(out->error, sizeof(out->error), "cannot write: %s", strerror(errno));
 	return -1;
 }
@@ -71,6 +71,54 @@ write_section_header(struct pcapng_out *out, const char *application)
 	return write_all(out, out->scratch.data, out->scratch.len);
 }
 
+/* A LINKTYPE_ of a file as libpcap numbers it here; they differ where systems' own numbers did. */
+static int
+dlt_of(uint16_t linktype)
+{
+	switch (linktype) {
+	case 100:
+		return DLT_ATM_RFC1483;
+	case 101:
+		return DLT_RAW;
+	default:
+		return linktype;
+	}
+}
+
+/* program NULL: only asks whether it can be compiled. */
+static int
+compile_filter(const char *filter, int dlt, struct bpf_program *program, char *error, size_t error_size)
+{
+	pcap_t *dead = pcap_open_dead(dlt, (int)PCAPNG_SNAPLEN);
+	struct bpf_program unused = { 0 };
+	const char *name = pcap_datalink_val_to_name(dlt);
+	int rc;
+
+	if (dead == NULL) {
+		snprintf(error, error_size, "out of memory");
+		return -1;
+	}
+	rc = pcap_compile(dead, program != NULL ? program : &unused, filter, 1, PCAP_NETMASK_UNKNOWN);
+	if (rc == -1)
+		snprintf(error, error_size, "filter \"%.100s\" on link type %s: %s", filter, name != NULL ? name : "unknown", pcap_geterr(dead));
+	pcap_freecode(&unused);
+	pcap_close(dead);
+	return rc;
+}
+
+/* Must fit one of the kinds of interface that VMs have; whether it fits those at hand shows later. */
+static int
+check_filter(const char *filter, char *error, size_t error_size)
+{
+	static const int kinds[] = { DLT_RAW, DLT_LINUX_SLL, DLT_LINUX_SLL2, DLT_EN10MB };
+	size_t i;
+
+	for (i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		if (compile_filter(filter, kinds[i], NULL, error, error_size) == 0)
+			return 0;
+	return -1;
+}
+
 struct pcapng_out *
 pcapng_out_open(const char *path, const char *filter, const char *application, char *error, size_t error_size)
 {
@@ -80,6 +128,8 @@ pcapng_out_open(const char *path, const char *filter, const char *application, c
 		snprintf(error, error_size, "packets do not go to a terminal: use -w FILE, or a pipe such as \"| tcpdump -r -\"");
 		return NULL;
 	}
+	if (filter != NULL && check_filter(filter, error, error_size) == -1)
+		return NULL;
 	if ((out = calloc(1, sizeof(*out))) == NULL) {
 		snprintf(error, error_size, "out of memory");
 		return NULL;
@@ -127,31 +177,9 @@ find_interface(struct pcapng_out *out, const uint8_t stream[MSG_ID_SIZE], uint32
 }
 
 bool
-pcapng_out_knows(const struct pcapng_out *out, const uint8_t stream[MSG_ID_SIZE], uint32_t id)
+pcapng_out_knows(struct pcapng_out *out, const uint8_t stream[MSG_ID_SIZE], uint32_t id)
 {
-	size_t i;
-
-	for (i = 0; i < out->interface_count; i++)
-		if (out->interface[i].id == id && memcmp(out->interface[i].stream, stream, MSG_ID_SIZE) == 0)
-			return true;
-	return false;
-}
-
-static int
-compile_filter(struct pcapng_out *out, struct out_interface *interface)
-{
-	pcap_t *dead;
-	int rc;
-
-	if (out->filter == NULL)
-		return 0;
-	if ((dead = pcap_open_dead(interface->linktype, (int)PCAPNG_SNAPLEN)) == NULL)
-		return -1;
-	rc = pcap_compile(dead, &interface->program, out->filter, 1, PCAP_NETMASK_UNKNOWN);
-	if (rc == -1)
-		snprintf(out->error, sizeof(out->error), "filter \"%.100s\": %s", out->filter, pcap_geterr(dead));
-	pcap_close(dead);
-	return rc;
+	return find_interface(out, stream, id) != NULL;
 }
 
 int
@@ -177,7 +205,9 @@ pcapng_out_interface(struct pcapng_out *out, const uint8_t stream[MSG_ID_SIZE], 
 	if (buf_put(&interface->idb, idb, idb_len) == -1)
 		goto memory;
 	out->interface_count++;
-	return compile_filter(out, interface);
+	if (out->filter == NULL)
+		return 0;
+	return compile_filter(out->filter, dlt_of(interface->linktype), &interface->program, out->error, sizeof(out->error));
 memory:
 	snprintf(out->error, sizeof(out->error), "out of memory");
 	return -1;
@@ -281,8 +311,10 @@ pcapng_out_close(struct pcapng_out *out)
 	int rc = 0;
 	size_t i;
 
-	if (out->file != NULL && (ferror(out->file) || fclose(out->file) != 0))
-		rc = -1;
+	if (out->file == stdout)
+		rc = fflush(stdout);
+	else if (out->file != NULL)
+		rc = fclose(out->file);
 	for (i = 0; i < out->interface_count; i++) {
 		buf_clear(&out->interface[i].idb);
 		pcap_freecode(&out->interface[i].program);
@@ -291,7 +323,7 @@ pcapng_out_close(struct pcapng_out *out)
 	free(out->filter);
 	buf_clear(&out->scratch);
 	free(out);
-	return rc;
+	return rc == 0 ? 0 : -1;
 }
 
 uint64_t

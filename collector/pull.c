@@ -41,7 +41,7 @@ struct pulls {
 	struct pull		**pull;
 	int			 count;
 	struct event_base	*base;
-	void			(*dialled)(int, int, void *);
+	pull_dialled		*dialled;
 	void			*arg;
 };
 
@@ -152,6 +152,7 @@ static void
 pull_connect(struct pull *pull, const struct evutil_addrinfo *ai)
 {
 	int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	char name[PULL_HOST_SIZE + 32];
 
 	if (fd == -1 || (connect(fd, ai->ai_addr, ai->ai_addrlen) == -1 && errno != EINPROGRESS)) {
 		pull_failed(pull, strerror(errno));
@@ -159,7 +160,8 @@ pull_connect(struct pull *pull, const struct evutil_addrinfo *ai)
 			close(fd);
 		return;
 	}
-	pull->all->dialled(fd, pull->index, pull->all->arg);
+	snprintf(name, sizeof(name), "pull %s port %u", pull->host, pull->port);
+	pull->all->dialled(fd, pull->index, name, pull->all->arg);
 }
 
 static void
@@ -211,7 +213,7 @@ pull_dial(evutil_socket_t fd, short events, void *arg)
 }
 
 int
-pulls_start(struct pulls *all, struct event_base *base, void (*dialled)(int fd, int pull, void *arg), void *arg)
+pulls_start(struct pulls *all, struct event_base *base, pull_dialled *dialled, void *arg)
 {
 	const struct timeval now = { 0 };
 

@@ -16,8 +16,9 @@ struct event_base;
 struct pulls;
 /* list of HOST[:PORT], file: NULL or one such a line. NULL with a line for people. */
 struct pulls	*pulls_new(const struct conf_list *list, const char *file, char *error, size_t error_size);
-/* dialled() takes a connecting, non-blocking descriptor, and is told by pulls_ended() when its session is over. */
-int		 pulls_start(struct pulls *, struct event_base *, void (*dialled)(int fd, int pull, void *arg), void *arg);
+/* dialled() takes a connecting, non-blocking descriptor to name; pulls_ended() must tell when its session is over. */
+typedef void	 pull_dialled(int fd, int pull, const char *name, void *arg);
+int		 pulls_start(struct pulls *, struct event_base *, pull_dialled *, void *arg);
 void		 pulls_ended(struct pulls *, int pull, bool good);
 void		 pulls_free(struct pulls *);	/* NULL is fine */
 

@@ -71,11 +71,31 @@ session_change_state(struct session *session, enum session_state state)
 	}
 }
 
+/* What is in worker->out goes to the peer; -1: it does not take it. */
+static int
+session_flush(struct session *session)
+{
+	struct buf *out = &session->worker->out;
+	int rc = tlsio_write(session->tls, out->data, out->len);
+
+	buf_consume(out, out->len);
+	return rc;
+}
+
+/* The last message, ERROR or BYE, is in worker->out. */
+static void
+session_close(struct session *session, const char *why)
+{
+	session_flush(session);
+	session_change_state(session, SESSION_CLOSING);
+	session_leave_vm(session);
+	tlsio_shutdown(session->tls, why, SESSION_LINGER_MS);
+}
+
 /* Anything may be failed at any time, also from another session's message. */
 void
 session_fail(struct session *session, const struct fault *fault)
 {
-	struct buf *out = &session->worker->out;
 	struct msg_end end = { .code = (uint16_t)fault->code };
 
 	if (session->state == SESSION_CLOSING)
@@ -84,40 +104,29 @@ session_fail(struct session *session, const struct fault *fault)
 	log_limited(&session->worker->fault_limit, SESSION_LOG_MS, LOG_LEVEL_WARN, "%s (%s): session ended: %s",
 	    session->identity.name[0] != '\0' ? session->identity.name : "agent", session->address, fault->text);
 	snprintf(end.text, sizeof(end.text), "%s", fault->text);
-	buf_consume(out, out->len);
-	if (msg_put_error(out, &end) == 0)
-		tlsio_write(session->tls, out->data, out->len);
-	session_change_state(session, SESSION_CLOSING);
-	session_leave_vm(session);
-	tlsio_shutdown(session->tls, fault->text, SESSION_LINGER_MS);
+	msg_put_error(&session->worker->out, &end);
+	session_close(session, fault->text);
 }
 
 void
 session_bye(struct session *session, uint16_t code, const char *text)
 {
-	struct buf *out = &session->worker->out;
 	struct msg_end end = { .code = code };
 
 	if (session->state == SESSION_CLOSING)
 		return;
 	snprintf(end.text, sizeof(end.text), "%s", text);
-	buf_consume(out, out->len);
-	if (session->state != SESSION_HANDSHAKE && msg_put_bye(out, &end) == 0)
-		tlsio_write(session->tls, out->data, out->len);
-	session_change_state(session, SESSION_CLOSING);
-	session_leave_vm(session);
-	tlsio_shutdown(session->tls, text, SESSION_LINGER_MS / 2);
+	if (session->state != SESSION_HANDSHAKE)
+		msg_put_bye(&session->worker->out, &end);
+	session_close(session, text);
 }
 
 int
 session_send(struct session *session)
 {
-	struct buf *out = &session->worker->out;
 	struct fault fault;
-	int rc = tlsio_write(session->tls, out->data, out->len);
 
-	buf_consume(out, out->len);
-	if (rc == 0)
+	if (session_flush(session) == 0)
 		return 0;
 	fault_set(&fault, MSG_ERR_LIMIT, "the agent does not read what it is sent");
 	session_fail(session, &fault);
@@ -209,7 +218,8 @@ session_closed(struct tlsio *tls, const char *why, void *arg)
 
 	if (session->state == SESSION_HANDSHAKE) {
 		count_add(COUNT_HANDSHAKES_FAILED, 1);
-		log_limited(&worker->connect_limit, SESSION_LOG_MS, LOG_LEVEL_WARN, "%s: %s", tlsio_peer_address(tls), why);
+		log_limited(&worker->connect_limit, SESSION_LOG_MS, LOG_LEVEL_WARN, "%s: %s",
+		    tlsio_peer_address(tls)[0] != '\0' ? tlsio_peer_address(tls) : session->address, why);
 	} else if (session->state != SESSION_CLOSING)
 		log_info("%s (%s): session closed: %s", session->identity.name, session->address, why);
 	session_leave_vm(session);
@@ -359,7 +369,7 @@ session_allocate(struct worker *worker, int fd, int pull)
 }
 
 void
-session_new(struct worker *worker, int fd, int pull)
+session_new(struct worker *worker, int fd, int pull, const char *name)
 {
 	struct session *session = NULL;
 
@@ -375,6 +385,7 @@ session_new(struct worker *worker, int fd, int pull)
 		return;
 	}
 	session->worker = worker;
+	snprintf(session->address, sizeof(session->address), "%.*s", (int)sizeof(session->address) - 1, name);
 	worker->handshakes++;
 	TAILQ_INSERT_TAIL(&worker->sessions, session, entry);
 }

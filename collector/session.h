@@ -58,8 +58,8 @@ struct session {
 	uint64_t		 tick_bytes, bytes_per_second;
 };
 
-/* Takes fd in any case. */
-void	session_new(struct worker *, int fd, int pull);
+/* Takes fd in any case. name: whom it was to reach, "" of an accepted one. */
+void	session_new(struct worker *, int fd, int pull, const char *name);
 void	session_arrive(struct worker *, struct session *);	/* from the worker that made the handshake */
 void	session_free(struct session *);				/* NULL is fine */
 /* What the input holds, frame by frame, until the worker is paused. */

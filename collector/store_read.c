@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +22,8 @@
 #define CHUNK_SIZE	(256u * 1024)
 #define DECODED_MAX	(4u * 1024 * 1024)
 #define PATH_SIZE	512
-#define SLACK_NS	UINT64_C(1000000000)
+/* Between two index points lie at most 10 s of the blocks' begins (stream_file.c), and a block may span a little itself. */
+#define SLACK_NS	UINT64_C(15000000000)
 
 struct file_row {
 	int64_t		 id;
@@ -69,16 +71,17 @@ add_row(struct store_reader *reader, struct file_list *list, sqlite3_stmt *state
 static int
 list_files(struct store_reader *reader, struct file_list *list)
 {
-	static const char sql[] = "SELECT id, path, stream, codec, length FROM file WHERE vm = ?1 AND packets > 0"
-	    " AND (last_ns IS NULL OR last_ns >= ?2) AND (first_ns IS NULL OR first_ns <= ?3) ORDER BY id";
+	/* Times from 2262 on are negative here: such a file is always looked into. */
+	static const char sql[] = "SELECT id, path, stream, codec, length FROM file WHERE vm = ?1"
+	    " AND (last_ns IS NULL OR last_ns < 0 OR last_ns >= ?2) AND (first_ns IS NULL OR first_ns <= ?3) ORDER BY id";
 	sqlite3_stmt *statement;
 	int rc;
 
 	if (sqlite3_prepare_v2(reader->db, sql, -1, &statement, NULL) != SQLITE_OK)
 		return fail(reader, "catalog", sqlite3_errmsg(reader->db));
 	sqlite3_bind_text(statement, 1, reader->uuid, -1, SQLITE_STATIC);
-	sqlite3_bind_int64(statement, 2, (sqlite3_int64)(reader->from_ns & INT64_MAX));
-	sqlite3_bind_int64(statement, 3, (sqlite3_int64)(reader->to_ns & INT64_MAX));
+	sqlite3_bind_int64(statement, 2, (sqlite3_int64)(reader->from_ns < INT64_MAX ? reader->from_ns : INT64_MAX));
+	sqlite3_bind_int64(statement, 3, (sqlite3_int64)(reader->to_ns < INT64_MAX ? reader->to_ns : INT64_MAX));
 	while ((rc = sqlite3_step(statement)) == SQLITE_ROW)
 		if (add_row(reader, list, statement) == -1)
 			break;
@@ -103,7 +106,7 @@ narrow(struct store_reader *reader, struct file_row *row)
 	while (sqlite3_step(statement) == SQLITE_ROW) {
 		offset = (uint64_t)sqlite3_column_int64(statement, 0);
 		first_ns = (uint64_t)sqlite3_column_int64(statement, 1);
-		if (first_ns + SLACK_NS >= reader->from_ns)
+		if (first_ns >= reader->from_ns || reader->from_ns - first_ns <= SLACK_NS)
 			reached = true;
 		if (!reached)
 			row->begin = offset;
@@ -116,19 +119,24 @@ narrow(struct store_reader *reader, struct file_row *row)
 	sqlite3_finalize(statement);
 }
 
+/* Between its first commit and its renaming a file still has its hidden name; it may be renamed between two looks. */
 static int
 open_file(struct store_reader *reader, const struct file_row *row)
 {
-	char path[PATH_SIZE + 256];
-	const char *base;
-	int fd;
+	const char *slash = strrchr(row->path, '/'), *base = slash != NULL ? slash + 1 : row->path;
+	char path[PATH_MAX];
+	int fd = -1;
 
-	snprintf(path, sizeof(path), "%s/%s", reader->store, row->path);
-	if ((fd = open(path, O_RDONLY | O_CLOEXEC)) != -1 || errno != ENOENT || (base = strrchr(row->path, '/')) == NULL)
-		return fd;
-	/* Between its first commit and its renaming a file still has its hidden name. */
-	snprintf(path, sizeof(path), "%s/%.*s/.%s", reader->store, (int)(base - row->path), row->path, base + 1);
-	return open(path, O_RDONLY | O_CLOEXEC);
+	for (int look = 0; look < 3; look++) {
+		if ((size_t)snprintf(path, sizeof(path), "%s/%.*s%s%s", reader->store, (int)(base - row->path), row->path,
+		    look == 1 ? "." : "", base) >= sizeof(path)) {
+			errno = ENAMETOOLONG;
+			return -1;
+		}
+		if ((fd = open(path, O_RDONLY | O_CLOEXEC)) != -1 || errno != ENOENT)
+			return fd;
+	}
+	return fd;
 }
 
 /* One whole pcapng block at the front of what was decoded: 1 handed on, 0 the caller has enough, -1; *len 0: not whole yet. */
@@ -137,16 +145,15 @@ hand_on(struct store_reader *reader, const struct file_row *row, const uint8_t *
 {
 	struct pcapng_packet packet;
 	struct pcapng_walk walk;
-	struct cursor cursor;
 	const uint8_t *block;
-	uint32_t type, whole;
+	uint32_t type;
+	int more;
 
 	*len = 0;
-	cursor_init(&cursor, data, left);
-	if (cursor_u32le(&cursor, &type) == -1 || cursor_u32le(&cursor, &whole) == -1 || whole > left)
+	pcapng_walk_init(&walk, data, left);
+	if ((more = pcapng_walk_any(&walk, &type, &packet, &block, len)) == 0 || (more == -1 && walk.torn))
 		return 1;
-	pcapng_walk_init(&walk, data, whole);
-	if (pcapng_walk_any(&walk, &type, &packet, &block, len) != 1)
+	if (more == -1)
 		return fail(reader, row->path, walk.error);
 	if (type != PCAPNG_EPB && type != PCAPNG_ISB)
 		return 1;
@@ -199,6 +206,8 @@ read_stretch(struct store_reader *reader, const struct file_row *row, int fd, vo
 		at += (uint64_t)got;
 		rc = decode(reader, row, state, in, decoded);
 	}
+	if (rc == 1 && decoded->len > 0)
+		return fail(reader, row->path, "ends inside a packet");
 	return rc;
 }
 

@@ -4,6 +4,7 @@
 
 #include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <jansson.h>
@@ -26,6 +27,23 @@ column_of(const struct table_column *columns, const char *key)
 	return NULL;
 }
 
+/* Guests may send what is no UTF-8, and JSON knows nothing else: then bytes above 0x7f become '?'. */
+static json_t *
+text_value(const char *text)
+{
+	json_t *value = json_string(text);
+	char *copy, *p;
+
+	if (value != NULL || text == NULL || (copy = strdup(text)) == NULL)
+		return value;
+	for (p = copy; *p != '\0'; p++)
+		if ((*p & 0x80) != 0)
+			*p = '?';
+	value = json_string(copy);
+	free(copy);
+	return value;
+}
+
 static json_t *
 value_of(sqlite3_stmt *statement, int i, const struct table_column *column)
 {
@@ -41,7 +59,7 @@ value_of(sqlite3_stmt *statement, int i, const struct table_column *column)
 	case SQLITE_FLOAT:
 		return json_real(sqlite3_column_double(statement, i));
 	default:
-		return json_string_nocheck((const char *)sqlite3_column_text(statement, i));
+		return text_value((const char *)sqlite3_column_text(statement, i));
 	}
 }
 

@@ -2,7 +2,9 @@
  * Copyright (c) 2026 The vmtap authors */
 #include "config.h"
 
+#include <errno.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -26,14 +28,28 @@ static const struct command {
 #define COMMAND_COUNT	(sizeof(commands) / sizeof(commands[0]))
 
 static void
-print_help(FILE *to)
+print_help(void)
 {
 	size_t i;
 
-	fprintf(to, "usage: vmtap COMMAND [OPTION...] [OPERAND...]\n\n");
+	printf("usage: vmtap COMMAND [OPTION...] [OPERAND...]\n\n");
 	for (i = 0; i < COMMAND_COUNT; i++)
-		fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].help);
-	fprintf(to, "\n\"vmtap COMMAND --help\" tells more; so does vmtap(1).\n");
+		printf("  %-8s %s\n", commands[i].name, commands[i].help);
+	printf("\n\"vmtap COMMAND --help\" tells more; so does vmtap(1).\n");
+}
+
+/* Whoever read us may have had enough (EPIPE); any other failure must not look like success. */
+static int
+finish_output(int status)
+{
+	bool failed = ferror(stdout) != 0;
+
+	errno = 0;
+	failed = fflush(stdout) == EOF || failed;
+	if (status != 0 || !failed || errno == EPIPE)
+		return status;
+	fprintf(stderr, "vmtap: standard output: %s\n", errno != 0 ? strerror(errno) : "write error");
+	return 1;
 }
 
 int
@@ -48,16 +64,16 @@ main(int argc, char **argv)
 		return 2;
 	}
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
-		print_help(stdout);
-		return 0;
+		print_help();
+		return finish_output(0);
 	}
 	if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) {
 		printf("vmtap %s\n", PACKAGE_VERSION);
-		return 0;
+		return finish_output(0);
 	}
 	for (i = 0; i < COMMAND_COUNT; i++)
 		if (strcmp(argv[1], commands[i].name) == 0)
-			return commands[i].run(argc - 1, argv + 1);
+			return finish_output(commands[i].run(argc - 1, argv + 1));
 	fprintf(stderr, "vmtap: no command \"%s\"; \"vmtap --help\" lists them\n", argv[1]);
 	return 2;
 }

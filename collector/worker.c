@@ -263,7 +263,7 @@ worker_note(struct worker *worker, struct note *note)
 	switch (note->kind) {
 	case NOTE_CONNECTION:
 		note->fd = -1;
-		session_new(worker, fd, note->pull);
+		session_new(worker, fd, note->pull, note->text);
 		break;
 	case NOTE_SESSION:
 		note->session = NULL;

@@ -135,16 +135,6 @@ conf_parse_text(const struct conf_row *rows, void *options, const char *origin, 
 }
 
 int
-conf_parse_file(const struct conf_row *rows, void *options, const char *path, struct conf_error *error)
-{
-	struct conf_stage	 stage;
-
-	if (conf_stage_init(&stage, rows, error) == -1)
-		return -1;
-	return stage_finish(&stage, conf_stage_file(&stage, path, false, error), options);
-}
-
-int
 conf_parse_args(const struct conf_row *rows, void *options, int argc, char **argv, int *rest, struct conf_error *error)
 {
 	struct conf_stage	 stage;

@@ -59,7 +59,6 @@ struct conf_error {
 /* All: 0, or -1 with the error filled; options is then as it was before the call. Rows end with name NULL.
  * Options must be zeroed before the first call; what was in them is freed when it is replaced. */
 int	conf_defaults(const struct conf_row *, void *options, struct conf_error *);
-int	conf_parse_file(const struct conf_row *, void *options, const char *path, struct conf_error *);
 int	conf_parse_text(const struct conf_row *, void *options, const char *origin, const char *text, struct conf_error *);
 /* Sets *rest to the index of the first operand in argv (options end at the first operand, as in tcpdump). */
 int	conf_parse_args(const struct conf_row *, void *options, int argc, char **argv, int *rest, struct conf_error *);

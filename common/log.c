@@ -20,14 +20,13 @@
 #define LINE_SIZE	2048	/* a longer one is cut, and ends in "..." */
 
 static const struct level {
-	const char	*name;
 	int		 priority;
 	const char	*mark;		/* before the text, where the reader does not see the priority */
 } levels[] = {
-	[LOG_LEVEL_ERROR] = { "error", LOG_ERR, "error: " },
-	[LOG_LEVEL_WARN] = { "warn", LOG_WARNING, "warning: " },
-	[LOG_LEVEL_INFO] = { "info", LOG_INFO, "" },
-	[LOG_LEVEL_DEBUG] = { "debug", LOG_DEBUG, "" },
+	[LOG_LEVEL_ERROR] = { LOG_ERR, "error: " },
+	[LOG_LEVEL_WARN] = { LOG_WARNING, "warning: " },
+	[LOG_LEVEL_INFO] = { LOG_INFO, "" },
+	[LOG_LEVEL_DEBUG] = { LOG_DEBUG, "" },
 };
 
 static char		identity[64] = "vmtap";
@@ -68,18 +67,6 @@ log_set_level(enum log_level level)
 	atomic_store(&threshold, (int)level);
 }
 
-int
-log_level_by_name(const char *name, enum log_level *level)
-{
-	for (unsigned i = 0; i < sizeof(levels) / sizeof(levels[0]); i++) {
-		if (strcmp(name, levels[i].name) == 0) {
-			*level = (enum log_level)i;
-			return 0;
-		}
-	}
-	return -1;
-}
-
 /* C0, DEL and C1 (alone or as UTF-8) would speak to the reader's terminal; the rest of UTF-8 is text. */
 static bool
 is_control(unsigned char c, unsigned char before)
@@ -87,25 +74,25 @@ is_control(unsigned char c, unsigned char before)
 	return c < 0x20 || c == 0x7f || (c >= 0x80 && c < 0xa0 && (before < 0x80 || before == 0xc2));
 }
 
-/* Appends text to line[at] with control bytes as \xNN; returns the new length, at most LINE_SIZE - 1. */
-static size_t
-append_escaped(char *line, size_t at, const char *text)
+size_t
+log_escape(char *dst, size_t dst_size, const char *text)
 {
 	static const char hex[] = "0123456789abcdef";
 	unsigned char	 before = 0;
+	size_t		 at = 0;
 
 	for (const unsigned char *p = (const unsigned char *)text; *p != '\0'; before = *p++) {
-		if (at + 4 > LINE_SIZE - 4)
-			return at + (size_t)snprintf(line + at, LINE_SIZE - at, "...");
+		if (at + 4 > dst_size - 4)
+			return at + (size_t)snprintf(dst + at, dst_size - at, "...");
 		if (is_control(*p, before)) {
-			line[at++] = '\\';
-			line[at++] = 'x';
-			line[at++] = hex[*p >> 4];
-			line[at++] = hex[*p & 15];
+			dst[at++] = '\\';
+			dst[at++] = 'x';
+			dst[at++] = hex[*p >> 4];
+			dst[at++] = hex[*p & 15];
 		} else
-			line[at++] = (char)*p;
+			dst[at++] = (char)*p;
 	}
-	line[at] = '\0';
+	dst[at] = '\0';
 	return at;
 }
 
@@ -124,14 +111,14 @@ emit(enum log_level level, const char *text)
 	size_t		 n = 0;
 
 	if (use_syslog) {
-		append_escaped(line, 0, text);
+		log_escape(line, sizeof(line), text);
 		syslog(l->priority, "%s", line);
 		return;
 	}
 	if (use_journal)
 		n = (size_t)snprintf(line, sizeof(line), "<%d>", l->priority);
 	n += (size_t)snprintf(line + n, sizeof(line) - n, "%s: %s", identity, use_journal ? "" : l->mark);
-	n = append_escaped(line, n, text);
+	n += log_escape(line + n, sizeof(line) - n - 1, text);
 	line[n++] = '\n';
 	write_line(line, n);
 }

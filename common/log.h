@@ -3,6 +3,7 @@
 #ifndef VMTAP_COMMON_LOG_H
 #define VMTAP_COMMON_LOG_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* Log lines go to stderr ("<priority>" before them when it is the journal's), or to syslog(3) after log_to_syslog().
@@ -12,7 +13,9 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBU
 void	log_init(const char *identity, enum log_level);		/* identity: "vmtap-agent[capture]"; copied */
 void	log_to_syslog(void);
 void	log_set_level(enum log_level);
-int	log_level_by_name(const char *, enum log_level *);	/* "error" "warn" "info" "debug"; -1 if none */
+/* Text from outside, fit for a terminal: control bytes as \xNN, UTF-8 as it is; "..." at the end if dst_size (8 or more) is too small.
+ * Returns its length. */
+size_t	log_escape(char *dst, size_t dst_size, const char *text);
 
 void	log_error(const char *, ...) __attribute__((format(printf, 1, 2)));
 void	log_warn(const char *, ...) __attribute__((format(printf, 1, 2)));

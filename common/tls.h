@@ -61,7 +61,6 @@ struct tlsio_options {
 struct tlsio	*tlsio_new(struct event_base *, struct tls_context *, int fd, const struct tlsio_options *,
 		    const struct tlsio_callbacks *, void *arg);
 void		 tlsio_free(struct tlsio *);
-void		 tlsio_set_callbacks(struct tlsio *, const struct tlsio_callbacks *, void *arg);
 /* To another loop (of another thread): detach in the old thread, attach in the new one, nothing between. */
 void		 tlsio_detach(struct tlsio *);
 int		 tlsio_attach(struct tlsio *, struct event_base *);
@@ -82,7 +81,6 @@ void		 tlsio_shutdown(struct tlsio *, const char *why, unsigned linger_ms);
 
 const char	*tlsio_peer_uri(const struct tlsio *);		/* the one vmtap SAN URI; "" if none or several */
 const char	*tlsio_peer_common_name(const struct tlsio *);
-time_t		 tlsio_peer_not_after(const struct tlsio *);
 const char	*tlsio_peer_address(const struct tlsio *);	/* "192.0.2.1:8827", "[2001:db8::1]:8827" */
 uint64_t	 tlsio_bytes_in(const struct tlsio *);		/* on the TCP connection, TLS included */
 uint64_t	 tlsio_bytes_out(const struct tlsio *);

@@ -79,7 +79,8 @@ struct tlsio {
 	struct buf		 input;
 	bool			 read_stopped;	/* by the owner */
 	bool			 retry_read;	/* SSL or the socket may hold more than the last wake-up took */
-	bool			 drained;	/* the socket gave all it had in this wake-up */
+	bool			 drained;	/* nothing more is read from the socket in this wake-up */
+	size_t			 wake_bytes;	/* read from it in this wake-up */
 	bool			 eof;
 	int			 read_errno;
 

@@ -321,6 +321,7 @@ service(struct tlsio *t, unsigned wake)
 
 	t->gone = &gone;
 	t->drained = false;
+	t->wake_bytes = 0;
 	if (wake & WAKE_WRITE)
 		t->blocked = false;
 	if (wake & WAKE_TIMER)
@@ -443,7 +444,8 @@ tlsio_new(struct event_base *base, struct tls_context *context, int fd, const st
 		return NULL;
 	}
 	t->options.expect_host = t->expect_host;
-	tlsio_set_callbacks(t, callbacks, arg);
+	t->callbacks = *callbacks;
+	t->arg = arg;
 	evutil_make_socket_nonblocking(fd);
 	evutil_make_socket_closeonexec(fd);
 	set_deadline(t, options->handshake_ms);
@@ -460,13 +462,6 @@ tlsio_free(struct tlsio *t)
 	if (t->fd != -1)
 		close(t->fd);
 	release(t);
-}
-
-void
-tlsio_set_callbacks(struct tlsio *t, const struct tlsio_callbacks *callbacks, void *arg)
-{
-	t->callbacks = *callbacks;
-	t->arg = arg;
 }
 
 /* From inside a callback this also takes the tlsio away from the service() that made it. */
@@ -549,12 +544,6 @@ const char *
 tlsio_peer_common_name(const struct tlsio *t)
 {
 	return t->peer.common_name;
-}
-
-time_t
-tlsio_peer_not_after(const struct tlsio *t)
-{
-	return t->peer.not_after;
 }
 
 const char *

@@ -61,7 +61,10 @@ note_first(struct tls_note *note, const char *bytes, size_t len)
 	note->first_len += len;
 }
 
-/* A short read has emptied the socket: asking again in the same wake-up would only cost a system call. */
+/*
+ * A short read has emptied the socket: asking again in the same wake-up would only cost a system call. The budget is kept here too,
+ * since records without data (key updates without end, say) would never let SSL_read() return.
+ */
 static int
 bio_read(BIO *bio, char *bytes, int len)
 {
@@ -71,7 +74,8 @@ bio_read(BIO *bio, char *bytes, int len)
 	BIO_clear_retry_flags(bio);
 	n = t->drained ? -1 : recv(t->fd, bytes, (size_t)len, 0);
 	if (n > 0) {
-		t->drained = n < len;
+		t->wake_bytes += (size_t)n;
+		t->drained = n < len || t->wake_bytes >= t->options.read_budget;
 		t->bytes_in += (uint64_t)n;
 		note_first(&t->note, bytes, (size_t)n);
 	} else if (n == 0)

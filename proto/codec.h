@@ -53,8 +53,8 @@ ssize_t		 encoder_block(struct encoder *, const uint8_t *raw, size_t raw_len, ui
 
 /*
  * Reads a file from its begin, or from the begin of any unit, as a stream.
- * reader_decode(): appends to out what it can, at most CODEC_READ_MAX bytes a call; 1: something was appended, call again; 0: wants more
- * input, all of in was taken; -1: malformed (EBADMSG), out is full (ENOBUFS; drain it and call again) or ENOMEM.
+ * reader_decode(): appends to out what it can, at most CODEC_READ_MAX bytes a call; 1: something was appended, call again;
+ * 0: wants more input, all of in was taken; -1: malformed (EBADMSG), out is full (ENOBUFS; drain it and call again) or ENOMEM.
  * A torn tail is simply 0 at the end of the input with reader's whole output delivered.
  */
 #define CODEC_READ_MAX	(256u * 1024)

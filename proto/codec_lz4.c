@@ -13,15 +13,15 @@
 #include "proto/codec.h"
 
 /*
- * lz4: one LZ4 frame per file (LZ4 Frame Format 1.6), whose header is the file's begin and whose EndMark is its end. A unit is one or
- * more data blocks of the frame, each of at most 256 KiB: a word of length, top bit set if what follows is not compressed.
+ * lz4: one LZ4 frame per file (LZ4 Frame Format 1.6), whose header is the file's begin and whose EndMark is its end. A unit is
+ * one or more data blocks of the frame, each of at most 256 KiB: a word of length, top bit set if what follows is not compressed.
  *
  * Levels are liblz4's: 1 is its usual speed, below 0 each step is faster and compresses less (acceleration 1 - level).
  */
 #define LZ4_CHUNK	(256u * 1024)
 #define LZ4_STORED	0x80000000u
 
-/* Version 01, independent blocks, no checksums, no sizes; blocks of at most 256 KiB; then the second byte of the descriptor's xxh32. */
+/* Version 01, independent blocks, no checksums, no size; blocks of at most 256 KiB; second byte of the xxh32 of these two. */
 static const uint8_t frame_header[] = {0x04, 0x22, 0x4d, 0x18, 0x60, 0x50, 0xfb};
 static const uint8_t end_mark[4];
 

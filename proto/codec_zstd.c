@@ -86,7 +86,7 @@ zstd_store(const uint8_t *raw, size_t raw_len, uint8_t *out, size_t out_size)
 	return p - out;
 }
 
-/* Would stock tools read this frame with the memory they give without being asked? Windows above ours are refused, dictionaries too. */
+/* What stock tools would not read, or only with more memory: windows above ours are refused, dictionaries too. */
 static int
 check_frame_header(const uint8_t *in, size_t in_len)
 {

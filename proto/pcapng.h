@@ -83,7 +83,7 @@ struct pcapng_walk {
 	size_t		 left;
 	size_t		 offset;	/* of the next block */
 	char		 error[128];
-	bool		 torn;		/* with -1: the bytes end inside the block at p, which is well-formed so far; more may come */
+	bool		 torn;		/* with -1: the bytes end inside the block at p, well-formed so far: more may come */
 };
 void	pcapng_walk_init(struct pcapng_walk *, const uint8_t *, size_t);
 int	pcapng_walk_next(struct pcapng_walk *, uint32_t *type, struct pcapng_packet *, const uint8_t **block, size_t *block_len);
@@ -97,7 +97,8 @@ struct pcapng_summary {
 	uint64_t	bytes;
 	uint64_t	first_ns, last_ns;
 };
-int	pcapng_check_block(const uint8_t *, size_t, uint32_t interface_count, struct pcapng_summary *, char *error, size_t error_size);
+int	pcapng_check_block(const uint8_t *, size_t, uint32_t interface_count, struct pcapng_summary *, char *error,
+	    size_t error_size);
 /* One Interface Description Block, exactly; tsresol must be 9, snaplen PCAPNG_SNAPLEN. 0 / -1. */
 int	pcapng_parse_idb(const uint8_t *, size_t, struct pcapng_interface *);
 

@@ -222,7 +222,8 @@ pcapng_walk_init(struct pcapng_walk *walk, const uint8_t *data, size_t len)
 }
 
 static int
-walk_next(struct pcapng_walk *walk, bool any, uint32_t *type, struct pcapng_packet *packet, const uint8_t **block, size_t *block_len)
+walk_next(struct pcapng_walk *walk, bool any, uint32_t *type, struct pcapng_packet *packet, const uint8_t **block,
+    size_t *block_len)
 {
 	struct cursor c, body;
 	const char *problem;

@@ -54,9 +54,10 @@ padded(size_t len)
 static inline size_t
 epb_length(const struct pcapng_packet *packet, size_t comment_len)
 {
-	size_t options;
+	size_t options = (packet->flags != 0 ? 8u : 0u) + (packet->dropped != 0 ? 12u : 0u);
 
-	options = (packet->flags != 0 ? 8u : 0u) + (packet->dropped != 0 ? 12u : 0u) + (comment_len != 0 ? 4 + padded(comment_len) : 0);
+	if (comment_len != 0)
+		options += 4 + padded(comment_len);
 	return EPB_FIXED + padded(packet->captured_len) + options + (options != 0 ? 4u : 0u);
 }
 
@@ -184,8 +185,8 @@ put_option_filter(struct buf *b, const char *filter)
 
 	if (len == 0)
 		return 0;
-	return buf_put_u16le(b, PCAPNG_IF_FILTER) + buf_put_u16le(b, (uint16_t)(len + 1)) + buf_put_u8(b, 0) + buf_put(b, filter, len) +
-	    put_padding(b, len + 1);
+	return buf_put_u16le(b, PCAPNG_IF_FILTER) + buf_put_u16le(b, (uint16_t)(len + 1)) + buf_put_u8(b, 0) +
+	    buf_put(b, filter, len) + put_padding(b, len + 1);
 }
 
 int

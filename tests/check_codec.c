@@ -278,9 +278,10 @@ static const struct {
 	uint8_t		in[20];
 } refused[] = {
 	{CODEC_LZ4, 0, "end mark", 4, {0, 0, 0, 0}},
+	{CODEC_LZ4, 1, "end mark before a block", 9, {0, 0, 0, 0, 1, 0, 0, 0x80, 'x'}},
 	{CODEC_LZ4, 1, "end mark behind a block", 9, {1, 0, 0, 0x80, 'x', 0, 0, 0, 0}},
-	{CODEC_LZ4, 0, "empty stored block", 4, {0, 0, 0, 0x80}},
-	{CODEC_LZ4, 0, "empty block", 5, {1, 0, 0, 0, 0}},
+	{CODEC_LZ4, 1, "empty stored block", 9, {0, 0, 0, 0x80, 1, 0, 0, 0x80, 'x'}},
+	{CODEC_LZ4, 1, "empty block", 10, {1, 0, 0, 0, 0, 1, 0, 0, 0x80, 'x'}},
 	{CODEC_LZ4, 1, "file header", 7, {0x04, 0x22, 0x4d, 0x18, 0x60, 0x50, 0xfb}},
 	{CODEC_ZLIB, 0, "zlib header", 8, {0x78, 0x9c, 0x03, 0, 0, 0, 0, 1}},
 	{CODEC_ZSTD, 0, "skippable frame", 8, {0x50, 0x2a, 0x4d, 0x18, 0, 0, 0, 0}},
@@ -311,24 +312,36 @@ START_TEST(zstd_small_window)
 }
 END_TEST
 
-/* More in one LZ4 block than the file header allows. */
+static void
+put_length(uint8_t *p, size_t n, bool stored)
+{
+	p[0] = (uint8_t)n;
+	p[1] = (uint8_t)(n >> 8);
+	p[2] = (uint8_t)(n >> 16);
+	p[3] = stored ? 0x80 : 0;
+}
+
+/* More in one LZ4 block than the file header allows, stored, or as literals: token, then the length above 15 in steps of 255. */
 START_TEST(lz4_block_too_large)
 {
 	const struct codec *codec = codec_by_id(CODEC_LZ4);
+	const size_t most = 262144, steps = (most - 15) / 255;
 	uint8_t *in, *raw;
-	const uint32_t n = 262145;
 
 	if (codec == NULL)
 		return;
 	in = calloc(1, 300000);
-	raw = guarded_new(300000);
-	in[0] = (uint8_t)n;
-	in[2] = (uint8_t)(n >> 16);
-	in[3] = 0x80;
-	ck_assert_int_eq(codec->decode(in, 4 + n, raw, n), -1);
-	in[0]--;
-	ck_assert_int_eq(codec->decode(in, 3 + n, raw, n - 1), 0);
-	guarded_free(raw, 300000);
+	raw = guarded_new(most + 1);
+	put_length(in, most + 1, true);
+	ck_assert_int_eq(codec->decode(in, 4 + most + 1, raw, most + 1), -1);
+	put_length(in, most, true);
+	ck_assert_int_eq(codec->decode(in, 4 + most, raw, most), 0);
+	put_length(in, 1 + steps + 1 + most, false);
+	in[4] = 0xf0;
+	memset(in + 5, 255, steps);
+	in[5 + steps] = (uint8_t)((most - 15) % 255);
+	ck_assert_int_eq(codec->decode(in, 4 + 1 + steps + 1 + most, raw, most), -1);
+	guarded_free(raw, most + 1);
 	free(in);
 }
 END_TEST

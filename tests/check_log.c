@@ -159,16 +159,18 @@ START_TEST(fatal_exits_1)
 }
 END_TEST
 
-START_TEST(levels_by_name)
+START_TEST(escape)
 {
-	enum log_level	 level = LOG_LEVEL_ERROR;
+	char	 text[16], wide[32];
 
-	ck_assert_int_eq(log_level_by_name("debug", &level), 0);
-	ck_assert_int_eq((int)level, LOG_LEVEL_DEBUG);
-	ck_assert_int_eq(log_level_by_name("warn", &level), 0);
-	ck_assert_int_eq((int)level, LOG_LEVEL_WARN);
-	ck_assert_int_eq(log_level_by_name("loud", &level), -1);
-	ck_assert_int_eq((int)level, LOG_LEVEL_WARN);
+	ck_assert_uint_eq(log_escape(wide, sizeof(wide), "a\x1b[1m\xc3\xa9"), 10);
+	ck_assert_str_eq(wide, "a\\x1b[1m\xc3\xa9");
+	ck_assert_uint_eq(log_escape(text, sizeof(text), "twelve bytes and more"), 12);
+	ck_assert_str_eq(text, "twelve by...");
+	ck_assert_uint_eq(log_escape(text, sizeof(text), "123456789\n"), 12);
+	ck_assert_str_eq(text, "123456789...");
+	ck_assert_uint_eq(log_escape(text, 8, "\n\n\n\n"), 7);
+	ck_assert_str_eq(text, "\\x0a...");
 }
 END_TEST
 
@@ -188,7 +190,7 @@ main(void)
 	tcase_add_test(tc, errno_is_kept);
 	tcase_add_test(tc, limited_says_what_it_held_back);
 	tcase_add_test(tc, fatal_exits_1);
-	tcase_add_test(tc, levels_by_name);
+	tcase_add_test(tc, escape);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);
 	srunner_free(runner);

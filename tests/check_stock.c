@@ -13,7 +13,7 @@
 #include "proto/codec.h"
 #include "proto/pcapng.h"
 
-/* Files as a collector writes them, read by the tools that people have: lz4, gzip, zstd and tshark, as far as they are installed. */
+/* Files as a collector writes them, read by the tools that people have, as far as installed: lz4, gzip, zstd and tshark. */
 
 #define BLOCKS		5
 #define BLOCK_PACKETS	400

@@ -17,9 +17,9 @@
 #include "packets.h"
 
 /*
- * What blocks cost, without capture and network: building them (build), copying them (copy) and each codec as the agent uses it, in CPU
- * time of this process. Inputs are generated IMIX packets (64, 570 and 1518 bytes as 7:4:1) with payload from a text at random
- * offsets, the same with random payload, and capture files. A row is the median of as many passes as fit into its time.
+ * What blocks cost, without capture and network: building them (build), copying them (copy) and each codec as the agent uses it,
+ * in CPU time of this process. Inputs are IMIX packets (packets.h) with payload from a text at random offsets, the same with random
+ * payload, or capture files. A row is the median of as many passes as fit into its time.
  */
 #define BLOCK_SEAL	(256u * 1024)
 #define BLOCK_ROOM	(BLOCK_SEAL + PCAPNG_EPB_MAX(PCAPNG_SNAPLEN))
@@ -37,7 +37,7 @@ struct input {
 	struct pcapng_packet	*packets;
 	size_t			 packet_count, packet_room, captured;
 	struct block		*blocks;
-	size_t			 block_count, raw_len;
+	size_t			 block_room, block_count, raw_len;
 };
 
 struct result {
@@ -127,8 +127,8 @@ capture_read(struct input *input, const char *path)
 	input->name = path;
 	while (pcap_next_ex(pcap, &header, &data) == 1) {
 		if (header->caplen <= PCAPNG_SNAPLEN)
-			input_add(input, (uint64_t)header->ts.tv_sec * 1000000000u + (uint64_t)header->ts.tv_usec, data, header->caplen,
-			    header->len);
+			input_add(input, (uint64_t)header->ts.tv_sec * 1000000000u + (uint64_t)header->ts.tv_usec, data,
+			    header->caplen, header->len);
 	}
 	pcap_close(pcap);
 	if (input->packet_count == 0)
@@ -155,10 +155,11 @@ build_blocks(struct input *input)
 static void
 make_blocks(struct input *input)
 {
-	size_t i, most = input->packet_count < 1024 ? input->packet_count : 1024 + input->captured / BLOCK_SEAL * 4;
+	size_t i;
 
-	input->blocks = allocate(most * sizeof(*input->blocks));
-	for (i = 0; i < most; i++)
+	input->block_room = input->packet_count < 1024 ? input->packet_count : 1024 + input->captured / BLOCK_SEAL * 4;
+	input->blocks = allocate(input->block_room * sizeof(*input->blocks));
+	for (i = 0; i < input->block_room; i++)
 		input->blocks[i].raw = allocate(BLOCK_ROOM);
 	build_blocks(input);
 	for (i = 0; i < input->block_count; i++)
@@ -306,6 +307,9 @@ bench_input(struct input *input)
 	for (i = 0; i < input->packet_count; i++)
 		free((void *)(uintptr_t)input->packets[i].data);
 	free(input->packets);
+	for (i = 0; i < input->block_room; i++)
+		free(input->blocks[i].raw);
+	free(input->blocks);
 }
 
 static void

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * Copyright (c) 2026 The vmtap authors
  *
- * pcapcheck same A B        the same packets in the same order: link type, lengths, bytes (not times); status 1 and where if not
- * pcapcheck sequence FILE   the sequence numbers that tests/bench/blast put in: "packets N missing M duplicates D disordered R"
+ * pcapcheck same A B [FILTER]   the same packets in the same order: link type, lengths, bytes (not times); status 1 and where if not
+ * pcapcheck sequence FILE       the sequence numbers that tests/bench/blast put in: "packets N missing M duplicates D disordered R"
  * A file "-" is standard input. Packets that blast did not send are passed over by "sequence".
  */
 #include <inttypes.h>
@@ -16,8 +16,9 @@
 #define SEQUENCE_MAX	(UINT64_C(1) << 28)
 
 static pcap_t *
-open_file(const char *path)
+open_file(const char *path, const char *filter)
 {
+	struct bpf_program program;
 	char error[PCAP_ERRBUF_SIZE];
 	pcap_t *pcap = pcap_open_offline_with_tstamp_precision(path, PCAP_TSTAMP_PRECISION_NANO, error);
 
@@ -25,6 +26,13 @@ open_file(const char *path)
 		fprintf(stderr, "pcapcheck: %s: %s\n", path, error);
 		exit(2);
 	}
+	if (filter == NULL)
+		return pcap;
+	if (pcap_compile(pcap, &program, filter, 1, PCAP_NETMASK_UNKNOWN) == -1 || pcap_setfilter(pcap, &program) == -1) {
+		fprintf(stderr, "pcapcheck: %s: %s\n", filter, pcap_geterr(pcap));
+		exit(2);
+	}
+	pcap_freecode(&program);
 	return pcap;
 }
 
@@ -41,9 +49,9 @@ next_packet(pcap_t *pcap, const char *path, struct pcap_pkthdr **header, const u
 }
 
 static int
-same(const char *path_a, const char *path_b)
+same(const char *path_a, const char *path_b, const char *filter)
 {
-	pcap_t *a = open_file(path_a), *b = open_file(path_b);
+	pcap_t *a = open_file(path_a, filter), *b = open_file(path_b, filter);
 	struct pcap_pkthdr *header_a, *header_b;
 	const u_char *data_a, *data_b;
 	uint64_t n = 0;
@@ -90,7 +98,7 @@ read_sequence(const struct pcap_pkthdr *header, const u_char *data, uint64_t *se
 static int
 sequence(const char *path)
 {
-	pcap_t *pcap = open_file(path);
+	pcap_t *pcap = open_file(path, NULL);
 	uint8_t *seen = calloc(1, SEQUENCE_MAX / 8);
 	uint64_t n = 0, number, duplicates = 0, disordered = 0, next = 0, missing = 0, last = 0;
 	struct pcap_pkthdr *header;
@@ -120,10 +128,10 @@ sequence(const char *path)
 int
 main(int argc, char **argv)
 {
-	if (argc == 4 && strcmp(argv[1], "same") == 0)
-		return same(argv[2], argv[3]);
+	if ((argc == 4 || argc == 5) && strcmp(argv[1], "same") == 0)
+		return same(argv[2], argv[3], argc == 5 ? argv[4] : NULL);
 	if (argc == 3 && strcmp(argv[1], "sequence") == 0)
 		return sequence(argv[2]);
-	fprintf(stderr, "usage: pcapcheck same A B | pcapcheck sequence FILE\n");
+	fprintf(stderr, "usage: pcapcheck same A B [FILTER] | pcapcheck sequence FILE\n");
 	return 2;
 }

@@ -1,0 +1,580 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <check.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "proto/codec.h"
+
+#include "collector/policy.h"
+
+#include "tests/session_lab.h"
+
+static struct agent agent, other;
+
+static void
+setup_certificates(void)
+{
+	log_init("check", LOG_LEVEL_ERROR);
+	lab_open();
+	lab_issue("good", "web2", time(NULL) - 300, time(NULL) + 86400);
+}
+
+static void
+setup(void)
+{
+	session_lab_open();
+}
+
+static void
+teardown(void)
+{
+	session_lab_close();
+}
+
+/* A session with stream 7, interface 0 and, if so, block 1. */
+static void
+open_session(struct agent *a, uint8_t instance, bool block)
+{
+	agent_open(a, "web1", instance);
+	agent_hello(a, 7);
+	agent_put_interface(a, 7, 0);
+	if (block)
+		agent_put_block(a, 7, 1);
+	agent_send(a);
+}
+
+START_TEST(blocks_are_acknowledged_when_durable)
+{
+	open_session(&agent, 1, true);
+	agent_wait_ack(&agent, 1);
+	ck_assert_int_eq(session_lab_number("SELECT last_block FROM stream"), 1);
+	ck_assert_int_eq(session_lab_number("SELECT packets FROM file"), 1);
+	ck_assert_int_eq(session_lab_number("SELECT connected FROM vm"), 1);
+	for (uint64_t n = 2; n <= 500; n++)
+		agent_put_block(&agent, 7, n);
+	agent_put_mark(&agent, FRAME_END, 7, 500);
+	agent_send(&agent);
+	agent_wait_ack(&agent, 500);
+	ck_assert_int_eq(session_lab_number("SELECT packets FROM file"), 500);
+	agent_close(&agent);
+}
+END_TEST
+
+/* By both ways: bytes that came with the handshake's end, and after a reconnect to the other worker. */
+START_TEST(a_session_resumes)
+{
+	open_session(&agent, 1, true);
+	agent_wait_ack(&agent, 1);
+	agent_close(&agent);
+	for (uint8_t i = 0; i < 4; i++) {
+		agent_open(&agent, "web1", i);
+		ck_assert_uint_eq(agent_hello(&agent, 7), 1 + i);
+		agent_put_interface(&agent, 7, 0);
+		agent_put_block(&agent, 7, 1 + i);	/* a repeat */
+		agent_put_block(&agent, 7, 2 + i);
+		agent_send(&agent);
+		agent_wait_ack(&agent, 2 + i);
+		agent_close(&agent);
+	}
+	ck_assert_int_eq(session_lab_number("SELECT sum(packets) FROM file"), 5);
+}
+END_TEST
+
+START_TEST(stopping_says_bye_after_all_is_durable)
+{
+	struct msg_end end;
+
+	open_session(&agent, 1, true);
+	agent_wait_ack(&agent, 1);
+	for (uint64_t n = 2; n <= 50; n++)
+		agent_put_block(&agent, 7, n);
+	agent_send(&agent);
+	agent_wait_ack(&agent, 50);
+	workers_tell(&session_lab.workers, &(struct note){ .kind = NOTE_STOP });
+	agent_wait(&agent, FRAME_BYE);
+	ck_assert_int_eq(msg_get_bye(&agent.frame, &end), 0);
+	ck_assert_uint_eq(end.code, 2);
+	agent_wait_closed(&agent);
+	agent_close(&agent);
+	while (session_lab.stopped < 2)
+		note_free(session_lab_note(NOTE_STOPPED));
+	ck_assert_int_eq(session_lab_number("SELECT packets FROM file WHERE NOT live"), 50);
+	ck_assert_int_eq(session_lab_number("SELECT connected FROM vm"), 0);
+}
+END_TEST
+
+/* Each puts something bad; before HELLO, or into a session with block 1 taken. */
+static void
+put_unknown_type(struct agent *a)
+{
+	static const uint8_t bytes[] = { 0x12, 0x34, 0, 0, 0, 0, 0, 0 };
+
+	buf_put(&a->out, bytes, sizeof(bytes));
+}
+
+static void
+put_oversized(struct agent *a)
+{
+	static const uint8_t bytes[] = { 0, FRAME_BLOCK, 0, 0, 0xff, 0xff, 0xff, 0xff };
+
+	buf_put(&a->out, bytes, sizeof(bytes));
+}
+
+static void
+put_reserved(struct agent *a)
+{
+	static const uint8_t bytes[] = { 0, FRAME_PING, 0, 1, 0, 0, 0, 16 };
+
+	buf_put(&a->out, bytes, sizeof(bytes));
+}
+
+static void
+put_hello_again(struct agent *a)
+{
+	agent_put_hello(a, 7, 1);
+}
+
+static void
+put_ack(struct agent *a)
+{
+	agent_put_mark(a, FRAME_ACK, 7, 1);
+}
+
+static void
+put_jump(struct agent *a)
+{
+	agent_put_block(a, 7, 3);
+}
+
+static void
+put_zero(struct agent *a)
+{
+	agent_put_block(a, 7, 0);
+}
+
+static void
+put_unknown_stream(struct agent *a)
+{
+	agent_put_block(a, 99, 1);
+}
+
+static void
+put_early_end(struct agent *a)
+{
+	agent_put_mark(a, FRAME_END, 7, 2);
+}
+
+static void
+put_gap_backwards(struct agent *a)
+{
+	const struct msg_gap gap = { .stream = { 7 }, .first = 5, .last = 2, .place = GAP_SPOOL };
+
+	ck_assert_int_eq(msg_put_gap(&a->out, &gap), 0);
+}
+
+static void
+put_gap_endless(struct agent *a)
+{
+	const struct msg_gap gap = { .stream = { 7 }, .first = 2, .last = UINT64_MAX, .place = GAP_SPOOL };
+
+	ck_assert_int_eq(msg_put_gap(&a->out, &gap), 0);
+}
+
+static void
+put_interface_far(struct agent *a)
+{
+	agent_put_interface(a, 7, 9);
+}
+
+static void
+put_encoded(struct agent *a, const struct codec *codec, size_t raw_len, uint32_t announced)
+{
+	uint8_t *raw = calloc(1, raw_len), *out = malloc(codec->bound(raw_len));
+	void *state = codec->state_new(codec->level_initial);
+	ssize_t n = codec->encode(state, raw, raw_len, out, codec->bound(raw_len));
+	struct msg_block msg = { .stream = { 7 }, .number = 2, .codec = (uint8_t)codec->id, .raw_len = announced, .packets = 1,
+	    .bytes = 60, .data = out, .data_len = (size_t)n };
+
+	ck_assert_int_gt(n, 0);
+	ck_assert_int_eq(msg_put_block_header(&a->out, &msg), 0);
+	ck_assert_int_eq(buf_put(&a->out, out, (size_t)n), 0);
+	codec->state_free(state);
+	free(raw);
+	free(out);
+}
+
+static void
+put_bomb(struct agent *a)
+{
+	put_encoded(a, codec_by_id(CODEC_ZLIB), 64u * 1024 * 1024, MSG_BLOCK_RAW_MAX);
+}
+
+static void
+put_large_announcement(struct agent *a)
+{
+	put_encoded(a, codec_by_id(CODEC_ZLIB), 1024u * 1024, 1024u * 1024);
+}
+
+static void
+put_not_pcapng(struct agent *a)
+{
+	put_encoded(a, codec_by_id(CODEC_ZLIB), 4096, 4096);
+}
+
+static const struct {
+	void		(*put)(struct agent *);
+	bool		open;
+	enum msg_error	code;
+	const char	*words;
+} bad[] = {
+	{ put_unknown_type, false, MSG_ERR_PROTOCOL, "frame" },
+	{ put_unknown_type, true, MSG_ERR_PROTOCOL, "frame" },
+	{ put_oversized, false, MSG_ERR_PROTOCOL, "frame" },
+	{ put_oversized, true, MSG_ERR_PROTOCOL, "frame" },
+	{ put_reserved, true, MSG_ERR_PROTOCOL, "frame" },
+	{ put_hello_again, true, MSG_ERR_PROTOCOL, "second time" },
+	{ put_ack, true, MSG_ERR_PROTOCOL, "not for a collector" },
+	{ put_ack, false, MSG_ERR_PROTOCOL, "not for a collector" },
+	{ put_jump, false, MSG_ERR_PROTOCOL, "before HELLO" },
+	{ put_jump, true, MSG_ERR_SEQUENCE, "3 after 1" },
+	{ put_zero, true, MSG_ERR_PROTOCOL, "BLOCK is malformed" },
+	{ put_unknown_stream, true, MSG_ERR_PROTOCOL, "neither" },
+	{ put_early_end, true, MSG_ERR_SEQUENCE, "END" },
+	{ put_gap_backwards, true, MSG_ERR_PROTOCOL, "GAP is malformed" },
+	{ put_gap_endless, true, MSG_ERR_PROTOCOL, "GAP is malformed" },
+	{ put_interface_far, true, MSG_ERR_PROTOCOL, "dense" },
+	{ put_bomb, true, MSG_ERR_BLOCK, "zlib" },
+	{ put_large_announcement, true, MSG_ERR_PROTOCOL, "BLOCK is malformed" },
+	{ put_not_pcapng, true, MSG_ERR_BLOCK, "BLOCK: 2" },
+};
+
+START_TEST(bad_messages_end_the_session_and_say_why)
+{
+	if (bad[_i].open)
+		open_session(&agent, 1, true);
+	else
+		agent_open(&agent, "web1", 1);
+	bad[_i].put(&agent);
+	agent_send(&agent);
+	agent_wait_error(&agent, bad[_i].code, bad[_i].words);
+	agent_close(&agent);
+	session_lab_stop();
+	if (bad[_i].open)
+		ck_assert_int_eq(session_lab_number("SELECT last_block FROM stream"), 1);	/* nothing of it is stored */
+}
+END_TEST
+
+static void
+put_all(struct agent *a, int kind)
+{
+	struct msg_stat stat = { 1, 0, 5 };
+	const struct msg_stats stats = { .stream = { 7 }, .count = 1, .stat = &stat };
+	const struct msg_gap gap = { .stream = { 7 }, .first = 2, .last = 3, .place = GAP_SPOOL };
+	const struct msg_ping ping = { .token = 1 };
+	const struct msg_policy_result result = { .version = 1, .reason = "no" };
+
+	switch (kind) {
+	case 0:
+		agent_put_hello(a, 7, 1);
+		break;
+	case 1:
+		agent_put_interface(a, 7, 1);
+		break;
+	case 2:
+		agent_put_block(a, 7, 2);
+		break;
+	case 3:
+		ck_assert_int_eq(msg_put_gap(&a->out, &gap), 0);
+		break;
+	case 4:
+		agent_put_mark(a, FRAME_END, 7, 1);
+		break;
+	case 5:
+		ck_assert_int_eq(msg_put_stats(&a->out, &stats), 0);
+		break;
+	case 6:
+		ck_assert_int_eq(msg_put_ping(&a->out, &ping), 0);
+		break;
+	case 7:
+		ck_assert_int_eq(msg_put_policy_result(&a->out, &result), 0);
+		break;
+	}
+}
+
+/* Every message cut at every byte, its header telling the shorter length: refused; the connection simply ending there: no harm. */
+START_TEST(truncated_messages_are_refused)
+{
+	size_t len = FRAME_HEADER_SIZE + 1;
+
+	for (size_t cut = 0; cut < len; cut++) {
+		if (_i == 0)
+			agent_open(&agent, "web1", 1);
+		else
+			open_session(&agent, 1, true);
+		put_all(&agent, _i);
+		len = agent.out.len;
+		agent.out.len = cut;
+		if (cut >= FRAME_HEADER_SIZE) {
+			agent.out.data[6] = (uint8_t)((cut - FRAME_HEADER_SIZE) >> 8);
+			agent.out.data[7] = (uint8_t)(cut - FRAME_HEADER_SIZE);
+		}
+		if (cut > 0)
+			agent_send(&agent);
+		if (cut < FRAME_HEADER_SIZE) {
+			agent_close(&agent);
+			continue;
+		}
+		agent_wait(&agent, FRAME_ERROR);
+		agent_wait_closed(&agent);
+		agent_close(&agent);
+	}
+	session_lab_stop();
+	if (_i != 0)
+		ck_assert_int_eq(session_lab_number("SELECT last_block FROM stream"), 1);
+}
+END_TEST
+
+START_TEST(only_agents_are_taken)
+{
+	agent_open(&agent, "col", 1);
+	agent_wait_error(&agent, MSG_ERR_ROLE, "role collector");
+	agent_close(&agent);
+}
+END_TEST
+
+START_TEST(only_tenants_named_are_taken)
+{
+	static char *tenants[] = { "blue" };
+
+	session_lab.tenants = (struct conf_list){ .value = tenants, .count = 1 };
+	agent_open(&agent, "web1", 1);
+	agent_wait_error(&agent, MSG_ERR_TENANT, "acme");
+	agent_close(&agent);
+}
+END_TEST
+
+START_TEST(versions_must_meet)
+{
+	struct msg_hello hello = { .version_min = 2, .version_max = 9, .codecs = 1 };
+
+	agent_open(&agent, "web1", 1);
+	ck_assert_int_eq(msg_put_hello(&agent.out, &hello), 0);
+	agent_send(&agent);
+	agent_wait_error(&agent, MSG_ERR_VERSION, "version 1");
+	agent_close(&agent);
+}
+END_TEST
+
+START_TEST(hello_must_come)
+{
+	agent_open(&agent, "web1", 1);
+	agent_wait_error(&agent, MSG_ERR_TIMEOUT, "no HELLO within 5 s");
+	agent_close(&agent);
+}
+END_TEST
+
+START_TEST(the_same_instance_replaces)
+{
+	open_session(&agent, 1, true);
+	agent_wait_ack(&agent, 1);
+	open_session(&other, 1, false);
+	agent_wait_error(&agent, MSG_ERR_REPLACED, "another session");
+	agent_put_block(&other, 7, 2);
+	agent_send(&other);
+	agent_wait_ack(&other, 2);
+	ck_assert_int_eq(session_lab_number("SELECT connected FROM vm"), 1);
+	agent_close(&agent);
+	agent_close(&other);
+}
+END_TEST
+
+static void
+answer_ping(struct agent *a)
+{
+	struct msg_ping ping;
+
+	agent_wait(a, FRAME_PING);
+	ck_assert_int_eq(msg_get_ping(&a->frame, &ping), 0);
+	ck_assert_int_eq(msg_put_pong(&a->out, &ping), 0);
+	agent_send(a);
+}
+
+START_TEST(a_clone_is_refused)
+{
+	open_session(&agent, 1, true);
+	agent_wait_ack(&agent, 1);
+	agent_open(&other, "web1", 2);
+	agent_put_hello(&other, 7, 1);
+	agent_send(&other);
+	answer_ping(&agent);
+	agent_wait_error(&other, MSG_ERR_CLONE, "certificate");
+	agent_put_block(&agent, 7, 2);
+	agent_send(&agent);
+	agent_wait_ack(&agent, 2);
+	agent_close(&agent);
+	agent_close(&other);
+}
+END_TEST
+
+START_TEST(a_dead_session_is_taken_over)
+{
+	uint64_t start = clock_mono_ns();
+
+	open_session(&agent, 1, true);
+	agent_wait_ack(&agent, 1);
+	agent_open(&other, "web1", 2);
+	agent_put_hello(&other, 7, 1);
+	agent_put_interface(&other, 7, 0);
+	agent_put_block(&other, 7, 2);		/* waits behind HELLO */
+	agent_send(&other);
+	agent_wait(&other, FRAME_WELCOME);
+	ck_assert_uint_ge(clock_mono_ns() - start, 1900000000u);
+	agent_wait_error(&agent, MSG_ERR_REPLACED, "did not answer");
+	agent_wait_ack(&other, 2);
+	agent_close(&agent);
+	agent_close(&other);
+}
+END_TEST
+
+START_TEST(a_contender_wins_when_the_other_leaves)
+{
+	uint64_t start;
+
+	open_session(&agent, 1, true);
+	agent_wait_ack(&agent, 1);
+	agent_open(&other, "web1", 2);
+	agent_put_hello(&other, 7, 1);
+	agent_send(&other);
+	agent_wait(&agent, FRAME_PING);
+	start = clock_mono_ns();
+	agent_close(&agent);
+	agent_wait(&other, FRAME_WELCOME);
+	ck_assert_uint_lt(clock_mono_ns() - start, 1500000000u);
+	agent_close(&other);
+}
+END_TEST
+
+START_TEST(vms_do_not_meet)
+{
+	open_session(&agent, 1, true);
+	agent_open(&other, "web2", 1);
+	agent_hello(&other, 8);
+	agent_put_interface(&other, 8, 0);
+	agent_put_block(&other, 8, 1);
+	agent_send(&other);
+	agent_wait_ack(&agent, 1);
+	agent_wait_ack(&other, 1);
+	ck_assert_int_eq(session_lab_number("SELECT count(DISTINCT vm) FROM file"), 2);
+	agent_put_interface(&other, 7, 0);	/* the other VM's stream */
+	agent_send(&other);
+	agent_wait_error(&other, MSG_ERR_PROTOCOL, "another VM");
+	agent_close(&agent);
+	agent_close(&other);
+}
+END_TEST
+
+static void
+set_policy(const char *text, uint64_t token)
+{
+	struct note note = { .kind = NOTE_POLICY, .token = token, .policy = policy_set_new() };
+	char error[POLICY_ERROR_SIZE];
+
+	ck_assert_int_eq(policy_set_parse(note.policy, "test", text, error, sizeof(error)), 0);
+	workers_tell(&session_lab.workers, &note);
+	policy_set_unref(note.policy);
+}
+
+static void
+answer_policy(bool accepted, const char *filter, const char *reason)
+{
+	struct msg_policy_result result = { .accepted = accepted };
+	static struct msg_policy policy;
+	struct note *note;
+
+	agent_wait(&agent, FRAME_POLICY);
+	ck_assert_int_eq(msg_get_policy(&agent.frame, &policy), 0);
+	ck_assert_str_eq(policy.filter, filter);
+	result.version = policy.version;
+	strcpy(result.reason, reason);
+	ck_assert_int_eq(msg_put_policy_result(&agent.out, &result), 0);
+	agent_send(&agent);
+	note = session_lab_note(NOTE_POLICY_RESULT);
+	ck_assert_uint_eq(note->version, policy.version);
+	ck_assert(note->good == accepted);
+	ck_assert_str_eq(note->text, reason);
+	note_free(note);
+}
+
+START_TEST(policies_are_pushed)
+{
+	struct note *note;
+	int64_t version;
+
+	open_session(&agent, 1, true);
+	set_policy("[vm web1]\nfilter = tcp\n", 5);
+	note = session_lab_note(NOTE_POLICY_PUSHED);
+	ck_assert_uint_eq(note->token, 5);
+	note_free(note);
+	answer_policy(true, "tcp", "");
+	set_policy("[vm web1]\nfilter = nonsense\n", 6);
+	answer_policy(false, "nonsense", "syntax error");
+	agent_put_block(&agent, 7, 2);
+	agent_send(&agent);
+	agent_wait_ack(&agent, 2);
+	ck_assert_int_eq(session_lab_number("SELECT policy_state = 'refused' AND policy_reason = 'syntax error' FROM vm"), 1);
+	version = session_lab_number("SELECT policy_version FROM vm");
+	set_policy("[vm web1]\nfilter = nonsense\n[default]\n", 7);	/* no change: nothing is sent */
+	set_policy("[default]\n", 8);
+	answer_policy(true, "", "");
+	agent_close(&agent);
+	open_session(&agent, 1, false);		/* a new session is told again */
+	answer_policy(true, "", "");
+	agent_put_block(&agent, 7, 3);
+	agent_send(&agent);
+	agent_wait_ack(&agent, 3);
+	ck_assert_int_gt(session_lab_number("SELECT policy_version FROM vm"), version);
+	ck_assert_int_eq(session_lab_number("SELECT policy_state = 'none' FROM vm"), 1);
+	agent_close(&agent);
+}
+END_TEST
+
+int
+main(void)
+{
+	Suite *suite = suite_create("session");
+	TCase *tcase = tcase_create("session");
+	SRunner *runner;
+	int failed;
+
+	tcase_add_unchecked_fixture(tcase, setup_certificates, lab_close);
+	tcase_add_checked_fixture(tcase, setup, teardown);
+	tcase_set_timeout(tcase, 120);
+	tcase_add_test(tcase, blocks_are_acknowledged_when_durable);
+	tcase_add_test(tcase, a_session_resumes);
+	tcase_add_test(tcase, stopping_says_bye_after_all_is_durable);
+	tcase_add_loop_test(tcase, bad_messages_end_the_session_and_say_why, 0, (int)(sizeof(bad) / sizeof(bad[0])));
+	tcase_add_loop_test(tcase, truncated_messages_are_refused, 0, 8);
+	tcase_add_test(tcase, only_agents_are_taken);
+	tcase_add_test(tcase, only_tenants_named_are_taken);
+	tcase_add_test(tcase, versions_must_meet);
+	tcase_add_test(tcase, hello_must_come);
+	tcase_add_test(tcase, the_same_instance_replaces);
+	tcase_add_test(tcase, a_clone_is_refused);
+	tcase_add_test(tcase, a_dead_session_is_taken_over);
+	tcase_add_test(tcase, a_contender_wins_when_the_other_leaves);
+	tcase_add_test(tcase, vms_do_not_meet);
+	tcase_add_test(tcase, policies_are_pushed);
+	suite_add_tcase(suite, tcase);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

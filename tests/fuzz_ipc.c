@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <stdint.h>
+
+#include "agent/ipc.h"
+
+int	LLVMFuzzerTestOneInput(const uint8_t *, size_t);
+
+/* The first byte is the type, the rest a payload from the other role. */
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static struct ipc_tap tap;
+	struct ipc_tap_result result;
+	struct ipc_interface_gone gone;
+	struct ipc_message message = { 0 };
+
+	if (size == 0)
+		return 0;
+	message.type = (enum ipc_type)(data[0] % IPC_TYPE_MAX);
+	message.payload = data + 1;
+	message.length = size - 1;
+	(void)ipc_get_tap(&message, &tap);
+	(void)ipc_get_tap_result(&message, &result);
+	(void)ipc_get_interface_gone(&message, &gone);
+	return 0;
+}
