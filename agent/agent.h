@@ -39,7 +39,7 @@ struct agent_options {
 	bool		 list_interfaces;	/* -D */
 	bool		 dump_filter;	/* -d */
 	bool		 help, version;
-	char		 filter_origin[AGENT_ORIGIN_SIZE];	/* no row: "command line", "/etc/vmtap/agent.conf:12", -F's file */
+	char		 filter_origin[AGENT_ORIGIN_SIZE];	/* no row: "the command line", "agent.conf:12", -F's file */
 };
 
 extern const struct conf_row agent_rows[];

@@ -13,8 +13,8 @@
 struct event_base;
 
 /*
- * The three processes of an agent talk over SOCK_SEQPACKET pairs: one message a packet, few kinds, bounded, decoded through a cursor
- * (the other side may be broken), descriptors beside them.
+ * The three processes of an agent talk over SOCK_SEQPACKET pairs: one message a packet, few kinds, bounded, decoded through a
+ * cursor (the other side may be broken), descriptors beside them.
  *
  *   supervisor <-> capture    CONFIG, PEER, SHUTDOWN, DUMP ->          <- READY
  *   supervisor <-> link       CONFIG, PEER, SHUTDOWN, DUMP, SOCKET, CREDENTIALS ->   <- SOCKET_REQUEST, CREDENTIALS_REQUEST, READY
@@ -32,7 +32,7 @@ enum ipc_type {
 	IPC_CREDENTIALS,	/* fds: ca, cert, key; or text why not */
 	IPC_TAP,		/* struct ipc_tap */
 	IPC_TAP_RESULT,		/* struct ipc_tap_result */
-	IPC_INTERFACE_GONE,	/* struct ipc_interface_gone: capture closed it; link says by the next TAP when to open it again */
+	IPC_INTERFACE_GONE,	/* struct ipc_interface_gone: capture closed it; link's next TAP says when to open it */
 	IPC_TYPE_MAX
 };
 #define IPC_FDS_MAX	3
@@ -64,7 +64,7 @@ struct ipc_tap {
 	uint8_t		tap;
 	uint64_t	version;	/* told back in TAP_RESULT */
 	bool		active;		/* false: close all */
-	char		filter[MSG_FILTER_SIZE];	/* the collector's or operator's; the guest's own comes from the config */
+	char		filter[MSG_FILTER_SIZE];	/* the collector's or operator's; the guest's is in the config */
 	uint32_t	snaplen;	/* 0: no wish */
 	uint8_t		direction;	/* enum msg_direction */
 	char		codec[MSG_NAME_SIZE];
@@ -92,7 +92,7 @@ struct ipc_message {
 	enum ipc_type	 type;
 	const uint8_t	*payload;	/* until the callback returns */
 	size_t		 length;
-	int		 fd[IPC_FDS_MAX];	/* -1 behind fd_count; the receiver takes one by setting it to -1, the rest are closed */
+	int		 fd[IPC_FDS_MAX];	/* -1 behind fd_count; taken by setting it to -1, the rest are closed */
 	size_t		 fd_count;
 };
 

@@ -200,6 +200,7 @@ reload(struct link *link, int fd)
 	log_set_level((enum log_level)link->options.log_level);
 	interfaces_changed(link);
 	session_limit_all(link);
+	breaker_set_flush(link->breaker, link->options.flush_ms * LINK_MS);
 	credentials_request(link);
 	dial_start(link->dial);
 }

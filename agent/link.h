@@ -85,6 +85,6 @@ void	credentials_receive(struct link *, struct ipc_message *);
 /* --- link_pulse.c --- */
 void	pulse_start(struct link *);			/* something was sent */
 void	pulse_beat(int fd, short what, void *link);
-void	pulse_init(struct link *);			/* once the options are known */
+void	pulse_init(struct link *);
 
 #endif

@@ -85,6 +85,12 @@ breaker_free(struct breaker *b)
 	free(b);
 }
 
+void
+breaker_set_flush(struct breaker *b, uint64_t flush_ns)
+{
+	b->options.flush_ns = flush_ns;
+}
+
 /* xorshift64: the distances need only be hard for ordinary traffic to fall in step with. */
 static uint64_t
 breaker_random(struct breaker *b, uint64_t below)

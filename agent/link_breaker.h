@@ -9,16 +9,16 @@
 
 /*
  * The breaker: what the agent sends must not come back as captured packets. The kernel filter sees to that by mark, address and
- * port; a tunnel in user space (a VPN process in the guest) carries our bytes past all three. So where an interface's captured bytes
- * keep up with what is sent, sending is held for about a second, and looked whether the capture falls silent and comes back with
- * it. That, BREAKER_TRIALS times in a row at random distances, is a loop: the interface is paused for five minutes, if it is found
- * again for ten, up to four hours. One miss, and it is innocent for a minute, then two, up to a quarter of an hour, or until it has
- * grown fourfold. (Fewer trials were not enough: ordinary traffic in bursts of seconds fell into step with them by chance.)
+ * port; a tunnel in user space (a VPN process in the guest) carries our bytes past all three. So where an interface's captured
+ * bytes are as many as are sent, sending is held for one to three seconds, and looked whether the capture falls silent with it and
+ * comes back with it. That, BREAKER_TRIALS times in a row at random distances, is a loop: the interface is paused for five minutes,
+ * if it is found again for ten, up to four hours. One miss, and it is innocent for a minute, then two, up to a quarter of an hour,
+ * or until it has grown fourfold. (Fewer trials are not enough: ordinary traffic in bursts of seconds falls into step by chance.)
  *
- * A trial: hold; wait until TCP has delivered what it had (drain); let pass what capture still has in ring and open block, twice the
- * flush interval (settle); then count for a bit longer than that (quiet), since counters move only when a block seals; release and
- * count again (recover); then a random space, in which a loop is not silent either. What keeps coming while nothing is sent ends
- * the trial at once, before the spool overflows.
+ * A trial: hold; wait until TCP has delivered what it had (drain); let pass what capture still has in ring and open block, twice
+ * the flush interval (settle); then count for a while of random length (quiet), in parts a bit longer than that, since counters
+ * move only when a block seals; release and count again (recover); then a random space, in which a loop is not silent either.
+ * What keeps coming while nothing is sent ends the trial at once, before the spool overflows.
  *
  * Pure: time and counts are parameters. Only bytes count, and only growing ones.
  */
@@ -56,6 +56,7 @@ struct breaker_options {
 
 struct breaker	*breaker_new(const struct breaker_options *);
 void		 breaker_free(struct breaker *);
+void		 breaker_set_flush(struct breaker *, uint64_t flush_ns);	/* the configuration changed */
 /* Call about every second while bytes are sent, and at breaker_due_ns(). */
 void		 breaker_tick(struct breaker *, const struct breaker_input *);
 uint64_t	 breaker_due_ns(const struct breaker *);

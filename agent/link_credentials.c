@@ -20,6 +20,7 @@
 
 #define DAY_S		86400
 #define RENEW_MS	3600000
+#define RETRY_MS	60000	/* while there is none */
 
 /* Once a day from 30 days before the end: as information, as a warning from 7 days, as an error on the last day. */
 static void
@@ -55,16 +56,20 @@ identity_refused(const struct link *link, const struct tls_context *tls, struct 
 	return NULL;
 }
 
+static const char *
+without(const struct link *link)
+{
+	return link->tls != NULL ? "; what was read before stays in use" : "; without it no session can be";
+}
+
 static void
 use_context(struct link *link, struct tls_context *tls)
 {
 	struct identity identity;
 	const char *why = identity_refused(link, tls, &identity);
 
-	if (why != NULL && link->tls == NULL)
-		fatal("%s (\"%s\"): %s", link->options.cert, tls_context_uri(tls), why);
 	if (why != NULL) {
-		log_error("%s (\"%s\"): %s; the one before stays in use", link->options.cert, tls_context_uri(tls), why);
+		log_error("%s (\"%s\"): %s%s", link->options.cert, tls_context_uri(tls), why, without(link));
 		tls_context_free(tls);
 		return;
 	}
@@ -92,10 +97,10 @@ credentials_receive(struct link *link, struct ipc_message *message)
 	}
 	if (tls != NULL)
 		use_context(link, tls);
-	else if (link->tls == NULL)
-		fatal("%s", error);
 	else
-		log_error("%s; the certificate read before stays in use", error);
+		log_error("%s%s", error, without(link));
+	if (link->tls == NULL)
+		link_timer_set(link->renew, RETRY_MS * LINK_MS);
 	link->credentials_due = false;
 	listener_check(link->listener);
 	dial_credentials(link->dial);

@@ -288,7 +288,7 @@ next_address(struct dial *d)
 }
 
 static void
-session_begin(struct dial *d)
+dial_session(struct dial *d)
 {
 	int fd = d->fd;
 
@@ -312,7 +312,7 @@ on_connected(evutil_socket_t fd, short what, void *arg)
 	if (error != 0)
 		address_failed(d, strerror(error));
 	else
-		session_begin(d);
+		dial_session(d);
 }
 
 static void

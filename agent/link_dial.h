@@ -13,9 +13,10 @@ struct link;
 struct session;
 
 /*
- * Calls the collectors of --collector in order until one has a session with us, for ever. For each: fresh credentials, its
- * addresses, the kernel filters told to leave them out, then address after address on a marked socket. A round without a session that
- * lasts is followed by a wait: random up to 0.5 s, 1 s, 2 s ... 60 s. While a collector has called us, nobody is called.
+ * Calls the collectors of --collector in order until one has a session with us, for ever: fresh credentials for each round; for
+ * each collector its addresses, the kernel filters told to leave them out, then address after address on a marked socket. A round
+ * without a session that lasts is followed by a wait: random up to 0.5 s, 1 s, 2 s ... 60 s. While a collector has called us,
+ * nobody is called.
  */
 struct dial	*dial_new(struct link *);
 void		 dial_free(struct dial *);

@@ -15,6 +15,8 @@
 #include "common/log.h"
 #include "proto/frame.h"
 
+#define RETRY_MS	1000	/* of telling capture, where that failed */
+
 /* --- what a tap shall be --- */
 
 static void
@@ -157,8 +159,11 @@ tell(struct link *link, struct link_tap *t, const struct ipc_tap *tap)
 	t->told.version++;
 	t->told_any = true;
 	t->answered = false;
-	if (ipc_send_tap(link->capture, &t->told) == -1)
-		log_error("cannot tell the capture role what to capture: %s", strerror(errno));
+	if (ipc_send_tap(link->capture, &t->told) == 0)
+		return;
+	log_error("cannot tell the capture role what to capture: %s", strerror(errno));
+	t->told_any = false;
+	netif_watch_later(link->watch, RETRY_MS);
 }
 
 void

@@ -13,7 +13,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 
-/* Each second while something is sent: STATS, counts, the breaker's look; faster while the breaker tries. An idle agent has no pulse. */
+/* Each second while something is sent: STATS, counts, the breaker's look (more often in a trial). An idle agent has no pulse. */
 
 #define BEAT_MS		1000
 #define NICS_MS		10000	/* a look at all interfaces is dear where there are many */
@@ -55,7 +55,6 @@ pulse_init(struct link *link)
 	options.tail_max = link->options.buffer_kib * 1024;
 	if (options.tail_max > link->options.spool_memory / 2)
 		options.tail_max = link->options.spool_memory / 2;
-	breaker_free(link->breaker);
 	if ((link->breaker = breaker_new(&options)) == NULL)
 		fatal("out of memory");
 	link->pulse_due_ns = UINT64_MAX;

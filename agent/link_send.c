@@ -304,6 +304,8 @@ sender_run(struct sender *s, uint64_t now_ns)
 	for (i = 0; s->started && !s->held; i++) {
 		if (i == RUN_ITEMS)
 			return SENDER_MORE;
+		if (s->rate_bits != 0 && s->tokens <= 0)
+			return SENDER_LIMITED;
 		if ((result = take_item(s, &more)) != SENDER_IDLE || !more)
 			return result;
 	}

@@ -14,8 +14,8 @@
 /*
  * The sender: what one session sends, in order: what is left in tail, small messages, then spool items made into frames.
  * A block's data goes from the spool's memory straight into TLS; what TLS does not take at once is copied into tail and the spool
- * released, so that at most one block is in user space. Small messages wait in control, so that they never cut another frame in two;
- * for them the tail goes out beyond the rate limit, which later blocks pay back.
+ * released, so that at most one block is in user space. Small messages wait in control, never cutting another frame in two; for
+ * them the tail goes out beyond the rate limit, which later blocks pay back.
  */
 #define SENDER_CONTROL_MAX	(256u * 1024)
 

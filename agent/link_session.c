@@ -33,8 +33,6 @@
 #define PINGS_MAX	3
 #define STATS_KEEPALIVES	10	/* STATS that say nothing new, once in so many */
 
-static void session_error(struct session *, enum msg_error, const char *, ...) __attribute__((format(printf, 3, 4)));
-
 /* --- state --- */
 
 static void
@@ -130,8 +128,7 @@ on_pacer(evutil_socket_t fd, short what, void *arg)
 	session_run(arg);
 }
 
-/* errs: of the msg_put_x() into control. */
-static void
+void
 session_put(struct session *s, int errs)
 {
 	if (errs == 0)
@@ -184,13 +181,15 @@ session_end(struct session *s, enum frame_type type, uint16_t code)
 	snprintf(end.text, sizeof(end.text), "%s", s->why);
 	if (type == FRAME_BYE)
 		session_stats(s);
+	if (s->state >= SESSION_ENDING)
+		return;
 	change_state(s, SESSION_ENDING);
 	/* If it does not fit, the end comes without a word. */
 	(void)(type == FRAME_BYE ? msg_put_bye(&s->sender.control, &end) : msg_put_error(&s->sender.control, &end));
 	session_run(s);
 }
 
-static void
+void
 session_error(struct session *s, enum msg_error code, const char *format, ...)
 {
 	va_list ap;
@@ -207,6 +206,16 @@ session_bye(struct session *s, uint16_t code, const char *why)
 {
 	snprintf(s->why, sizeof(s->why), "%s", why);
 	session_end(s, FRAME_BYE, code);
+}
+
+void
+session_ended(struct session *s, uint16_t peer_error, const char *text)
+{
+	s->peer_error = peer_error;
+	snprintf(s->why, sizeof(s->why), "%s by the peer: %.400s", peer_error != 0 ? "refused" : "ended", text);
+	change_state(s, SESSION_ENDING);
+	sender_clear(&s->sender);
+	tlsio_shutdown(s->io, s->why, LINGER_MS);
 }
 
 bool
@@ -321,172 +330,22 @@ on_opened(struct tlsio *io, void *arg)
 	session_put(s, put_hello(s));
 }
 
-/* --- what the peer says --- */
-
-static int
-on_welcome(struct session *s, const struct frame *frame)
+void
+session_begin(struct session *s, uint32_t codecs, uint32_t keepalive_ms)
 {
-	struct msg_welcome welcome;
-	size_t i;
-
-	if (msg_get_welcome(frame, &welcome) == -1)
-		return -1;
-	if (welcome.version != FRAME_VERSION) {
-		session_error(s, MSG_ERR_VERSION, "version %u of the protocol is chosen, this agent speaks %d", welcome.version,
-		    FRAME_VERSION);
-		return 0;
-	}
-	for (i = 0; i < welcome.stream_count; i++)
-		if (welcome.stream[i].last > 0 &&
-		    spool_acknowledge(s->tap->spool, welcome.stream[i].id, welcome.stream[i].last) == -1) {
-			session_error(s, MSG_ERR_SEQUENCE, "WELCOME claims block %llu of a stream, which was never sent",
-			    (unsigned long long)welcome.stream[i].last);
-			return 0;
-		}
-	spool_rewind(s->tap->spool);
 	s->keepalive_ms = (uint32_t)s->link->options.keepalive_ms;
-	if (welcome.keepalive_ms > 0 && welcome.keepalive_ms < s->keepalive_ms)
-		s->keepalive_ms = welcome.keepalive_ms;
+	if (keepalive_ms > 0 && keepalive_ms < s->keepalive_ms)
+		s->keepalive_ms = keepalive_ms;
 	if (s->keepalive_ms < KEEPALIVE_MIN_MS)
 		s->keepalive_ms = KEEPALIVE_MIN_MS;
 	change_state(s, SESSION_LIVE);
 	log_info("session with %s", s->name);
 	spool_count_add(s->tap->spool, COUNTER_CONNECTS, STATS_AGENT, 1);
-	sender_start(&s->sender, welcome.codecs);
+	sender_start(&s->sender, codecs);
 	s->tap->wanted = true;
 	tap_update(s->link, s->tap);
 	session_stats(s);
 	session_run(s);
-	return 0;
-}
-
-static int
-on_policy(struct session *s, const struct frame *frame)
-{
-	struct msg_policy policy;
-
-	if (msg_get_policy(frame, &policy) == -1)
-		return -1;
-	tap_policy(s->link, s->tap, s, &policy);
-	return 0;
-}
-
-static int
-on_ack(struct session *s, const struct frame *frame)
-{
-	struct msg_mark ack;
-
-	if (msg_get_ack(frame, &ack) == -1)
-		return -1;
-	if (spool_acknowledge(s->tap->spool, ack.stream, ack.number) == -1) {
-		session_error(s, MSG_ERR_SEQUENCE, "ACK of block %llu of a stream, which was never sent",
-		    (unsigned long long)ack.number);
-		return 0;
-	}
-	session_run(s);
-	link_stop_check(s->link);
-	return 0;
-}
-
-static int
-on_ping(struct session *s, const struct frame *frame)
-{
-	struct msg_ping ping;
-
-	if (msg_get_ping(frame, &ping) == -1)
-		return -1;
-	ping.wall_ns = clock_wall_ns();
-	session_put(s, msg_put_pong(&s->sender.control, &ping));
-	return 0;
-}
-
-static int
-on_pong(struct session *s, const struct frame *frame)
-{
-	struct msg_ping pong;
-
-	(void)s;
-	return msg_get_pong(frame, &pong);
-}
-
-static int
-on_end(struct session *s, const struct frame *frame)
-{
-	bool error = frame->type == FRAME_ERROR;
-	struct msg_end end;
-
-	if ((error ? msg_get_error(frame, &end) : msg_get_bye(frame, &end)) == -1)
-		return -1;
-	s->peer_error = error ? end.code : 0;
-	if (error)
-		log_warn("%s refuses: %s", s->name, end.text);
-	else
-		log_info("%s ends the session: %s", s->name, end.text);
-	snprintf(s->why, sizeof(s->why), "%s by the peer: %.400s", error ? "refused" : "ended", end.text);
-	change_state(s, SESSION_ENDING);
-	sender_clear(&s->sender);
-	tlsio_shutdown(s->io, s->why, LINGER_MS);
-	return 0;
-}
-
-static const struct {
-	int	(*handle)(struct session *, const struct frame *);	/* -1: malformed */
-	bool	hello, live;	/* in which state it may come */
-} rows[FRAME_TYPE_MAX] = {
-	[FRAME_WELCOME] =	{ on_welcome, true, false },
-	[FRAME_POLICY] =	{ on_policy, false, true },
-	[FRAME_ACK] =		{ on_ack, false, true },
-	[FRAME_PING] =		{ on_ping, true, true },
-	[FRAME_PONG] =		{ on_pong, true, true },
-	[FRAME_BYE] =		{ on_end, true, true },
-	[FRAME_ERROR] =		{ on_end, true, true },
-};
-
-/* By its header alone: a frame that is not wanted is not waited for. */
-static bool
-type_expected(const struct session *s, const struct buf *input)
-{
-	struct cursor c;
-	uint16_t type;
-
-	cursor_init(&c, input->data, input->len);
-	if (cursor_u16(&c, &type) == -1)
-		return true;
-	if (type >= FRAME_TYPE_MAX || rows[type].handle == NULL)
-		return false;
-	return s->state == SESSION_HELLO ? rows[type].hello : rows[type].live;
-}
-
-static void
-unexpected(struct session *s, const struct buf *input)
-{
-	unsigned type = (unsigned)input->data[0] << 8 | input->data[1];
-
-	session_error(s, MSG_ERR_PROTOCOL, "%s (type %u) has no place here",
-	    frame_length_max((enum frame_type)type) > 0 ? frame_type_name((enum frame_type)type) : "unknown message", type);
-}
-
-/* One whole frame from the input. False: there is none, or the session ends. */
-static bool
-take_frame(struct session *s, struct buf *input)
-{
-	struct frame frame;
-	enum frame_error error;
-
-	if (!type_expected(s, input)) {
-		unexpected(s, input);
-		return false;
-	}
-	if ((error = frame_parse(input->data, input->len, &frame)) == FRAME_MORE)
-		return false;
-	if (error != FRAME_OK) {
-		session_error(s, MSG_ERR_PROTOCOL, "%s", frame_error_text(error));
-		return false;
-	}
-	if (rows[frame.type].handle(s, &frame) == -1)
-		session_error(s, MSG_ERR_PROTOCOL, "malformed %s", frame_type_name(frame.type));
-	buf_consume(input, FRAME_HEADER_SIZE + frame.length);
-	return s->state == SESSION_HELLO || s->state == SESSION_LIVE;
 }
 
 static void
@@ -498,7 +357,7 @@ on_readable(struct tlsio *io, void *arg)
 	s->heard_ns = clock_mono_ns();
 	s->pings = 0;
 	if (s->state == SESSION_HELLO || s->state == SESSION_LIVE)
-		while (take_frame(s, input))
+		while (message_take(s, input))
 			;
 	if (s->state == SESSION_ENDING)
 		buf_consume(input, input->len);
@@ -514,7 +373,7 @@ on_writable(struct tlsio *io, void *arg)
 
 /* --- time --- */
 
-/* Silence for a keepalive interval asks; three times without any answer is a dead peer. A guest that was stopped asks first, too. */
+/* Silence for a keepalive interval asks; three times without any answer is a dead peer. A guest that was stopped asks first. */
 static void
 keepalive(struct session *s)
 {

@@ -52,6 +52,8 @@ void		 session_policy_result(struct session *, uint64_t version, bool accepted, 
 void		 session_stats(struct session *);
 /* BYE with code and words, then the connection ends. */
 void		 session_bye(struct session *, uint16_t code, const char *why);
+/* ERROR with code and words, which are logged too, then the connection ends. */
+void		 session_error(struct session *, enum msg_error, const char *, ...) __attribute__((format(printf, 3, 4)));
 /* All that was captured is sent and acknowledged, and no more will come. */
 bool		 session_done(const struct session *);
 uint64_t	 session_count_bytes(struct session *);	/* on the connection since the last call */
@@ -59,5 +61,11 @@ uint64_t	 session_unsent(const struct session *);	/* bytes that the peer's TCP h
 void		 session_hold_all(struct link *, bool held);	/* the breaker's */
 void		 session_limit_all(struct link *);	/* rate limits are shared anew */
 size_t		 session_count_unsettled(const struct link *);	/* accepted ones that are not live */
+
+/* link_session.c <-> link_message.c */
+bool		 message_take(struct session *, struct buf *input);	/* one whole frame; false: there is none, or the session ends */
+void		 session_begin(struct session *, uint32_t codecs, uint32_t keepalive_ms);	/* WELCOME came */
+void		 session_ended(struct session *, uint16_t peer_error, const char *text);	/* BYE (0) or ERROR came */
+void		 session_put(struct session *, int errs);	/* of the msg_put_x() into sender.control: sends it */
 
 #endif

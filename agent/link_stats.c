@@ -18,6 +18,18 @@ stats_reset(struct link_stats *stats)
 	memset(stats, 0, sizeof(*stats));
 }
 
+/* Another stream's ids are other interfaces. */
+static void
+forget_nics(const struct link_stats *stats, struct spool *spool)
+{
+	uint32_t id;
+
+	for (id = 0; id < stats->count; id++) {
+		spool_count_set(spool, COUNTER_NIC_DROPPED, id, 0);
+		spool_count_set(spool, COUNTER_NIC_MISSED, id, 0);
+	}
+}
+
 /* The newest stream is the one being captured. */
 static bool
 find_stream(struct link_stats *stats, struct spool *spool)
@@ -28,6 +40,8 @@ find_stream(struct link_stats *stats, struct spool *spool)
 	if (count == 0)
 		return stats->any_stream;
 	if (!stats->any_stream || memcmp(stats->stream, streams[count - 1].id, MSG_ID_SIZE) != 0) {
+		if (stats->any_stream)
+			forget_nics(stats, spool);
 		stats_reset(stats);
 		memcpy(stats->stream, streams[count - 1].id, MSG_ID_SIZE);
 		stats->any_stream = true;

@@ -62,7 +62,8 @@ const struct conf_row agent_rows[] = {
 	    "never capture this TCP port; 8827 never is" },
 	{ "ca", 0, CONF_STRING, 0, 0, SYSCONFDIR "/vmtap/ca.crt", "FILE", NULL, CONF_RELOAD, AT(ca),
 	    "certificate of the deployment's CA" },
-	{ "cert", 0, CONF_STRING, 0, 0, SYSCONFDIR "/vmtap/agent.crt", "FILE", NULL, CONF_RELOAD, AT(cert), "this agent's certificate" },
+	{ "cert", 0, CONF_STRING, 0, 0, SYSCONFDIR "/vmtap/agent.crt", "FILE", NULL, CONF_RELOAD, AT(cert),
+	    "this agent's certificate" },
 	{ "key", 0, CONF_STRING, 0, 0, SYSCONFDIR "/vmtap/agent.key", "FILE", NULL, CONF_RELOAD, AT(key), "its private key" },
 	{ "keepalive", 0, CONF_TIME, 1000, 3600000, "10s", NULL, NULL, CONF_RELOAD, AT(keepalive_ms),
 	    "ask a silent peer after this time; it is dead after three times as long" },
@@ -181,7 +182,7 @@ find_filter_line(struct agent_options *options)
 	fclose(file);
 }
 
-/* One filter: the command line's operands, --filter or -F, else the config file's filter or filter-file. given: command line alone. */
+/* One filter: the command line's operands, --filter or -F, else the config file's. given: what the command line alone says. */
 static int
 settle_filter(struct agent_options *options, const struct agent_options *given, char **operands, struct conf_error *error)
 {

@@ -11,13 +11,13 @@
 #include "proto/msg.h"
 
 /*
- * The spool: blocks between their sealing and their acknowledgement, in one sealed memfd that the supervisor makes and both roles
- * map. It outlives either role. The capture role is its only producer, the link role its only consumer; each side copies what the other
- * wrote and checks it before use, so a broken role can spoil its own blocks and nothing else.
+ * The spool: blocks between their sealing and their acknowledgement, in one sealed memfd that the supervisor makes and both
+ * roles map. It outlives either role. The capture role is its only producer, the link role its only consumer; each side copies
+ * what the other wrote and checks it before use, so a broken role can spoil its own blocks and nothing else.
  *
- * Entries stand in order of position (from 0, never reused): blocks of one stream after another. Payloads lie in a ring
- * of bytes, descriptions in a longer ring of entries. When bytes run out, the oldest unacknowledged payload goes first, its description
- * stays and becomes (part of) a GAP; when entries run out too, the oldest descriptions are summed up per stream.
+ * Entries stand in order of position (from 0, never reused): blocks of one stream after another. Payloads lie in a ring of
+ * bytes, descriptions in a longer ring of entries. When bytes run out, the oldest unacknowledged payload goes first, its
+ * description stays and becomes (part of) a GAP; when entries run out too, the oldest descriptions are summed up per stream.
  */
 #define SPOOL_SIZE_MIN	(2u * 1024 * 1024)
 
@@ -26,8 +26,8 @@ struct spool;
 
 /* A sealed memfd of about size bytes of payload. -1 with errno. Untouched pages take no memory. */
 int		 spool_create(const char *name, size_t size);
-/* NULL with errno; EBADMSG: not a spool, or of another version. Owns the mapping, not the descriptor. Continues where the last one of
- * this side ended: a producer behind what was published, a consumer rewound, with nothing held. */
+/* NULL with errno; EBADMSG: not a spool, or of another version. Owns the mapping, not the descriptor. Continues where the last one
+ * of this side ended: a producer behind what was published, a consumer rewound, with nothing held. */
 struct spool	*spool_attach(int fd, enum spool_side);
 void		 spool_detach(struct spool *);
 
@@ -41,15 +41,18 @@ struct spool_entry {		/* what msg_block tells, without the data */
 };
 
 /* --- producer --- */
-/* The older stream ends here, and the counters of interfaces start anew, as their ids do. EAGAIN while MSG_STREAMS_MAX streams still have something unacknowledged. */
+/* The older stream ends here, and the counters of interfaces start anew, as their ids do. EAGAIN while MSG_STREAMS_MAX streams
+ * still have something unacknowledged. */
 int		 spool_stream_begin(struct spool *, const uint8_t id[MSG_ID_SIZE], uint64_t started_ns);
 /* The next interface id of the current stream, or -1 ENOSPC: begin a new stream. idb_len <= MSG_IDB_MAX. */
 int		 spool_interface_add(struct spool *, const uint8_t *idb, size_t idb_len);
 /* Contiguous room for the next block's data, pushing out the oldest if need be; NULL EBUSY: the consumer holds the oldest just now
  * (try again in a moment, or spool_lose()); NULL EMSGSIZE: more than the spool is large. */
 uint8_t		*spool_reserve(struct spool *, size_t max_len);
-void		 spool_publish(struct spool *, struct spool_entry *);	/* data_len <= reserved; gives the block its number; wakes the consumer */
-void		 spool_lose(struct spool *, struct spool_entry *, enum msg_gap_place);	/* takes a number, has no data: a GAP from the start */
+/* data_len <= reserved; gives the block its number; wakes the consumer. */
+void		 spool_publish(struct spool *, struct spool_entry *);
+/* Takes a number, has no data: a GAP from the start. */
+void		 spool_lose(struct spool *, struct spool_entry *, enum msg_gap_place);
 /* The stream that is current will get no more blocks (END follows the last one). */
 void		 spool_stream_end(struct spool *);
 
@@ -73,18 +76,20 @@ struct spool_item {
 	struct msg_gap	gap;			/* SPOOL_LOST: neighbours are joined */
 	const uint8_t	*data;			/* SPOOL_BLOCK: valid until spool_release() */
 };
-/* The item at the reading position, which moves on (SPOOL_NOTHING also while 4096 items wait for their acknowledgement, which then wakes); a SPOOL_BLOCK is held (not pushed out) until spool_release().
- * Hold only while writing without blocking; for longer, copy the rest and release. */
+/* The item at the reading position, which moves on; a SPOOL_BLOCK is held (not pushed out) until spool_release(). Hold only while
+ * writing without blocking; for longer, copy the rest and release. SPOOL_NOTHING comes also while 4096 items wait for their
+ * acknowledgement, which then wakes. */
 void		 spool_next(struct spool *, struct spool_item *);
 void		 spool_release(struct spool *);
 /* All of the stream up to number is durable. -1 EINVAL: beyond what was ever handed out. */
 int		 spool_acknowledge(struct spool *, const uint8_t stream[MSG_ID_SIZE], uint64_t number);
-/* Back to the oldest unacknowledged item: a new session. Best before what WELCOME acknowledges, so that an END is not taken for sent. */
+/* Back to the oldest unacknowledged item: a new session. Best before what WELCOME acknowledges: no END is then taken for sent. */
 void		 spool_rewind(struct spool *);
 void		 spool_reset(struct spool *);	/* throws all away and gives the memory back (after a pull) */
 
 /* --- both --- */
-int		 spool_wake_fd(const struct spool *);	/* -1 unless set: an eventfd the producer writes at publish and the consumer waits on */
+/* -1 unless set: an eventfd the producer writes at publish and the consumer waits on. */
+int		 spool_wake_fd(const struct spool *);
 void		 spool_set_wake_fd(struct spool *, int fd);
 size_t		 spool_used(const struct spool *);	/* bytes of payload not acknowledged */
 size_t		 spool_size(const struct spool *);
@@ -92,7 +97,8 @@ uint64_t	 spool_read_position(const struct spool *);
 bool		 spool_empty(const struct spool *);	/* all acknowledged, gaps too */
 
 /* Counters (proto/counter.h) in the same memory, so that they outlive a role. Each has one writer: the producer writes all but
- * those of place "link" and "agent"; the spool itself keeps COUNTER_SPOOL_LOST_*. interface: the stream's interface id, or STATS_AGENT. */
+ * those of place "link" and "agent"; the spool itself keeps COUNTER_SPOOL_LOST_*. interface: the stream's interface id, or
+ * STATS_AGENT. */
 void		 spool_count_set(struct spool *, enum counter, uint32_t interface, uint64_t value);
 void		 spool_count_add(struct spool *, enum counter, uint32_t interface, uint64_t value);
 uint64_t	 spool_count_get(const struct spool *, enum counter, uint32_t interface);

@@ -321,7 +321,7 @@ spool_gap_add(struct msg_gap *gap, uint8_t place, const struct spool_record *rec
 		gap->last_ns = record->last_ns;
 }
 
-/* To the first position that the index still has, or the stream's end: what is between has only sums; its times are the neighbours'. */
+/* To the first position that the index still has, or the stream's end: what is between has only sums, and the neighbours' times. */
 static bool
 spool_skip_forgotten(struct spool *spool, const struct spool_stream_record *stream, struct spool_mark *mark, struct msg_gap *gap)
 {
@@ -418,7 +418,8 @@ spool_set_acked(struct spool *spool, const struct spool_stream_record *stream, u
 	const size_t slot = stream->sequence % MSG_STREAMS_MAX;
 	struct spool_mark mark;
 
-	if (position <= c->ack_mark.position || (c->acked[slot].sequence == stream->sequence && position <= c->acked[slot].mark.position))
+	if (position <= c->ack_mark.position ||
+	    (c->acked[slot].sequence == stream->sequence && position <= c->acked[slot].mark.position))
 		return;
 	spool_mark_at(spool, stream, position, &mark);
 	c->acked[slot].sequence = stream->sequence;

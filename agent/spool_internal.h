@@ -11,14 +11,14 @@
  * The shared memory: a page of geometry, the producer's page, the consumer's pages, counters, streams, index, their interface
  * descriptions, bytes. All words are atomic; each has one writer, which keeps its own copy of what it depends on.
  *
- * Position p of the index is entry p % index_count; it is there while tail - index_count < p < tail, so writing a new entry pushes the
- * oldest description out without another word. A stream covers the positions first..end: number n is position first + n - 1, END is
- * position end. Each entry carries the sums over all entries up to itself: what lies between any two of them is a difference, and a
- * GAP is exact even when the descriptions inside it are gone.
+ * Position p of the index is entry p % index_count; it is there while tail - index_count < p < tail, so writing a new entry
+ * pushes the oldest description out without another word. A stream covers the positions first..end: number n is position first
+ * + n - 1, END is position end. Each entry carries the sums over all entries up to itself: what lies between any two of them
+ * is a difference, and a GAP is exact even when the descriptions inside it are gone.
  *
- * A payload is there while position >= gone and the entry is there. To push one out, the producer first moves gone, then looks whether
- * the consumer holds it; to take one, the consumer first sets hold, then looks at gone. Both are sequentially consistent, so at least one of
- * them sees the other.
+ * A payload is there while position >= gone and the entry is there. To push one out, the producer first moves gone, then looks
+ * whether the consumer holds it; to take one, the consumer first sets hold, then looks at gone. Both are sequentially
+ * consistent, so at least one of them sees the other.
  */
 #define SPOOL_MAGIC		0x6c6f6f7073706174ull
 #define SPOOL_VERSION		1
@@ -90,7 +90,7 @@ struct spool_producer_words {
 	_Alignas(SPOOL_PAGE) spool_word tail;
 	spool_word	streams;			/* begun so far */
 	_Alignas(SPOOL_ALIGN) spool_word gone;
-	spool_word	reserved;			/* offset << 32 | length of the payload being written, in SPOOL_ALIGN units */
+	spool_word	reserved;			/* spool_extent() of the payload being written */
 };
 
 /* Where an item that was handed out ended. */
@@ -107,7 +107,7 @@ struct spool_consumer_words {
 	_Alignas(SPOOL_PAGE) spool_word ack;
 	spool_word	read;
 	_Alignas(SPOOL_ALIGN) spool_word hold;
-	spool_word	hold_data;			/* offset << 32 | length of what is held, in SPOOL_ALIGN units */
+	spool_word	hold_data;			/* spool_extent() of what is held */
 	_Alignas(SPOOL_ALIGN) spool_word handed;	/* the furthest that read ever was */
 	spool_word	void_streams;			/* streams up to this sequence were thrown away */
 	spool_word	mark_first, mark_next;
@@ -134,7 +134,7 @@ struct spool_producer {
 	struct spool_sum sum;
 	struct spool_run run[SPOOL_RUNS_MAX];
 	size_t		run_count;
-	struct spool_run guard;				/* held since before attaching, until this position is not held any more */
+	struct spool_run guard;				/* held since before attaching, as long as position until is */
 	size_t		reserved_at, reserved_len;
 };
 

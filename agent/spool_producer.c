@@ -8,9 +8,9 @@
 #include "agent/spool_internal.h"
 
 /*
- * Where a payload goes: into the lowest stretch of free bytes that is worth it, so that a spool of little use touches little memory, and
- * behind the payload before it otherwise. What is not free forms at most a few runs; only when none of the stretches between them has
- * room, the oldest payloads are pushed out.
+ * Where a payload goes: into the lowest stretch of free bytes that is worth it, so that a spool of little use touches little
+ * memory, and behind the payload before it otherwise. What is not free forms at most a few runs; only when none of the
+ * stretches between them has room, the oldest payloads are pushed out.
  */
 
 static size_t

@@ -20,8 +20,9 @@
 #include "agent/supervisor.h"
 
 /*
- * The supervisor keeps the rights it was started with and does little: it makes what the roles share, starts them, starts them again
- * when they die, and hands the link role sockets and open files that it may not open itself. It reads no packet and no peer's byte.
+ * The supervisor keeps the rights it was started with and does little: it makes what the roles share, starts them, starts them
+ * again when they die, and hands the link role sockets and open files that it may not open itself. It reads no packet and no
+ * peer's byte.
  */
 
 #define SPOOL_PULL_SIZE	(4u * 1024 * 1024)	/* of each operator's tap */
@@ -240,17 +241,6 @@ go_to_background(struct supervisor *supervisor)
 }
 
 static void
-close_all(struct supervisor *supervisor)
-{
-	for (size_t i = 0; i < IPC_TAPS_MAX; i++) {
-		close(supervisor->spool_fd[i]);
-		close(supervisor->wake_fd[i]);
-	}
-	for (size_t i = 0; i < supervisor->listen_count; i++)
-		close(supervisor->listen_fd[i]);
-}
-
-static void
 supervisor_clear(struct supervisor *supervisor)
 {
 	for (size_t i = 0; i < SUPERVISOR_ROLES; i++)
@@ -261,7 +251,6 @@ supervisor_clear(struct supervisor *supervisor)
 	if (supervisor->deadline != NULL)
 		event_free(supervisor->deadline);
 	spool_detach(supervisor->counters);
-	close_all(supervisor);
 	if (supervisor->base != NULL)
 		event_base_free(supervisor->base);
 	daemon_pidfile_remove(supervisor->options->pidfile, supervisor->pidfile_fd);

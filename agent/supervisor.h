@@ -79,7 +79,8 @@ void	supervisor_role_clear(struct supervisor_role *);
 extern const struct ipc_callbacks supervisor_role_callbacks;
 
 /* --- supervisor.c --- */
-int	supervisor_run(struct supervisor *);	/* starts the roles, stays until stopped, clears; options and listen_fd are set; exit status */
+/* Starts the roles, stays until stopped, clears; options, listen_fd and pidfile_fd are set. Exit status. */
+int	supervisor_run(struct supervisor *);
 void	supervisor_role_ready(struct supervisor *);
 void	supervisor_stop(struct supervisor *, int status);	/* orderly: capture, then link */
 void	supervisor_stop_next(struct supervisor *);

@@ -58,14 +58,16 @@ static int
 check_ports(const struct conf_list *list, struct conf_error *error)
 {
 	unsigned long port;
+	const char *text;
 	char *end;
 
 	for (size_t i = 0; i < list->count; i++) {
+		text = list->value[i];
 		errno = 0;
-		port = strtoul(list->value[i], &end, 10);
-		if (errno == 0 && list->value[i][0] >= '0' && list->value[i][0] <= '9' && *end == '\0' && port > 0 && port <= UINT16_MAX)
+		port = strtoul(text, &end, 10);
+		if (errno == 0 && *text >= '0' && *text <= '9' && *end == '\0' && port > 0 && port <= UINT16_MAX)
 			continue;
-		conf_error_set(error, "%s: port must be 1..65535", list->value[i]);
+		conf_error_set(error, "%s: port must be from 1 to 65535", text);
 		conf_error_place(error, list->origin[i], "exclude-port");
 		return -1;
 	}
@@ -89,11 +91,13 @@ int
 supervisor_check_options(const struct agent_options *options, struct conf_error *error)
 {
 	if (options->collectors.count == 0 && options->listens.count == 0) {
-		conf_error_set(error, "neither --collector nor --listen is given: say where to send to, or where to wait for a collector");
+		conf_error_set(error, "neither --collector nor --listen is given: say where to send to, or where to wait for "
+		    "a collector");
 		return EXIT_USAGE;
 	}
 	if (options->listens.count > SUPERVISOR_LISTENS_MAX) {
-		conf_error_set(error, "--listen is given %zu times, at most %d can be", options->listens.count, SUPERVISOR_LISTENS_MAX);
+		conf_error_set(error, "--listen is given %zu times, at most %d can be", options->listens.count,
+		    SUPERVISOR_LISTENS_MAX);
 		return EXIT_USAGE;
 	}
 	if (options->promiscuous && options->no_promiscuous) {
@@ -189,7 +193,8 @@ probe_filter(const struct agent_options *options, struct conf_error *error)
 		why = pcap_geterr(pcap);
 		if (strstr(why, "unknown host") != NULL || strstr(why, "unknown network") != NULL)
 			hint = " (addresses must be numeric: names are not looked up)";
-		conf_error_set(error, "filter \"%.*s\" (from %s): %s%s", FILTER_SHOWN, options->filter, options->filter_origin, why, hint);
+		conf_error_set(error, "filter \"%.*s\" (from %s): %s%s", FILTER_SHOWN, options->filter, options->filter_origin,
+		    why, hint);
 	}
 	pcap_close(pcap);
 	return result;

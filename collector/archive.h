@@ -70,8 +70,8 @@ void	archive_vm_changed(struct archive *, struct vm *);
 bool	archive_is_dirty(const struct archive *);
 /* The next batch with all changes in it, NULL: nothing to commit. */
 struct batch	*archive_take_batch(struct archive *);
-/* What the batch held is durable: streams learn it and are told to the callback (NULL: none), ended ones are then forgotten. The batch
- * stays the caller's. */
+/* What the batch held is durable: streams learn it and are told to the callback (NULL: none), ended ones are then forgotten. The
+ * batch stays the caller's. */
 void	archive_committed(struct archive *, const struct batch *, void (*durable)(struct stream *, void *), void *arg);
 /* Files older than the rotation interval; all files. */
 void	archive_rotate_old(struct archive *);

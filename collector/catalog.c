@@ -64,8 +64,9 @@ catalog_check_version(const char *path, int64_t version, char *error, size_t err
 	if (version == CATALOG_VERSION)
 		return 0;
 	if (version > CATALOG_VERSION)
-		snprintf(error, error_size, "%s: catalog version %lld is newer than %d, the newest this program knows; use a newer vmtap",
-		    path, (long long)version, CATALOG_VERSION);
+		snprintf(error, error_size,
+		    "%s: catalog version %lld is newer than %d, the newest this program knows; use a newer vmtap", path,
+		    (long long)version, CATALOG_VERSION);
 	else
 		snprintf(error, error_size, "%s: not a vmtap catalog (version %lld)", path, (long long)version);
 	return -1;
@@ -162,7 +163,8 @@ catalog_open_read_only(const char *store, char *error, size_t error_size)
 	if (catalog_path(store, path, sizeof(path), error, error_size) == -1)
 		return NULL;
 	if (access(path, R_OK) == -1) {
-		snprintf(error, error_size, "%s: %s", path, errno == ENOENT ? "no such catalog; is this a collector's store?" : strerror(errno));
+		snprintf(error, error_size, "%s: %s", path, errno == ENOENT ? "no such catalog; is this a collector's store?"
+		    : strerror(errno));
 		return NULL;
 	}
 	if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
@@ -205,8 +207,8 @@ catalog_collect(sqlite3_stmt *stmt, struct catalog_vm *vm, char *list, size_t li
 			*vm = row;
 		if (n > CATALOG_LIST_MAX || used >= list_size)
 			continue;
-		used += (size_t)snprintf(list + used, list_size - used, "%s%s (%s, tenant %s)", n > 1 ? ", " : "", row.name, row.uuid,
-		    row.tenant);
+		used += (size_t)snprintf(list + used, list_size - used, "%s%s (%s, tenant %s)", n > 1 ? ", " : "", row.name,
+		    row.uuid, row.tenant);
 	}
 	return rc == SQLITE_DONE ? n : -1;
 }
@@ -255,6 +257,7 @@ catalog_find_vm(struct sqlite3 *db, const char *text, struct catalog_vm *vm, cha
 	else if (n == 0)
 		snprintf(error, error_size, "no VM is called \"%s\", nor has a UUID that begins so", shown);
 	else
-		snprintf(error, error_size, "\"%s\" is ambiguous, it could be %s%s", shown, list, n > CATALOG_LIST_MAX ? ", ..." : "");
+		snprintf(error, error_size, "\"%s\" is ambiguous, it could be %s%s", shown, list, n > CATALOG_LIST_MAX ? ", ..."
+		    : "");
 	return -1;
 }

@@ -25,23 +25,23 @@ struct sqlite3;
 	" software TEXT, os TEXT, hardware TEXT, address TEXT,"	/* of the last session */					\
 	" connected INTEGER NOT NULL DEFAULT 0, since_ns INTEGER, seen_ns INTEGER,"						\
 	" clock_offset_ns INTEGER,"		/* guest's wall clock minus the collector's */					\
-	" policy_version INTEGER, policy_state TEXT, policy_text TEXT, policy_reason TEXT);" /* accepted refused pending none */	\
-	"CREATE TABLE stream (id BLOB PRIMARY KEY, vm TEXT NOT NULL REFERENCES vm, started_ns INTEGER NOT NULL,"			\
-	" last_block INTEGER NOT NULL DEFAULT 0,"	/* durable, gaps included: what WELCOME tells */				\
+	" policy_version INTEGER, policy_state TEXT, policy_text TEXT, policy_reason TEXT);" /* accepted refused pending none */ \
+	"CREATE TABLE stream (id BLOB PRIMARY KEY, vm TEXT NOT NULL REFERENCES vm, started_ns INTEGER NOT NULL,"		\
+	" last_block INTEGER NOT NULL DEFAULT 0,"	/* durable, gaps included: what WELCOME tells */			\
 	" ended INTEGER NOT NULL DEFAULT 0);"											\
 	"CREATE TABLE interface (stream BLOB NOT NULL REFERENCES stream, id INTEGER NOT NULL, name TEXT, mac TEXT,"		\
-	" linktype INTEGER NOT NULL, filter TEXT, idb BLOB NOT NULL, PRIMARY KEY (stream, id));"					\
-	"CREATE TABLE file (id INTEGER PRIMARY KEY, vm TEXT NOT NULL REFERENCES vm, stream BLOB NOT NULL REFERENCES stream,"		\
-	" path TEXT NOT NULL UNIQUE,"		/* TENANT/VM/name, below STORE; while hidden the last part has a '.' before it */	\
+	" linktype INTEGER NOT NULL, filter TEXT, idb BLOB NOT NULL, PRIMARY KEY (stream, id));"				\
+	"CREATE TABLE file (id INTEGER PRIMARY KEY, vm TEXT NOT NULL REFERENCES vm, stream BLOB NOT NULL REFERENCES stream,"	\
+	" path TEXT NOT NULL UNIQUE,"		/* TENANT/VM/name, below STORE; while hidden the last part has a '.' before it */ \
 	" hidden INTEGER NOT NULL DEFAULT 1,"	/* 1 until renamed to its final name */						\
 	" codec TEXT NOT NULL, live INTEGER NOT NULL DEFAULT 1, created_ns INTEGER NOT NULL,"					\
 	" length INTEGER NOT NULL,"		/* bytes durable */								\
-	" raw INTEGER NOT NULL DEFAULT 0, packets INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0,"			\
+	" raw INTEGER NOT NULL DEFAULT 0, packets INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0,"		\
 	" first_block INTEGER, last_block INTEGER, first_ns INTEGER, last_ns INTEGER);"						\
 	"CREATE INDEX file_vm_time ON file (vm, first_ns);"									\
 	"CREATE TABLE point (file INTEGER NOT NULL REFERENCES file, block INTEGER NOT NULL, offset INTEGER NOT NULL,"		\
 	" first_ns INTEGER NOT NULL, PRIMARY KEY (file, block)) WITHOUT ROWID;"	/* sparse index: every 4 MiB or 10 s */		\
-		/* offset is that of a unit; interfaces described between the file's begin and it are in the table interface; */	\
+		/* offset is that of a unit; interfaces described between the file's begin and it are in the table interface; */ \
 		/* first_ns is 0 when the block has no packet */								\
 	"CREATE TABLE loss (id INTEGER PRIMARY KEY, vm TEXT NOT NULL REFERENCES vm, stream BLOB NOT NULL, place TEXT NOT NULL,"	\
 	" first_block INTEGER, last_block INTEGER, packets INTEGER NOT NULL, bytes INTEGER NOT NULL,"				\
@@ -51,7 +51,7 @@ struct sqlite3;
 	"CREATE TABLE stat (vm TEXT NOT NULL REFERENCES vm, stream BLOB NOT NULL, interface INTEGER NOT NULL,"	/* -1: agent */	\
 	" counter TEXT NOT NULL, value INTEGER NOT NULL, updated_ns INTEGER NOT NULL,"						\
 	" PRIMARY KEY (vm, stream, interface, counter)) WITHOUT ROWID;"								\
-	"CREATE TABLE policy (scope TEXT PRIMARY KEY, text TEXT NOT NULL);"	/* 'vm web1', 'tenant t', 'label l', 'default': vmtap policy set */
+	"CREATE TABLE policy (scope TEXT PRIMARY KEY, text TEXT NOT NULL);"	/* "vm web1": what vmtap policy set has set */
 
 /* Opens for writing: makes file and schema if there are none. NULL with a line for people: newer version, damaged, no rights. */
 struct sqlite3	*catalog_open(const char *store, char *error, size_t error_size);

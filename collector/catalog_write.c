@@ -21,18 +21,21 @@ struct catalog_writer {
 };
 
 static const char *const catalog_sql[SQL_MAX] = {
-	[SQL_VM] = "INSERT INTO vm (uuid, tenant, name, software, os, hardware, address, connected, since_ns, seen_ns, clock_offset_ns,"
-	    " policy_version, policy_state, policy_text, policy_reason) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15)"
+	[SQL_VM] = "INSERT INTO vm (uuid, tenant, name, software, os, hardware, address, connected, since_ns, seen_ns,"
+	    " clock_offset_ns, policy_version, policy_state, policy_text, policy_reason)"
+	    " VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15)"
 	    " ON CONFLICT (uuid) DO UPDATE SET name = excluded.name, software = excluded.software, os = excluded.os,"
-	    " hardware = excluded.hardware, address = excluded.address, connected = excluded.connected, since_ns = excluded.since_ns,"
-	    " seen_ns = excluded.seen_ns, clock_offset_ns = excluded.clock_offset_ns, policy_version = excluded.policy_version,"
+	    " hardware = excluded.hardware, address = excluded.address, connected = excluded.connected,"
+	    " since_ns = excluded.since_ns, seen_ns = excluded.seen_ns, clock_offset_ns = excluded.clock_offset_ns,"
+	    " policy_version = excluded.policy_version,"
 	    " policy_state = excluded.policy_state, policy_text = excluded.policy_text, policy_reason = excluded.policy_reason"
 	    " WHERE tenant = excluded.tenant",
 	[SQL_STREAM] = "INSERT INTO stream (id, vm, started_ns, last_block, ended) VALUES (?1,?2,?3,?4,?5)"
 	    " ON CONFLICT (id) DO UPDATE SET last_block = excluded.last_block, ended = excluded.ended WHERE vm = excluded.vm",
-	[SQL_INTERFACE] = "INSERT OR IGNORE INTO interface (stream, id, name, mac, linktype, filter, idb) VALUES (?1,?2,?3,?4,?5,?6,?7)",
-	[SQL_FILE] = "INSERT INTO file (id, vm, stream, path, codec, live, created_ns, length, raw, packets, bytes, first_block, last_block,"
-	    " first_ns, last_ns) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15)"
+	[SQL_INTERFACE] = "INSERT OR IGNORE INTO interface (stream, id, name, mac, linktype, filter, idb)"
+	    " VALUES (?1,?2,?3,?4,?5,?6,?7)",
+	[SQL_FILE] = "INSERT INTO file (id, vm, stream, path, codec, live, created_ns, length, raw, packets, bytes, first_block,"
+	    " last_block, first_ns, last_ns) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15)"
 	    " ON CONFLICT (id) DO UPDATE SET live = excluded.live, length = excluded.length, raw = excluded.raw,"
 	    " packets = excluded.packets, bytes = excluded.bytes, first_block = excluded.first_block,"
 	    " last_block = excluded.last_block, first_ns = excluded.first_ns, last_ns = excluded.last_ns",
@@ -58,7 +61,8 @@ catalog_writer_new(const char *store, char *error, size_t error_size)
 		return NULL;
 	}
 	for (size_t i = 0; i < SQL_MAX; i++)
-		if (sqlite3_prepare_v3(writer->db, catalog_sql[i], -1, SQLITE_PREPARE_PERSISTENT, &writer->stmt[i], NULL) != SQLITE_OK) {
+		if (sqlite3_prepare_v3(writer->db, catalog_sql[i], -1, SQLITE_PREPARE_PERSISTENT, &writer->stmt[i],
+		    NULL) != SQLITE_OK) {
 			snprintf(error, error_size, "%s/%s: %s", store, CATALOG_NAME, sqlite3_errmsg(writer->db));
 			catalog_writer_free(writer);
 			return NULL;
@@ -254,7 +258,8 @@ catalog_write_batch(struct catalog_writer *writer, const struct batch *batch)
 
 	if (catalog_write_rows(stmt[SQL_VM], &batch->vms, sizeof(struct vm_row), catalog_write_vm) == -1 ||
 	    catalog_write_rows(stmt[SQL_STREAM], &batch->streams, sizeof(struct stream_row), catalog_write_stream) == -1 ||
-	    catalog_write_rows(stmt[SQL_INTERFACE], &batch->interfaces, sizeof(struct interface_row), catalog_write_interface) == -1 ||
+	    catalog_write_rows(stmt[SQL_INTERFACE], &batch->interfaces, sizeof(struct interface_row),
+	    catalog_write_interface) == -1 ||
 	    catalog_write_rows(stmt[SQL_FILE], &batch->files, sizeof(struct file_row), catalog_write_file) == -1 ||
 	    catalog_write_rows(stmt[SQL_POINT], &batch->points, sizeof(struct point_row), catalog_write_point) == -1 ||
 	    catalog_write_rows(stmt[SQL_LOSS], &batch->losses, sizeof(struct loss_row), catalog_write_loss) == -1)

@@ -53,8 +53,8 @@ void	collector_clear(struct collector *);
 int	collector_load_tls(struct collector *, struct tls_context *tls[], char *error, size_t error_size);
 void	collector_fill_settings(const struct collector *, struct worker_settings *);
 
-/* collector_policy.c. A set of the policy file and all overrides; the override of scope gets text on top, or is left out if text is NULL
- * (scope NULL: all as they are). NULL with a line for people. */
+/* collector_policy.c. A set of the policy file and all overrides; the override of scope gets text on top, or is left out if text is
+ * NULL (scope NULL: all as they are). NULL with a line for people. */
 struct policy_set *collector_make_policy(struct collector *, const char *scope, const char *text, char *error, size_t error_size);
 /* Keeps the override of scope as it is in the set (NULL: as none) in the catalog. 0 / -1 with a line. */
 int	collector_store_override(struct collector *, const char *scope, const struct policy_set *, char *error, size_t error_size);

@@ -20,7 +20,8 @@ policy_load_overrides(struct collector *collector, struct policy_set *set, const
 
 	if (sqlite3_prepare_v2(collector->db, "SELECT scope, text FROM policy ORDER BY scope", -1, &stmt, NULL) == SQLITE_OK)
 		while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
-			const char *scope = (const char *)sqlite3_column_text(stmt, 0), *text = (const char *)sqlite3_column_text(stmt, 1);
+			const char *scope = (const char *)sqlite3_column_text(stmt, 0),
+			    *text = (const char *)sqlite3_column_text(stmt, 1);
 
 			if (scope == NULL || text == NULL || (without != NULL && strcmp(scope, without) == 0))
 				continue;
@@ -54,10 +55,12 @@ fail:
 }
 
 int
-collector_store_override(struct collector *collector, const char *scope, const struct policy_set *set, char *error, size_t error_size)
+collector_store_override(struct collector *collector, const char *scope, const struct policy_set *set, char *error,
+    size_t error_size)
 {
 	char *text = set != NULL ? policy_set_override_text(set, scope) : NULL;
-	const char *sql = text != NULL ? "INSERT OR REPLACE INTO policy (scope, text) VALUES (?1, ?2)" : "DELETE FROM policy WHERE scope = ?1";
+	const char *sql = text != NULL ? "INSERT OR REPLACE INTO policy (scope, text) VALUES (?1, ?2)"
+	    : "DELETE FROM policy WHERE scope = ?1";
 	sqlite3_stmt *stmt = NULL;
 	int rc = SQLITE_ERROR;
 

@@ -38,8 +38,8 @@ start_check_role(const struct collector_options *options, const struct tls_conte
 
 	if (identity_parse(tls_context_uri(tls), tls_context_common_name(tls), &identity) == 0 && identity.role == ROLE_COLLECTOR)
 		return 0;
-	snprintf(error, error_size, "%s: not a collector's certificate (URI \"%s\"): make one with vmtap pki collector", options->cert,
-	    tls_context_uri(tls));
+	snprintf(error, error_size, "%s: not a collector's certificate (URI \"%s\"): make one with vmtap pki collector",
+	    options->cert, tls_context_uri(tls));
 	return -1;
 }
 
@@ -158,8 +158,8 @@ start_workers(struct collector *collector)
 	collector->workers.store = &collector->store;
 	collector->workers.retainer = collector->retainer;
 	collector->workers.tenants = &collector->options.tenants;
-	if (workers_start(&collector->workers, (unsigned)collector->options.workers, collector->tls, collector->policy, &settings, error,
-	    sizeof(error)) == -1)
+	if (workers_start(&collector->workers, (unsigned)collector->options.workers, collector->tls, collector->policy, &settings,
+	    error, sizeof(error)) == -1)
 		fatal("%s", error);
 }
 
@@ -175,7 +175,7 @@ start_pidfile(struct collector *collector)
 		fatal("%s", error);
 }
 
-/* The order: what may be refused without a trace first, then what needs root, then the store, then threads (whose signals are ours). */
+/* What may be refused without a trace comes first, then what needs root, then the store, then threads (whose signals are ours). */
 void
 collector_start(struct collector *collector)
 {

@@ -176,8 +176,8 @@ ctl_client_note(struct ctl_client *client, struct note *note)
 	if (note->kind == NOTE_POLICY_RESULT)
 		ctl_set_result(client, note);
 	else if (note->kind == NOTE_POLICY_PUSHED) {
-		json_array_append_new(client->rows, json_pack("{s:s, s:s, s:n, s:s}", "vm", note->uuid, "name", note->name, "accepted",
-		    "reason", "no answer yet"));
+		json_array_append_new(client->rows, json_pack("{s:s, s:s, s:n, s:s}", "vm", note->uuid, "name", note->name,
+		    "accepted", "reason", "no answer yet"));
 		client->results_left++;
 	} else {
 		if (note->kind == NOTE_STATUS_REPLY)

@@ -71,7 +71,8 @@ ctl_policy_clear(struct ctl_client *client, const json_t *question)
 static void
 ctl_add_section(const char *scope, const char *text, bool override, void *arg)
 {
-	json_array_append_new(arg, json_pack("{s:s, s:s, s:s}", "scope", scope, "origin", override ? "command" : "file", "text", text));
+	json_array_append_new(arg, json_pack("{s:s, s:s, s:s}", "scope", scope, "origin", override ? "command" : "file", "text",
+	    text));
 }
 
 static void

@@ -70,7 +70,7 @@ struct mailbox	*mailbox_new(void);		/* NULL with errno */
 void		 mailbox_free(struct mailbox *);
 void		 mailbox_post(struct mailbox *, struct note *);	/* takes it; any thread */
 struct note	*mailbox_take(struct mailbox *);	/* NULL: empty */
-int		 mailbox_fd(const struct mailbox *);	/* readable while there is something; mailbox_clear() first, then take all */
+int		 mailbox_fd(const struct mailbox *);	/* readable: mailbox_clear(), then take all */
 void		 mailbox_clear(struct mailbox *);
 
 #endif

@@ -285,8 +285,8 @@ policy_applies(const struct policy_section *section, const struct policy_subject
 
 /* The sections of one scope that apply: the file's in their order, then overrides. */
 static bool
-policy_merge_scope(const struct policy_set *set, enum policy_scope scope, const struct policy_subject *subject, struct msg_policy *policy,
-    const char **labels)
+policy_merge_scope(const struct policy_set *set, enum policy_scope scope, const struct policy_subject *subject,
+    struct msg_policy *policy, const char **labels)
 {
 	const struct policy_section *section;
 	bool any = false;
@@ -336,7 +336,7 @@ policy_set_override_text(const struct policy_set *set, const char *scope)
 }
 
 void
-policy_set_each(const struct policy_set *set, void (*each)(const char *, const char *, bool, void *), void *arg)
+policy_set_each(const struct policy_set *set, policy_each *each, void *arg)
 {
 	static const char *const words[] = { [SCOPE_DEFAULT] = "default", [SCOPE_TENANT] = "tenant ", [SCOPE_LABEL] = "label ",
 	    [SCOPE_VM] = "vm " };

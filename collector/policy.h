@@ -17,8 +17,8 @@
  *	direction = in|out|inout	compress = zstd:1		rate-limit = 10M	(bits a second)
  *	labels = web,edge		(vm only)
  *
- * A VM's policy takes each key from the last section that has it: default, its tenant, its labels in the order of the file, itself. What was set
- * by command ("overrides") stands behind the file's section of the same scope.
+ * A VM's policy takes each key from the last section that has it: default, its tenant, its labels in the order of the file, itself.
+ * What was set by command ("overrides") stands behind the file's section of the same scope.
  */
 #define POLICY_SCOPE_SIZE	80	/* "vm web1" */
 #define POLICY_TEXT_MAX		(64u * 1024)
@@ -26,7 +26,7 @@
 
 struct policy_set;
 
-/* An empty set with one reference. NULL: ENOMEM. Sets are filled by one thread and then only read; references may be dropped by any. */
+/* An empty set with one reference. NULL: ENOMEM. One thread fills it, then it is only read; any may drop a reference. */
 struct policy_set	*policy_set_new(void);
 struct policy_set	*policy_set_ref(struct policy_set *);
 void			 policy_set_unref(struct policy_set *);	/* NULL is fine */
@@ -46,6 +46,7 @@ char	*policy_to_text(const struct msg_policy *);
 /* The lines of an override, heap; NULL: there is none, or ENOMEM. */
 char	*policy_set_override_text(const struct policy_set *, const char *scope);
 /* Each section: scope as in overrides, its lines, and whether it was set by command. */
-void	 policy_set_each(const struct policy_set *, void (*section)(const char *scope, const char *text, bool override, void *arg), void *arg);
+typedef void policy_each(const char *scope, const char *text, bool override, void *arg);
+void	 policy_set_each(const struct policy_set *, policy_each *, void *arg);
 
 #endif

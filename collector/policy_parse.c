@@ -217,7 +217,7 @@ policy_parse_line(struct policy_section *section, char *line, char *error, size_
 		section->set |= 1u << i;
 		return policy_rows[i].set(section, value, error, error_size);
 	}
-	snprintf(error, error_size, "unknown key \"%.64s\"; keys are: interfaces, filter, snaplen, direction, compress, rate-limit, labels",
-	    name);
+	snprintf(error, error_size,
+	    "unknown key \"%.64s\"; keys are: interfaces, filter, snaplen, direction, compress, rate-limit, labels", name);
 	return -1;
 }

@@ -66,9 +66,12 @@ policy_to_text(const struct msg_policy *policy)
 	if (section == NULL)
 		return NULL;
 	section->policy = *policy;
-	section->set = (policy->interfaces[0] != '\0' ? 1u << KEY_INTERFACES : 0) | (policy->filter[0] != '\0' ? 1u << KEY_FILTER : 0) |
-	    (policy->snaplen != 0 ? 1u << KEY_SNAPLEN : 0) | (policy->direction != DIRECTION_INOUT ? 1u << KEY_DIRECTION : 0) |
-	    (policy->codec[0] != '\0' ? 1u << KEY_COMPRESS : 0) | (policy->rate_limit != 0 ? 1u << KEY_RATE_LIMIT : 0);
+	section->set |= policy->interfaces[0] != '\0' ? 1u << KEY_INTERFACES : 0;
+	section->set |= policy->filter[0] != '\0' ? 1u << KEY_FILTER : 0;
+	section->set |= policy->snaplen != 0 ? 1u << KEY_SNAPLEN : 0;
+	section->set |= policy->direction != DIRECTION_INOUT ? 1u << KEY_DIRECTION : 0;
+	section->set |= policy->codec[0] != '\0' ? 1u << KEY_COMPRESS : 0;
+	section->set |= policy->rate_limit != 0 ? 1u << KEY_RATE_LIMIT : 0;
 	text = policy_section_text(section);
 	free(section);
 	return text;

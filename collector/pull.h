@@ -10,8 +10,8 @@ struct conf_list;
 struct event_base;
 
 /*
- * Listening agents, dialled for ever: after each end of a session again, with back-off from 1 s to 60 s and jitter; a session that got as far
- * as its WELCOME sets that back. Names are looked up anew each time, without blocking.
+ * Listening agents, dialled for ever: after each end of a session again, with back-off from 1 s to 60 s and jitter; a session that
+ * got as far as its WELCOME sets that back. Names are looked up anew each time, without blocking.
  */
 struct pulls;
 /* list of HOST[:PORT], file: NULL or one such a line. NULL with a line for people. */

@@ -250,7 +250,8 @@ session_check_identity(struct session *session, struct fault *fault)
 		return fault_set(fault, MSG_ERR_ROLE, "an agent's certificate is needed here, this one is of role %s",
 		    identity_role_name(session->identity.role));
 	if (!session_tenant_allowed(session->worker->all->tenants, session->identity.tenant))
-		return fault_set(fault, MSG_ERR_TENANT, "this collector does not take agents of tenant %s", session->identity.tenant);
+		return fault_set(fault, MSG_ERR_TENANT, "this collector does not take agents of tenant %s",
+		    session->identity.tenant);
 	return 0;
 }
 
@@ -350,8 +351,8 @@ session_allocate(struct worker *worker, int fd, int pull)
 {
 	static const struct tlsio_callbacks callbacks = { .opened = session_opened, .readable = session_readable,
 	    .closed = session_closed };
-	const struct tlsio_options options = { .side = pull == -1 ? TLSIO_SERVER : TLSIO_CLIENT, .handshake_ms = SESSION_HANDSHAKE_MS,
-	    .input_max = SESSION_INPUT_MAX, .read_budget = SESSION_READ_BUDGET };
+	const struct tlsio_options options = { .side = pull == -1 ? TLSIO_SERVER : TLSIO_CLIENT,
+	    .handshake_ms = SESSION_HANDSHAKE_MS, .input_max = SESSION_INPUT_MAX, .read_budget = SESSION_READ_BUDGET };
 	struct session *session = calloc(1, sizeof(*session));
 
 	if (session == NULL)
@@ -430,8 +431,9 @@ session_status(const struct session *session)
 
 	if (session->since_ns != 0)
 		clock_iso(session->since_ns, since, sizeof(since));
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I}", "vm", session->identity.uuid, "name", session->identity.name,
-	    "tenant", session->identity.tenant, "address", session->address, "state", session_state_name(session->state), "since", since,
-	    "bytes_in", (json_int_t)tlsio_bytes_in(session->tls), "bytes_per_second", (json_int_t)session->bytes_per_second, "blocks",
-	    (json_int_t)session->blocks, "gaps", (json_int_t)session->gaps);
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I}", "vm", session->identity.uuid, "name",
+	    session->identity.name, "tenant", session->identity.tenant, "address", session->address, "state",
+	    session_state_name(session->state), "since", since, "bytes_in", (json_int_t)tlsio_bytes_in(session->tls),
+	    "bytes_per_second", (json_int_t)session->bytes_per_second, "blocks", (json_int_t)session->blocks, "gaps",
+	    (json_int_t)session->gaps);
 }

@@ -21,8 +21,8 @@ struct tlsio;
 struct worker;
 
 /*
- * One connection of an agent, accepted or dialled. It begins in any worker and moves to its VM's home after the handshake. Any violation: an
- * ERROR that says why, counted, logged, closed.
+ * One connection of an agent, accepted or dialled. It begins in any worker and moves to its VM's home after the handshake. Any
+ * violation: an ERROR that says why, counted, logged, closed.
  */
 enum session_state {
 	SESSION_HANDSHAKE,	/* TLS */

@@ -165,8 +165,8 @@ session_ends(struct session *session, const struct frame *frame, struct fault *f
 	if ((bye ? msg_get_bye(frame, &msg) : msg_get_error(frame, &msg)) == -1)
 		return fault_set(fault, MSG_ERR_PROTOCOL, "%s is malformed", frame_type_name(frame->type));
 	archive_clean_text(msg.text);
-	log_info("%s (%s): the agent %s: %s", session->identity.name, session->address, bye ? "said BYE" : "ended the session with an error",
-	    msg.text);
+	log_info("%s (%s): the agent %s: %s", session->identity.name, session->address, bye ? "said BYE"
+	    : "ended the session with an error", msg.text);
 	session_bye(session, 0, "the agent ended the session");
 	return 0;
 }

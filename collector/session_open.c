@@ -25,13 +25,14 @@ static int
 session_check_hello(const struct msg_hello *hello, struct fault *fault)
 {
 	if (hello->version_min > FRAME_VERSION || hello->version_max < FRAME_VERSION)
-		return fault_set(fault, MSG_ERR_VERSION, "this collector speaks protocol version %d, the agent %u to %u", FRAME_VERSION,
-		    hello->version_min, hello->version_max);
+		return fault_set(fault, MSG_ERR_VERSION, "this collector speaks protocol version %d, the agent %u to %u",
+		    FRAME_VERSION, hello->version_min, hello->version_max);
 	for (uint16_t i = 0; i < hello->stream_count; i++) {
 		const struct msg_stream *stream = &hello->stream[i];
 
 		if (stream->last >= INT64_MAX || stream->first > stream->last + 1)
-			return fault_set(fault, MSG_ERR_PROTOCOL, "HELLO: a stream from %" PRIu64 " to %" PRIu64, stream->first, stream->last);
+			return fault_set(fault, MSG_ERR_PROTOCOL, "HELLO: a stream from %" PRIu64 " to %" PRIu64, stream->first,
+			    stream->last);
 		for (uint16_t j = 0; j < i; j++)
 			if (memcmp(hello->stream[j].id, stream->id, MSG_ID_SIZE) == 0)
 				return fault_set(fault, MSG_ERR_PROTOCOL, "HELLO: the same stream twice");
@@ -163,7 +164,8 @@ session_meet_contender(struct session *session, struct fault *fault)
 	if (other == NULL)
 		return 0;
 	if (memcmp(other->instance, session->instance, MSG_ID_SIZE) != 0)
-		return fault_set(fault, MSG_ERR_CLONE, "several agents with the certificate of VM %s (%s) ask to be it; each VM needs its own:"
+		return fault_set(fault, MSG_ERR_CLONE,
+		    "several agents with the certificate of VM %s (%s) ask to be it; each VM needs its own:"
 		    " vmtap pki agent", session->identity.name, session->identity.uuid);
 	session_replace(other, "the same agent has opened another session");
 	return 0;
@@ -200,7 +202,8 @@ session_take_over(struct session *session)
 	session->hello = NULL;
 	session->vm->contender = NULL;
 	if (session->vm->session != NULL)
-		session_replace(session->vm->session, "another agent of this VM has taken over: this one did not answer within 2 s");
+		session_replace(session->vm->session,
+		    "another agent of this VM has taken over: this one did not answer within 2 s");
 	tlsio_read_start(session->tls);
 	if (session_open(session, hello, &fault) == -1)
 		session_fail(session, &fault);
@@ -227,7 +230,8 @@ session_ponged(struct session *session, uint64_t token)
 
 	if (contender == NULL || contender->token != token)
 		return;
-	fault_set(&fault, MSG_ERR_CLONE, "another agent with the certificate of VM %s is connected from %s and answers; each VM needs its"
+	fault_set(&fault, MSG_ERR_CLONE,
+	    "another agent with the certificate of VM %s is connected from %s and answers; each VM needs its"
 	    " own: vmtap pki agent", session->identity.name, session->address);
 	session_fail(contender, &fault);
 }

@@ -72,7 +72,8 @@ store_lock(struct store *store, char *error, size_t error_size)
 			return store_error(error, error_size, store->path, "lock");
 		n = pread(store->lock_fd, pid, sizeof(pid) - 1, 0);
 		pid[n > 0 ? strspn(pid, "0123456789") : 0] = '\0';
-		snprintf(error, error_size, "store %s: in use by another collector (pid %s)", store->path, pid[0] != '\0' ? pid : "unknown");
+		snprintf(error, error_size, "store %s: in use by another collector (pid %s)", store->path, pid[0] != '\0' ? pid
+		    : "unknown");
 		return -1;
 	}
 	n = snprintf(pid, sizeof(pid), "%ld\n", (long)getpid());

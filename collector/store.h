@@ -29,8 +29,8 @@ struct store {
 	_Atomic uint64_t next_file_id;
 };
 
-/* Makes the directory, locks it, makes or opens the catalog, recovers what a dead run left (store_recover.c). group: NULL, or one that
- * need not exist. 0, or -1 with a line for people. */
+/* Makes the directory, locks it, makes or opens the catalog, recovers what a dead run left (store_recover.c). group: NULL, or one
+ * that need not exist. 0, or -1 with a line for people. */
 int	store_open(struct store *, const char *path, const char *group, char *error, size_t error_size);
 void	store_close(struct store *);
 /* Owner is left alone, the group becomes the store's; best effort. */
@@ -58,7 +58,7 @@ struct store_file *store_file_create(struct store *, const char *tenant, const c
 /* One unit, whole or not at all: after -1 (errno) the file is as it was before. */
 int		 store_file_append(struct store_file *, const uint8_t *unit, size_t len);
 int		 store_file_append_raw(struct store_file *, const uint8_t *raw, size_t len);	/* makes a stored unit of it */
-/* Appends what ends a file of the codec and closes the descriptor; if the end cannot be written the file is readable nevertheless. */
+/* Appends what ends a file of the codec and closes the descriptor. Without its end, for want of room, a file is readable too. */
 void		 store_file_finish(struct store_file *);
 void		 store_file_free(struct store_file *);
 

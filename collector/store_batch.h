@@ -15,7 +15,7 @@
 /*
  * A batch: the rows that one group commit writes. A worker fills it while the one before is being committed, then gives it away; it
  * holds copies only. Rows of the same object may be in it several times, the last one counts.
- * There is no sensible way on for a collector without memory for a row: it logs and aborts, and agents keep what is not acknowledged.
+ * A collector without memory for a row has no sensible way on: it logs and aborts; agents keep what is not acknowledged.
  */
 struct rows {
 	void	*row;

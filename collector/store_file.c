@@ -45,25 +45,41 @@ store_make_directories(const struct store *store, const char *tenant, const char
 	return store_make_vm_directory(store, path);
 }
 
-/* Finds a name that neither a hidden nor a final file has, and makes the hidden one. */
+/* Makes the hidden file. The final name is looked at after that: the committer may just have given it to another one. */
+static int
+store_file_try(struct store_file *file)
+{
+	char hidden[STORE_PATH_SIZE + 1];
+	struct stat st;
+
+	store_hidden_path(file->path, hidden);
+	file->fd = openat(file->store->root_fd, hidden, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0640);
+	if (file->fd == -1)
+		return -1;
+	if (fstatat(file->store->root_fd, file->path, &st, AT_SYMLINK_NOFOLLOW) == -1)
+		return 0;
+	unlinkat(file->store->root_fd, hidden, 0);
+	close(file->fd);
+	file->fd = -1;
+	errno = EEXIST;
+	return -1;
+}
+
 static int
 store_file_make(struct store_file *file, const char *tenant, const char *uuid)
 {
-	char hidden[STORE_PATH_SIZE + 1], start[32];
 	time_t seconds = (time_t)(file->created_ns / 1000000000u);
-	struct stat st;
+	char start[32];
 	struct tm tm;
 
 	gmtime_r(&seconds, &tm);
 	strftime(start, sizeof(start), "%Y%m%dT%H%M%SZ", &tm);
 	for (unsigned n = 1; n <= STORE_NAME_TRIES; n++) {
 		snprintf(file->path, sizeof(file->path), "%s/%s/%s-%u.pcapng%s", tenant, uuid, start, n, file->codec->suffix);
-		if (fstatat(file->store->root_fd, file->path, &st, AT_SYMLINK_NOFOLLOW) == 0)
-			continue;
-		store_hidden_path(file->path, hidden);
-		file->fd = openat(file->store->root_fd, hidden, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0640);
-		if (file->fd != -1 || errno != EEXIST)
-			return file->fd == -1 ? -1 : 0;
+		if (store_file_try(file) == 0)
+			return 0;
+		if (errno != EEXIST)
+			return -1;
 	}
 	errno = EEXIST;
 	return -1;

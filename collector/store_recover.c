@@ -144,11 +144,13 @@ recover_write_file(sqlite3 *db, const struct recover_file *file)
 	int errs = 0;
 
 	if (file->gone || file->lost_packets > 0)
-		errs += recover_exec(db, "INSERT INTO loss (vm, stream, place, first_block, last_block, packets, bytes, first_ns, last_ns,"
+		errs += recover_exec(db,
+		    "INSERT INTO loss (vm, stream, place, first_block, last_block, packets, bytes, first_ns, last_ns,"
 		    " recorded_ns) SELECT vm, stream, 'store', first_block, last_block, ?3, ?4, first_ns, last_ns, ?5 FROM file"
 		    " WHERE id = ?1", file);
 	if (!file->gone)
-		return errs + recover_exec(db, "UPDATE file SET length = ?2, packets = packets - ?3, bytes = bytes - ?4, live = 0, hidden = 0"
+		return errs + recover_exec(db,
+		    "UPDATE file SET length = ?2, packets = packets - ?3, bytes = bytes - ?4, live = 0, hidden = 0"
 		    " WHERE id = ?1", file);
 	errs += recover_exec(db, "DELETE FROM point WHERE file = ?1", file);
 	return errs + recover_exec(db, "DELETE FROM file WHERE id = ?1", file);
@@ -238,7 +240,8 @@ recover_files(const struct recover *recover, char *error, size_t error_size)
 
 		if (recover_live(recover, file) == 0 && recover_name(recover, file) == 0)
 			continue;
-		snprintf(error, error_size, "store %s: %s cannot be recovered: %s", recover->store->path, file->path, strerror(errno));
+		snprintf(error, error_size, "store %s: %s cannot be recovered: %s", recover->store->path, file->path,
+		    strerror(errno));
 		return -1;
 	}
 	if (recover->count == 0 || syncfs(recover->store->root_fd) == 0)

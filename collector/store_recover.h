@@ -9,9 +9,10 @@ struct sqlite3;
 struct store;
 
 /*
- * What a dead run left is set right, before any session: files still marked live are cut to the length the catalog knows to be durable, ended
- * and closed; those still hidden get their names; hidden files without a row are removed; what else lies there is left alone, and said.
- * A file shorter than the catalog has it (a disk that lied) loses its packets to a loss record. 0, or -1 with a line for people.
+ * What a dead run left is set right, before any session: files still marked live are cut to the length the catalog knows to be
+ * durable, ended and closed; those still hidden get their names; hidden files without a row are removed; what else lies there is
+ * left alone, and said. A file shorter than the catalog has it (a disk that lied) loses its packets to a loss record. 0, or -1 with
+ * a line for people.
  */
 int	store_recover(struct store *, struct sqlite3 *, char *error, size_t error_size);
 

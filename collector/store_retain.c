@@ -30,15 +30,15 @@ struct retain_file {
 	char	path[STORE_PATH_SIZE];
 };
 
-/* Each gives the oldest closed files that are too many by one limit, ?1 (and ?2: now). The sums run from the newest file to the oldest. */
+/* Each gives the oldest closed files that are too many by one limit, ?1 (?2: now). Sums run from the newest file to the oldest. */
 static const char retain_by_age[] =
     "SELECT id, path FROM file WHERE live = 0 AND coalesce(last_ns, created_ns) < ?2 - ?1 ORDER BY created_ns, id";
 static const char retain_by_size[] =
-    "SELECT id, path FROM (SELECT id, path, live, created_ns, sum(length) OVER (ORDER BY live DESC, created_ns DESC, id DESC) AS total"
-    " FROM file) WHERE live = 0 AND total > ?1 AND ?2 > 0 ORDER BY created_ns, id";
+    "SELECT id, path FROM (SELECT id, path, live, created_ns, sum(length) OVER (ORDER BY live DESC, created_ns DESC, id DESC)"
+    " AS total FROM file) WHERE live = 0 AND total > ?1 AND ?2 > 0 ORDER BY created_ns, id";
 static const char retain_by_size_vm[] =
-    "SELECT id, path FROM (SELECT id, path, live, created_ns, sum(length) OVER (PARTITION BY vm ORDER BY live DESC, created_ns DESC,"
-    " id DESC) AS total FROM file) WHERE live = 0 AND total > ?1 AND ?2 > 0 ORDER BY created_ns, id";
+    "SELECT id, path FROM (SELECT id, path, live, created_ns, sum(length) OVER (PARTITION BY vm ORDER BY live DESC,"
+    " created_ns DESC, id DESC) AS total FROM file) WHERE live = 0 AND total > ?1 AND ?2 > 0 ORDER BY created_ns, id";
 
 static const char *const retain_forget[] = {
 	"DELETE FROM interface WHERE stream IN (SELECT id FROM stream WHERE ended AND started_ns < ?1"

@@ -15,8 +15,8 @@ struct store_scan {
 };
 void	store_scan(int fd, const struct codec *, struct store_scan *);
 
-/* Walks TENANT/VM/: hidden files that the catalog does not know are removed, others that it does not know are left alone, with a line
- * in the log each. 0, or -1: the catalog cannot be read. */
+/* Walks TENANT/VM/: hidden files that the catalog does not know are removed, others that it does not know are left alone, with a
+ * line in the log each. 0, or -1: the catalog cannot be read. */
 int	store_scan_strangers(const struct store *, struct sqlite3 *);
 
 #endif

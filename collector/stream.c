@@ -96,8 +96,8 @@ stream_put_interface(struct archive *archive, const struct stream *stream, uint3
 	archive_clean_text(row->name);
 	archive_clean_text(row->filter);
 	if (parsed->has_mac)
-		snprintf(row->mac, sizeof(row->mac), "%02x:%02x:%02x:%02x:%02x:%02x", parsed->mac[0], parsed->mac[1], parsed->mac[2],
-		    parsed->mac[3], parsed->mac[4], parsed->mac[5]);
+		snprintf(row->mac, sizeof(row->mac), "%02x:%02x:%02x:%02x:%02x:%02x", parsed->mac[0], parsed->mac[1],
+		    parsed->mac[2], parsed->mac[3], parsed->mac[4], parsed->mac[5]);
 	row->idb = idb;
 	row->idb_len = idb_len;
 }
@@ -130,8 +130,8 @@ stream_add_interface(struct archive *archive, struct stream *stream, const struc
 	if (msg->id < stream->interface_count)
 		return stream_compare_interface(stream, msg, fault);
 	if (msg->id != stream->interface_count || msg->id >= MSG_INTERFACES_MAX)
-		return fault_set(fault, MSG_ERR_PROTOCOL, "INTERFACE: id %u follows %u interfaces; ids are dense, at most %u", msg->id,
-		    stream->interface_count, MSG_INTERFACES_MAX);
+		return fault_set(fault, MSG_ERR_PROTOCOL, "INTERFACE: id %u follows %u interfaces; ids are dense, at most %u",
+		    msg->id, stream->interface_count, MSG_INTERFACES_MAX);
 	if (msg->idb_len > MSG_IDB_MAX || pcapng_parse_idb(msg->idb, msg->idb_len, &parsed) == -1)
 		return fault_set(fault, MSG_ERR_BLOCK, "INTERFACE: %u is not a well-formed Interface Description Block", msg->id);
 	idb = stream_copy(msg->idb, msg->idb_len);
@@ -170,8 +170,8 @@ stream_add_block(struct archive *archive, struct stream *stream, const struct ms
 	if (stream->ended)
 		return fault_set(fault, MSG_ERR_SEQUENCE, "BLOCK: %" PRIu64 " after the stream's END", block->number);
 	if (block->number != stream->received + 1 || block->number > STREAM_NUMBER_MAX)
-		return fault_set(fault, MSG_ERR_SEQUENCE, "BLOCK: %" PRIu64 " after %" PRIu64 " without a GAP between", block->number,
-		    stream->received);
+		return fault_set(fault, MSG_ERR_SEQUENCE, "BLOCK: %" PRIu64 " after %" PRIu64 " without a GAP between",
+		    block->number, stream->received);
 	if (stream_check_block(archive, stream, block, fault) == -1 || stream_store_block(archive, stream, block, fault) == -1)
 		return -1;
 	stream->received = block->number;
@@ -233,7 +233,8 @@ stream_add_gap(struct archive *archive, struct stream *stream, const struct msg_
 	if (place == NULL)
 		return fault_set(fault, MSG_ERR_PROTOCOL, "GAP: place %u is unknown", gap->place);
 	if (gap->first == 0 || gap->last < gap->first || gap->last > STREAM_NUMBER_MAX)
-		return fault_set(fault, MSG_ERR_SEQUENCE, "GAP: from %" PRIu64 " to %" PRIu64 " is no range", gap->first, gap->last);
+		return fault_set(fault, MSG_ERR_SEQUENCE, "GAP: from %" PRIu64 " to %" PRIu64 " is no range", gap->first,
+		    gap->last);
 	if (gap->first > stream->received + 1)
 		return fault_set(fault, MSG_ERR_SEQUENCE, "GAP: from %" PRIu64 " after %" PRIu64 " leaves numbers out", gap->first,
 		    stream->received);
@@ -339,7 +340,8 @@ stream_set_stats(struct archive *archive, struct stream *stream, const struct ms
 		const struct msg_stat *msg = &stats->stat[i];
 
 		if (msg->interface != STATS_AGENT && msg->interface >= MSG_INTERFACES_MAX)
-			return fault_set(fault, MSG_ERR_PROTOCOL, "STATS: interface %u; at most %u", msg->interface, MSG_INTERFACES_MAX);
+			return fault_set(fault, MSG_ERR_PROTOCOL, "STATS: interface %u; at most %u", msg->interface,
+			    MSG_INTERFACES_MAX);
 		if (counter_row(msg->counter) == NULL)
 			continue;
 		if ((stat = stream_stat_slot(stream, msg, &hint)) == NULL)

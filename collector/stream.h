@@ -34,7 +34,7 @@ struct stream {
 	uint64_t		 started_ns;
 	uint64_t		 received;	/* last block or gap taken */
 	uint64_t		 durable;	/* last one committed */
-	bool			 known;		/* there was a row in the catalog, or a session has brought it: WELCOME tells of it */
+	bool			 known;		/* in the catalog, or of a session before: WELCOME tells */
 	bool			 ended;		/* END received: nothing comes after received */
 	bool			 end_durable;
 	bool			 dirty;

@@ -25,7 +25,8 @@ static int
 stream_check_sums(const struct msg_block *block, const struct pcapng_summary *found, struct fault *fault)
 {
 	if (found->packets != block->packets || found->bytes != block->bytes)
-		return fault_set(fault, MSG_ERR_BLOCK, "BLOCK: %" PRIu64 " announces %" PRIu32 " packets of %" PRIu64 " bytes, holds %"
+		return fault_set(fault, MSG_ERR_BLOCK,
+		    "BLOCK: %" PRIu64 " announces %" PRIu32 " packets of %" PRIu64 " bytes, holds %"
 		    PRIu32 " of %" PRIu64, block->number, block->packets, block->bytes, found->packets, found->bytes);
 	if (found->first_ns != block->first_ns || found->last_ns != block->last_ns)
 		return fault_set(fault, MSG_ERR_BLOCK, "BLOCK: %" PRIu64 " announces other times than it holds", block->number);
@@ -43,11 +44,11 @@ stream_check_block(struct archive *archive, const struct stream *stream, const s
 		return fault_set(fault, MSG_ERR_BLOCK, "BLOCK: %" PRIu64 " is of codec %u, which this collector does not read",
 		    block->number, block->codec);
 	if (block->raw_len == 0 || block->raw_len > MSG_BLOCK_RAW_MAX)
-		return fault_set(fault, MSG_ERR_BLOCK, "BLOCK: %" PRIu64 " announces %" PRIu32 " bytes; 1 to %u may be", block->number,
-		    block->raw_len, MSG_BLOCK_RAW_MAX);
+		return fault_set(fault, MSG_ERR_BLOCK, "BLOCK: %" PRIu64 " announces %" PRIu32 " bytes; 1 to %u may be",
+		    block->number, block->raw_len, MSG_BLOCK_RAW_MAX);
 	if (codec->decode(block->data, block->data_len, archive->scratch, block->raw_len) == -1)
-		return fault_set(fault, MSG_ERR_BLOCK, "BLOCK: %" PRIu64 " is not %s of the %" PRIu32 " bytes it announces", block->number,
-		    codec->name, block->raw_len);
+		return fault_set(fault, MSG_ERR_BLOCK, "BLOCK: %" PRIu64 " is not %s of the %" PRIu32 " bytes it announces",
+		    block->number, codec->name, block->raw_len);
 	if (pcapng_check_block(archive->scratch, block->raw_len, stream->interface_count, &found, error, sizeof(error)) == -1)
 		return fault_set(fault, MSG_ERR_BLOCK, "BLOCK: %" PRIu64 ": %s", block->number, error);
 	return stream_check_sums(block, &found, fault);

@@ -5,7 +5,7 @@
 
 #include "collector/stream.h"
 
-/* Between stream.c and its halves: what touches blocks' insides and files (stream_file.c), what reads the catalog (stream_load.c). */
+/* What stream.c has of its halves: blocks' insides and files (stream_file.c), and the reading of the catalog (stream_load.c). */
 
 /* Decodes the block, bounded, and compares what is in it with what it announces. 0, or -1 with MSG_ERR_BLOCK. */
 int	stream_check_block(struct archive *, const struct stream *, const struct msg_block *, struct fault *);

@@ -47,8 +47,8 @@ stream_load_interfaces(struct archive *archive, struct stream *stream)
 	sqlite3_stmt *stmt = NULL;
 	int rc = SQLITE_ERROR;
 
-	if (sqlite3_prepare_v2(archive->db, "SELECT idb FROM interface WHERE stream = ?1 ORDER BY id", -1, &stmt, NULL) == SQLITE_OK &&
-	    sqlite3_bind_blob(stmt, 1, stream->id, MSG_ID_SIZE, SQLITE_STATIC) == SQLITE_OK)
+	if (sqlite3_prepare_v2(archive->db, "SELECT idb FROM interface WHERE stream = ?1 ORDER BY id", -1, &stmt,
+	    NULL) == SQLITE_OK && sqlite3_bind_blob(stmt, 1, stream->id, MSG_ID_SIZE, SQLITE_STATIC) == SQLITE_OK)
 		while ((rc = sqlite3_step(stmt)) == SQLITE_ROW)
 			if (stream_load_interface(stream, sqlite3_column_blob(stmt, 0), sqlite3_column_bytes(stmt, 0)) == -1)
 				break;
@@ -80,8 +80,8 @@ stream_load(struct archive *archive, struct stream *stream, struct fault *fault)
 	sqlite3_stmt *stmt = NULL;
 	int rc = SQLITE_ERROR;
 
-	if (sqlite3_prepare_v2(archive->db, "SELECT vm, started_ns, last_block, ended FROM stream WHERE id = ?1", -1, &stmt, NULL) ==
-	    SQLITE_OK && sqlite3_bind_blob(stmt, 1, stream->id, MSG_ID_SIZE, SQLITE_STATIC) == SQLITE_OK)
+	if (sqlite3_prepare_v2(archive->db, "SELECT vm, started_ns, last_block, ended FROM stream WHERE id = ?1", -1, &stmt,
+	    NULL) == SQLITE_OK && sqlite3_bind_blob(stmt, 1, stream->id, MSG_ID_SIZE, SQLITE_STATIC) == SQLITE_OK)
 		rc = sqlite3_step(stmt);
 	if (rc == SQLITE_ROW)
 		rc = stream_load_row(archive, stream, stmt, fault);

@@ -229,9 +229,9 @@ worker_status(struct worker *worker, uint64_t token)
 		if (session->state != SESSION_HANDSHAKE)
 			json_array_append_new(sessions, session_status(session));
 	note->token = token;
-	note->json = json_pack("{s:i, s:b, s:b, s:b, s:I, s:i, s:o}", "worker", (int)worker->index, "committing", worker->committing,
-	    "failing", worker->failing, "paused", worker->paused, "dirty_bytes", (json_int_t)worker->archive.batch->dirty_bytes,
-	    "handshakes", (int)worker->handshakes, "sessions", sessions);
+	note->json = json_pack("{s:i, s:b, s:b, s:b, s:I, s:i, s:o}", "worker", (int)worker->index, "committing",
+	    worker->committing, "failing", worker->failing, "paused", worker->paused, "dirty_bytes",
+	    (json_int_t)worker->archive.batch->dirty_bytes, "handshakes", (int)worker->handshakes, "sessions", sessions);
 	mailbox_post(worker->all->main, note);
 }
 

@@ -23,8 +23,8 @@ struct retainer;
 struct tls_context;
 
 /*
- * A worker: one thread with its event loop, its committer, and all state of the VMs whose home it is (a hash of the UUID). Connections come from
- * the main thread in turn; after the handshake a session goes to its VM's home.
+ * A worker: one thread with its event loop, its committer, and all state of the VMs whose home it is (a hash of the UUID).
+ * Connections come from the main thread in turn; after the handshake a session goes to its VM's home.
  */
 #define COMMIT_AFTER_MS		50u			/* after the first dirty byte */
 #define COMMIT_LATER_MS		1000u			/* when only counters have changed */
@@ -71,8 +71,8 @@ struct workers {
 };
 
 /* Makes and starts count workers; tls: one context for each, taken; policy is referenced. -1 with a line for people. */
-int	workers_start(struct workers *, unsigned count, struct tls_context *tls[], struct policy_set *, const struct worker_settings *,
-	    char *error, size_t error_size);
+int	workers_start(struct workers *, unsigned count, struct tls_context *tls[], struct policy_set *,
+	    const struct worker_settings *, char *error, size_t error_size);
 /* A note for each of them; like is copied, its policy referenced. */
 void	workers_tell(struct workers *, const struct note *like);
 /* After each has told NOTE_STOPPED. */

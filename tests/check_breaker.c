@@ -9,7 +9,7 @@
 
 /*
  * A simulated guest in steps of 10 ms: an application's packets and, where there is a loop, the agent's own bytes are captured,
- * sealed each 256 KiB or 250 ms, compressed, spooled, sent over a link of limited rate. The breaker is ticked as the link role does it.
+ * sealed each 256 KiB or 250 ms, compressed, spooled, sent over a link of limited rate. The breaker is ticked as in the link role.
  */
 #define MS		UINT64_C(1000000)
 #define STEP_NS		(10 * MS)

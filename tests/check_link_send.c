@@ -17,7 +17,7 @@
 #define LARGE_LEN	(MSG_BLOCK_RAW_MAX - RAW_MORE)
 #define LZ4_ONLY	(1u << CODEC_LZ4)
 #define SECOND		UINT64_C(1000000000)
-#define WIRE_MAX	(64u * 1024 * 1024)
+#define WIRE_MAX	(256u * 1024 * 1024)
 
 /* A connection that takes at most so many bytes in each turn, and then none until the next one. */
 struct wire {
@@ -400,6 +400,10 @@ START_TEST(message_overtakes_the_limit)
 	ck_assert_int_eq(next_frame(&at).type, FRAME_PING);
 	ck_assert_uint_eq(at, wire.got.len);
 	ck_assert_uint_ge(sender_wait_ns(&sender), SECOND * 8 / 10);
+	ck_assert_int_eq(msg_put_ping(&sender.control, &ping), 0);
+	ck_assert_int_eq(sender_run(&sender, SECOND * 13 / 10), SENDER_LIMITED);	/* no other block on credit */
+	ck_assert_int_eq(next_frame(&at).type, FRAME_PING);
+	ck_assert_uint_eq(at, wire.got.len);
 }
 END_TEST
 
@@ -407,7 +411,8 @@ END_TEST
 START_TEST(rate_is_limited)
 {
 	static const uint64_t rates[] = { 64000, 1000000, 8000000, 40000000 };
-	uint64_t now_ns = SECOND, end_ns = 11 * SECOND, bits = rates[_i], number = 1;
+	uint64_t now_ns = SECOND, end_ns = 31 * SECOND, bits = rates[_i], number = 1;
+	struct msg_ping ping = { .token = 1 };
 	enum sender_result result;
 
 	begin(stream_a);
@@ -417,14 +422,15 @@ START_TEST(rate_is_limited)
 		result = sender_run(&sender, now_ns);
 		if (result == SENDER_LIMITED) {
 			now_ns += sender_wait_ns(&sender) + SECOND / 25;
+			ck_assert_int_eq(msg_put_ping(&sender.control, &ping), 0);
 		} else if (result == SENDER_IDLE) {
 			publish(BLOCK_LEN);
 			ck_assert_int_eq(spool_acknowledge(consumer, stream_a, number - 1), 0);
 			number++;
 		}
 	}
-	ck_assert_uint_le(wire.got.len, bits / 8 * 10 + bits / 8 / 4 + 65536);
-	ck_assert_uint_ge(wire.got.len, bits / 8 * 10 * 9 / 10 - 65536 / 4);
+	ck_assert_uint_le(wire.got.len, bits / 8 * 30 + bits / 8 / 4 + BLOCK_LEN + 65536);
+	ck_assert_uint_ge(wire.got.len, bits / 8 * 30 * 9 / 10 - BLOCK_LEN);
 }
 END_TEST
 

@@ -77,8 +77,8 @@ END_TEST
 
 START_TEST(the_nearest_scope_wins)
 {
-	parse("[vm web1]\nlabels = a,b\n[label b]\nsnaplen = 4\ninterfaces = b\n[label a]\nsnaplen = 3\n[tenant acme]\nsnaplen = 2\nfilter = t\n"
-	    "[default]\nsnaplen = 1\nfilter = d\ncompress = none\n[label c]\nsnaplen = 9\n");
+	parse("[vm web1]\nlabels = a,b\n[label b]\nsnaplen = 4\ninterfaces = b\n[label a]\nsnaplen = 3\n"
+	    "[tenant acme]\nsnaplen = 2\nfilter = t\n[default]\nsnaplen = 1\nfilter = d\ncompress = none\n[label c]\nsnaplen = 9\n");
 	ck_assert_str_eq(resolved(), "interfaces = b\nfilter = t\nsnaplen = 3\ncompress = none\n");
 	override("label b", "snaplen = 44\ninterfaces = bb");	/* label a stands behind b in the file */
 	ck_assert_str_eq(resolved(), "interfaces = bb\nfilter = t\nsnaplen = 3\ncompress = none\n");
@@ -113,12 +113,16 @@ START_TEST(what_is_wrong_is_said_with_its_place)
 		{ "\n[vm]\n", "f:2: \"vm\" is no scope" }, { "[host x]\n", "f:1: \"host x\" is no scope" },
 		{ "[vm a/b]\n", "f:1: \"a/b\" cannot be the name of a vm" }, { "[vm web1\n", "f:1: \"[vm web1\" lacks its ]" },
 		{ "[default]\n\nsnaplen = 0\n", "f:3: \"0\" is not a snaplen" }, { "[default]\nsnaplen = 262145\n", "f:2:" },
-		{ "[default]\nsnaplen = -1\n", "f:2:" }, { "[default]\nsnaplen = 9x\n", "f:2:" }, { "[default]\nsnaplen =\n", "f:2:" },
+		{ "[default]\nsnaplen = -1\n", "f:2:" }, { "[default]\nsnaplen = 9x\n", "f:2:" }, { "[default]\nsnaplen =\n",
+		    "f:2:" },
 		{ "[default]\ndirection = both\n", "f:2: \"both\" is not a direction" },
 		{ "[default]\ncompress = rar\n", "f:2:" }, { "[default]\nrate-limit = 10X\n", "f:2: \"10X\" is not a rate" },
-		{ "[default]\nrate-limit = 99999999999999999G\n", "f:2:" }, { "[default]\nlabels = a\n", "f:2: labels can be given" },
-		{ "[vm x]\nlabels = a,,b\n", "f:2: \"\" is not a label" }, { "[default]\nfilters = tcp\n", "f:2: unknown key \"filters\"" },
-		{ "[default]\nfilter tcp\n", "f:2: \"filter tcp\" is not \"key = value\"" }, { "[default]\nfilter = a\x1b\n", "f:2: byte 0x1b" },
+		{ "[default]\nrate-limit = 99999999999999999G\n", "f:2:" }, { "[default]\nlabels = a\n",
+		    "f:2: labels can be given" },
+		{ "[vm x]\nlabels = a,,b\n", "f:2: \"\" is not a label" }, { "[default]\nfilters = tcp\n",
+		    "f:2: unknown key \"filters\"" },
+		{ "[default]\nfilter tcp\n", "f:2: \"filter tcp\" is not \"key = value\"" }, { "[default]\nfilter = a\x1b\n",
+		    "f:2: byte 0x1b" },
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {

@@ -2,16 +2,21 @@
  * Copyright (c) 2026 The vmtap authors */
 #include "config.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include <check.h>
+#include <jansson.h>
+#include <sqlite3.h>
 
 #include "common/clock.h"
 #include "common/log.h"
 #include "proto/codec.h"
+#include "proto/pcapng.h"
 
+#include "collector/catalog.h"
 #include "collector/policy.h"
 
 #include "tests/session_lab.h"
@@ -545,6 +550,71 @@ START_TEST(policies_are_pushed)
 }
 END_TEST
 
+/* A block of one packet that is as large as a packet may be. */
+static void
+put_large_block(struct agent *a, uint64_t number)
+{
+	static const uint8_t data[262144];
+	const struct pcapng_packet packet = { .time_ns = number, .captured_len = sizeof(data), .original_len = sizeof(data),
+	    .data = data };
+	struct msg_block msg = { .stream = { 7 }, .number = number, .codec = CODEC_NONE, .packets = 1, .bytes = sizeof(data),
+	    .first_ns = number, .last_ns = number };
+	struct buf raw;
+
+	buf_init(&raw, MSG_BLOCK_RAW_MAX);
+	ck_assert_int_eq(pcapng_put_epb(&raw, &packet), 0);
+	msg.raw_len = (uint32_t)raw.len;
+	msg.data_len = raw.len;
+	ck_assert_int_eq(msg_put_block_header(&a->out, &msg), 0);
+	ck_assert_int_eq(buf_put(&a->out, raw.data, raw.len), 0);
+	buf_clear(&raw);
+}
+
+static bool
+any_worker_paused(void)
+{
+	bool paused = false;
+
+	workers_tell(&session_lab.workers, &(struct note){ .kind = NOTE_STATUS });
+	for (unsigned i = 0; i < session_lab.workers.count; i++) {
+		struct note *note = session_lab_note(NOTE_STATUS_REPLY);
+
+		paused |= json_is_true(json_object_get(note->json, "paused"));
+		note_free(note);
+	}
+	return paused;
+}
+
+/* A commit that takes long (another writer has the catalog): what is not durable is bounded, and nothing is lost. */
+START_TEST(reading_stops_while_too_much_is_not_durable)
+{
+	const uint64_t count = DIRTY_MAX / 262144 + 40;
+	char error[512];
+	struct sqlite3 *db = catalog_open(session_lab.path, error, sizeof(error));
+	bool paused = false;
+
+	open_session(&agent, 1, true);
+	agent_wait_ack(&agent, 1);
+	ck_assert_int_eq(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+	for (uint64_t n = 2; n <= count; n++) {
+		put_large_block(&agent, n);
+		while (tlsio_write(agent.end.t, agent.out.data, agent.out.len) == -1) {
+			ck_assert_int_eq(errno, ENOBUFS);
+			if (paused)
+				session_lab_run();
+			else if ((paused = any_worker_paused()))
+				ck_assert_int_eq(sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
+		}
+		buf_consume(&agent.out, agent.out.len);
+	}
+	ck_assert(paused);
+	agent_wait_ack(&agent, count);
+	ck_assert_int_eq(session_lab_number("SELECT sum(packets) FROM file"), (int64_t)count);
+	sqlite3_close(db);
+	agent_close(&agent);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -571,6 +641,7 @@ main(void)
 	tcase_add_test(tcase, a_contender_wins_when_the_other_leaves);
 	tcase_add_test(tcase, vms_do_not_meet);
 	tcase_add_test(tcase, policies_are_pushed);
+	tcase_add_test(tcase, reading_stops_while_too_much_is_not_durable);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);

@@ -401,6 +401,8 @@ START_TEST(test_forgotten_stream)
 	ck_assert_uint_eq(last, 3000 - INDEX + 1);
 	acknowledge(1, 5000);
 	expect_block(2, last + 1, 64);
+	ck_assert_uint_eq(spool_count_get(consumer, COUNTER_SPOOL_LOST_BLOCKS, STATS_AGENT), 5000 + last);
+	ck_assert_uint_eq(spool_count_get(consumer, COUNTER_SPOOL_LOST_PACKETS, STATS_AGENT), sum(1, 5000) + sum(1, last));
 }
 END_TEST
 
@@ -543,6 +545,30 @@ START_TEST(test_producer_restart)
 }
 END_TEST
 
+/* The new producer finds a block held whose description is gone. */
+START_TEST(test_producer_restart_held)
+{
+	struct spool_item item;
+
+	begin(1);
+	publish(1, 1, 4096);
+	spool_next(consumer, &item);
+	ck_assert_int_eq(item.kind, SPOOL_BLOCK);
+	publish(2, 3000, 64);
+	spool_detach(producer);
+	producer = spool_attach(fd, SPOOL_PRODUCER);
+	ck_assert_ptr_nonnull(producer);
+	begin(2);
+	publish(1, 200, 4096);
+	expect_bytes(item.data, 1, 4096);
+	spool_release(consumer);
+	publish(201, 400, 4096);
+	ck_assert_uint_eq(expect_gap(1, 2, GAP_SPOOL), 3000);
+	expect_end(1, 3000);
+	ck_assert_uint_eq(expect_gap(2, 1, GAP_SPOOL), 400 - SIZE / 4096);
+}
+END_TEST
+
 static blkcnt_t
 blocks_of_memory(void)
 {
@@ -680,6 +706,7 @@ spool_suite(void)
 	tcase_add_test(tc, test_interfaces);
 	tcase_add_test(tc, test_consumer_restart);
 	tcase_add_test(tc, test_producer_restart);
+	tcase_add_test(tc, test_producer_restart_held);
 	tcase_add_test(tc, test_little_use_touches_little);
 	tcase_add_test(tc, test_reset);
 	tcase_add_test(tc, test_counters);

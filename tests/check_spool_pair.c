@@ -21,9 +21,9 @@
 #include "agent/spool.h"
 
 /*
- * A producer and a consumer at a spool that is much too small, with a collector that is slow, forgetful and out of order; either is killed
- * now and then. What a block holds follows from its stream and number, so that the consumer knows what must come: each block whole
- * and once a session, or in a gap with exactly its packets and bytes.
+ * A producer and a consumer at a spool that is much too small, with a collector that is slow, forgetful and out of order;
+ * either is killed now and then. What a block holds follows from its stream and number, so that the consumer knows what must
+ * come: each block whole and once a session, or in a gap with exactly its packets and bytes.
  */
 
 #define SIZE		(96u * 1024)
@@ -213,7 +213,8 @@ expect_number(struct session *session, const uint8_t id[MSG_ID_SIZE], uint64_t f
 		session->last = atomic_load(&session->world->durable[stream]);
 	}
 	if (first != session->last + 1)
-		wrong(session->world, "stream %u: %llu after %llu", stream, (unsigned long long)first, (unsigned long long)session->last);
+		wrong(session->world, "stream %u: %llu after %llu", stream, (unsigned long long)first,
+		    (unsigned long long)session->last);
 }
 
 static void
@@ -226,13 +227,15 @@ receive_block(struct session *session, const struct spool_item *item)
 	expected = entry_of(session->stream, item->entry.number);
 	if (item->entry.codec != expected.codec || item->entry.raw_len != expected.raw_len ||
 	    item->entry.data_len != expected.data_len || item->entry.packets != expected.packets ||
-	    item->entry.bytes != expected.bytes || item->entry.first_ns != expected.first_ns || item->entry.last_ns != expected.last_ns)
+	    item->entry.bytes != expected.bytes || item->entry.first_ns != expected.first_ns ||
+	    item->entry.last_ns != expected.last_ns)
 		wrong(session->world, "stream %u: description of %llu", session->stream, (unsigned long long)item->entry.number);
 	if (rand() % 8 == 0)
 		sched_yield();
 	for (uint32_t i = 0; i < item->entry.data_len; i++)
 		if (item->data[i] != value)
-			wrong(session->world, "stream %u: byte %u of %llu", session->stream, i, (unsigned long long)item->entry.number);
+			wrong(session->world, "stream %u: byte %u of %llu", session->stream, i,
+			    (unsigned long long)item->entry.number);
 	session->last = item->entry.number;
 	atomic_fetch_add(&session->world->blocks, 1);
 }

@@ -220,7 +220,8 @@ END_TEST
 
 START_TEST(recovery_removes_only_what_is_unfinished)
 {
-	const char *unfinished = "acme/" STORE_LAB_UUID "/.20200101T000000Z-1.pcapng", *strange = "acme/" STORE_LAB_UUID "/mine.pcapng";
+	const char *unfinished = "acme/" STORE_LAB_UUID "/.20200101T000000Z-1.pcapng",
+	    *strange = "acme/" STORE_LAB_UUID "/mine.pcapng";
 	char full[512];
 	int fd;
 
@@ -281,7 +282,7 @@ START_TEST(retention_by_size)
 	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM point WHERE file = 1"), 0);
 	ck_assert_int_eq(retain(0, (uint64_t)total / 2, 0), 2);
 	ck_assert_int_eq(retain(1, 0, 0), 2);
-	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM file WHERE live"), 1);	/* which is kept, whatever its size */
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM file WHERE live"), 1);	/* kept, whatever its size */
 	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM file"), 1);
 	free(oldest);
 }

@@ -42,8 +42,8 @@ add(const struct msg_block *msg)
 static int
 gap(uint64_t first, uint64_t last, uint64_t packets)
 {
-	struct msg_gap msg = { .first = first, .last = last, .packets = packets, .bytes = packets * 100, .first_ns = 1, .last_ns = 2,
-	    .place = GAP_SPOOL };
+	struct msg_gap msg = { .first = first, .last = last, .packets = packets, .bytes = packets * 100, .first_ns = 1,
+	    .last_ns = 2, .place = GAP_SPOOL };
 
 	memset(&fault, 0, sizeof(fault));
 	return stream_add_gap(&lab.archive, lab.stream, &msg, &fault);
@@ -264,7 +264,8 @@ END_TEST
 
 START_TEST(streams_of_others_are_refused)
 {
-	struct identity other = { .role = ROLE_AGENT, .tenant = "acme", .name = "web2", .uuid = "99999999-2222-3333-4444-555555555555" };
+	struct identity other = { .role = ROLE_AGENT, .tenant = "acme", .name = "web2",
+	    .uuid = "99999999-2222-3333-4444-555555555555" };
 	struct vm *vm;
 
 	store_lab_commit(&lab);

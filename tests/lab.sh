@@ -44,11 +44,14 @@ lab_up() {
 lab_down() {
 	local name ns
 	for name in "${!LAB_PID[@]}"; do stop "$name" KILL; done
-	for ns in peer guest collector; do ip netns del "$(lab_ns $ns)" 2>/dev/null; done
+	for ns in peer guest collector; do
+		kill -KILL $(ip netns pids "$(lab_ns $ns)" 2>/dev/null) 2>/dev/null
+		ip netns del "$(lab_ns $ns)" 2>/dev/null
+	done
 	[ -n "${LAB_KEEP:-}" ] || rm -rf "$LAB"
 }
 trap lab_down EXIT
-trap 'exit 130' INT TERM
+trap 'exit 130' HUP INT TERM
 
 start() {	# start NAME NS COMMAND...: in the background, output in $LAB/NAME.log
 	local name=$1 ns=$2

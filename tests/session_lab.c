@@ -47,15 +47,15 @@ session_lab_open(void)
 	session_lab.workers.tenants = &session_lab.tenants;
 	session_lab.workers.retainer = retainer_new(&session_lab.store, &limits, error, sizeof(error));
 	session_lab.base = event_base_new();
-	session_lab.mailbox = event_new(session_lab.base, mailbox_fd(session_lab.workers.main), EV_READ | EV_PERSIST, mailbox_readable,
-	    NULL);
+	session_lab.mailbox = event_new(session_lab.base, mailbox_fd(session_lab.workers.main), EV_READ | EV_PERSIST,
+	    mailbox_readable, NULL);
 	ck_assert_int_eq(event_add(session_lab.mailbox, NULL), 0);
 	ck_assert_msg(workers_start(&session_lab.workers, 2, tls, policy, &settings, error, sizeof(error)) == 0, "%s", error);
 	policy_set_unref(policy);
 }
 
-static void
-run_once(void)
+void
+session_lab_run(void)
 {
 	static const struct timeval limit = { .tv_sec = WAIT_S };
 	uint64_t start = clock_mono_ns();
@@ -77,7 +77,7 @@ session_lab_note(enum note_kind kind)
 				return note;
 			note_free(note);
 		}
-		run_once();
+		session_lab_run();
 	}
 }
 
@@ -212,7 +212,8 @@ void
 agent_put_block(struct agent *agent, uint8_t stream, uint64_t number)
 {
 	const uint8_t data[60] = { 1, 2, 3 };
-	struct pcapng_packet packet = { .time_ns = 1000 + number, .captured_len = sizeof(data), .original_len = sizeof(data), .data = data };
+	struct pcapng_packet packet = { .time_ns = 1000 + number, .captured_len = sizeof(data), .original_len = sizeof(data),
+	    .data = data };
 	struct msg_block msg = { .stream = { stream }, .number = number, .codec = CODEC_NONE, .packets = 1, .bytes = sizeof(data),
 	    .first_ns = 1000 + number, .last_ns = 1000 + number };
 	struct buf raw;
@@ -265,8 +266,9 @@ agent_wait(struct agent *agent, enum frame_type type)
 				ck_abort_msg("%s is waited for, ERROR came: %s", frame_type_name(type), end.text);
 			}
 		}
-		ck_assert_msg(agent->end.closed == 0, "%s is waited for, the session ended: %s", frame_type_name(type), agent->end.why);
-		run_once();
+		ck_assert_msg(agent->end.closed == 0, "%s is waited for, the session ended: %s", frame_type_name(type),
+		    agent->end.why);
+		session_lab_run();
 	}
 }
 
@@ -288,7 +290,7 @@ agent_wait_closed(struct agent *agent)
 	while (agent->end.closed == 0) {
 		while (take_frame(agent))
 			continue;
-		run_once();
+		session_lab_run();
 	}
 }
 
@@ -299,6 +301,7 @@ agent_wait_error(struct agent *agent, enum msg_error code, const char *words)
 
 	agent_wait(agent, FRAME_ERROR);
 	ck_assert_int_eq(msg_get_error(&agent->frame, &end), 0);
-	ck_assert_msg(end.code == code && strstr(end.text, words) != NULL, "error %u \"%s\", not %u \"%s\"", end.code, end.text, code, words);
+	ck_assert_msg(end.code == code && strstr(end.text, words) != NULL, "error %u \"%s\", not %u \"%s\"", end.code, end.text,
+	    code, words);
 	agent_wait_closed(agent);
 }

@@ -34,6 +34,7 @@ extern struct session_lab session_lab;
 void	session_lab_open(void);
 void	session_lab_stop(void);		/* SIGTERM's way: until all workers have ended */
 void	session_lab_close(void);
+void	session_lab_run(void);		/* until something has happened */
 /* The next note of this kind that workers tell the main thread; caller frees. */
 struct note *session_lab_note(enum note_kind);
 int64_t	session_lab_number(const char *sql);

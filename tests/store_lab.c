@@ -182,7 +182,8 @@ store_lab_text(const struct store_lab *lab, const char *sql)
 
 	ck_assert_msg(sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) == SQLITE_OK, "%s", sqlite3_errmsg(db));
 	ck_assert_msg(sqlite3_step(stmt) == SQLITE_ROW, "no row: %s", sql);
-	snprintf(text, sizeof(text), "%s", sqlite3_column_type(stmt, 0) == SQLITE_NULL ? "" : (const char *)sqlite3_column_text(stmt, 0));
+	snprintf(text, sizeof(text), "%s", sqlite3_column_type(stmt, 0) == SQLITE_NULL ? ""
+	    : (const char *)sqlite3_column_text(stmt, 0));
 	sqlite3_finalize(stmt);
 	sqlite3_close(db);
 	return text;

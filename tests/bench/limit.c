@@ -42,7 +42,7 @@ struct push {
 	uint64_t	 sent, time_ns, build_ns, codec_ns, tls_ns, raw_bytes, wire_bytes, captured_bytes;
 };
 
-static void
+static void __attribute__((noreturn))
 die(const char *what)
 {
 	perror(what);
@@ -156,7 +156,7 @@ sink_main(char **argv)
 	struct sockaddr_in address = address_of("0.0.0.0", argv[2]);
 	SSL_CTX *context = SSL_CTX_new(TLS_server_method());
 	static char waste[1 << 18];
-	int fd, one = 1;
+	int fd = -1, one = 1;
 	SSL *tls;
 
 	if (SSL_CTX_use_certificate_chain_file(context, argv[3]) != 1 || SSL_CTX_use_PrivateKey_file(context, argv[4], SSL_FILETYPE_PEM) != 1 ||

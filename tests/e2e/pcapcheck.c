@@ -49,38 +49,36 @@ next_packet(pcap_t *pcap, const char *path, struct pcap_pkthdr **header, const u
 }
 
 static int
+same_packet(const struct pcap_pkthdr *a, const u_char *data_a, const struct pcap_pkthdr *b, const u_char *data_b)
+{
+	return a->caplen == b->caplen && a->len == b->len && memcmp(data_a, data_b, a->caplen) == 0;
+}
+
+static int
 same(const char *path_a, const char *path_b, const char *filter)
 {
 	pcap_t *a = open_file(path_a, filter), *b = open_file(path_b, filter);
 	struct pcap_pkthdr *header_a, *header_b;
 	const u_char *data_a, *data_b;
+	int more_a, more_b, equal = pcap_datalink(a) == pcap_datalink(b);
 	uint64_t n = 0;
-	int more_a, more_b;
 
-	if (pcap_datalink(a) != pcap_datalink(b)) {
-		printf("link types differ: %d and %d\n", pcap_datalink(a), pcap_datalink(b));
-		return 1;
-	}
-	for (;;) {
+	do {
 		more_a = next_packet(a, path_a, &header_a, &data_a);
 		more_b = next_packet(b, path_b, &header_b, &data_b);
-		if (!more_a || !more_b)
-			break;
-		n++;
-		if (header_a->caplen == header_b->caplen && header_a->len == header_b->len &&
-		    memcmp(data_a, data_b, header_a->caplen) == 0)
-			continue;
-		printf("packet %" PRIu64 " differs: %u/%u and %u/%u bytes\n", n, header_a->caplen, header_a->len, header_b->caplen,
-		    header_b->len);
-		return 1;
-	}
+		if (more_a && more_b)
+			equal = equal && same_packet(header_a, data_a, header_b, data_b);
+		n += more_a && more_b && equal;
+	} while (more_a && more_b && equal);
 	pcap_close(a);
 	pcap_close(b);
 	if (more_a != more_b)
 		printf("%s ends after %" PRIu64 " packets\n", more_a ? path_b : path_a, n);
+	else if (!equal)
+		printf("packet %" PRIu64 " differs\n", n + 1);
 	else
 		printf("%" PRIu64 " packets, the same\n", n);
-	return more_a != more_b || n == 0;
+	return more_a != more_b || !equal || n == 0;
 }
 
 static int

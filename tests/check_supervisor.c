@@ -1,0 +1,503 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <check.h>
+#include <event2/event.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+
+#include "agent/supervisor.h"
+
+/*
+ * The supervisor with stand-ins for its roles: it executes this very program with --role=..., which then says what it sees on
+ * a datagram socket to the test. What a stand-in does wrong is in CHECK_MODE.
+ */
+
+#define WAIT_MS		10000
+#define EXIT_SKIPPED	77	/* as automake has it */
+
+static char directory[] = "/tmp/check_supervisor.XXXXXX";
+static char socket_path[64], key_path[64];
+
+/* --- the stand-ins --- */
+
+static enum role own_role;
+static struct event_base *base;
+static struct ipc *supervisor, *peer;
+
+static void __attribute__((format(printf, 1, 2)))
+say(const char *format, ...)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	char line[256];
+	va_list ap;
+	size_t n;
+	int fd;
+
+	n = (size_t)snprintf(line, sizeof(line), "%s ", role_name(own_role));
+	va_start(ap, format);
+	vsnprintf(line + n, sizeof(line) - n, format, ap);
+	va_end(ap);
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", getenv("CHECK_SOCKET"));
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd == -1 || sendto(fd, line, strlen(line), 0, (const struct sockaddr *)&address, sizeof(address)) == -1)
+		_exit(99);
+	close(fd);
+}
+
+static bool
+mode_is(const char *mode)
+{
+	return getenv("CHECK_MODE") != NULL && strcmp(getenv("CHECK_MODE"), mode) == 0;
+}
+
+static void
+peer_message(struct ipc *ipc, struct ipc_message *message, void *arg)
+{
+	(void)ipc;
+	(void)arg;
+	say("peer says %.*s", (int)message->length, (const char *)message->payload);
+}
+
+static void
+peer_closed(struct ipc *ipc, void *arg)
+{
+	(void)arg;
+	ipc_free(ipc);
+	peer = NULL;
+	say("peer closed");
+}
+
+static const struct ipc_callbacks peer_callbacks = { .message = peer_message, .closed = peer_closed };
+
+static void
+set_peer(int fd)
+{
+	ipc_free(peer);
+	peer = ipc_new(base, fd, &peer_callbacks, NULL);
+	if (own_role == ROLE_LINK)
+		ipc_send(peer, IPC_TAP, "hello", 5, NULL, 0);
+}
+
+static void
+say_socket(const struct ipc_message *message)
+{
+	socklen_t length = sizeof(int);
+	int type = 0;
+
+	if (message->fd_count == 1 && getsockopt(message->fd[0], SOL_SOCKET, SO_TYPE, &type, &length) == 0)
+		say("socket of type %d, %s", type, fcntl(message->fd[0], F_GETFL) & O_NONBLOCK ? "non-blocking" : "blocking");
+	else
+		say("no socket: %zu bytes", message->length);
+}
+
+static void
+say_credentials(const struct ipc_message *message)
+{
+	char text[16] = "";
+
+	if (message->fd_count == IPC_FDS_MAX && pread(message->fd[2], text, sizeof(text) - 1, 0) > 0)
+		say("credentials, key %s", text);
+	else
+		say("no credentials: %.*s", (int)message->length, (const char *)message->payload);
+}
+
+static void
+supervisor_message(struct ipc *ipc, struct ipc_message *message, void *arg)
+{
+	(void)ipc;
+	(void)arg;
+	if (message->type == IPC_PEER) {
+		say("new peer");
+		set_peer(message->fd[0]);
+		message->fd[0] = -1;
+	} else if (message->type == IPC_SOCKET) {
+		say_socket(message);
+	} else if (message->type == IPC_CREDENTIALS) {
+		say_credentials(message);
+	} else if (message->type == IPC_DUMP) {
+		say("dump");
+		if (mode_is("garbage") && own_role == ROLE_LINK && send(ROLE_FD_SUPERVISOR, "\377\377\377\377", 4, 0) == -1)
+			say("cannot send garbage");
+	} else if (message->type == IPC_SHUTDOWN) {
+		say("shutdown");
+		if (!mode_is("stubborn"))
+			event_base_loopbreak(base);
+	}
+}
+
+static void
+supervisor_closed(struct ipc *ipc, void *arg)
+{
+	(void)ipc;
+	(void)arg;
+	_exit(98);
+}
+
+static const struct ipc_callbacks supervisor_callbacks = { .message = supervisor_message, .closed = supervisor_closed };
+
+static int
+count_fds(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	int count = -3;		/* ".", ".." and the directory's own */
+
+	while (dir != NULL && readdir(dir) != NULL)
+		count++;
+	closedir(dir);
+	return count;
+}
+
+static void
+link_begin(void)
+{
+	uint8_t family = AF_INET;
+
+	ipc_send(supervisor, IPC_SOCKET_REQUEST, &family, 1, NULL, 0);
+	family = AF_UNIX;
+	ipc_send(supervisor, IPC_SOCKET_REQUEST, &family, 1, NULL, 0);
+	ipc_send(supervisor, IPC_CREDENTIALS_REQUEST, NULL, 0, NULL, 0);
+}
+
+static int
+role_main(enum role role)
+{
+	struct agent_options options = { 0 };
+	int fds = count_fds();
+
+	own_role = role;
+	role_begin(role, &options);
+	say("started %ld, %d descriptors, snaplen %u", (long)getpid(), fds, (unsigned)options.snaplen);
+	agent_options_free(&options);
+	if (mode_is("die") && role == ROLE_CAPTURE)
+		return 7;
+	base = event_base_new();
+	supervisor = ipc_new(base, ROLE_FD_SUPERVISOR, &supervisor_callbacks, NULL);
+	set_peer(ROLE_FD_PEER);
+	if (role == ROLE_LINK)
+		link_begin();
+	ipc_send(supervisor, IPC_READY, NULL, 0, NULL, 0);
+	event_base_dispatch(base);
+	ipc_free(supervisor);
+	ipc_free(peer);
+	event_base_free(base);
+	say("ended");
+	return 0;
+}
+
+/* --- the tests --- */
+
+static int listener;
+static pid_t running;
+
+static void
+setup(void)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd;
+
+	ck_assert_ptr_nonnull(mkdtemp(directory));
+	ck_assert_int_eq(chmod(directory, 0711), 0);
+	snprintf(socket_path, sizeof(socket_path), "%s/socket", directory);
+	snprintf(key_path, sizeof(key_path), "%s/key", directory);
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", socket_path);
+	listener = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	ck_assert_int_eq(bind(listener, (const struct sockaddr *)&address, sizeof(address)), 0);
+	ck_assert_int_eq(chmod(socket_path, 0777), 0);
+	fd = open(key_path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	ck_assert_int_eq((int)write(fd, "secret", 6), 6);
+	close(fd);
+	setenv("CHECK_SOCKET", socket_path, 1);
+	setenv("NOTIFY_SOCKET", socket_path, 1);
+	unsetenv("CHECK_MODE");
+}
+
+static void
+teardown(void)
+{
+	unlink(socket_path);
+	unlink(key_path);
+	rmdir(directory);
+}
+
+/* In a process of its own, as a service is. */
+static void
+start(const char *mode)
+{
+	struct agent_options options = { 0 };
+	struct supervisor supervised = { .options = &options, .pidfile_fd = -1 };
+	char *argv[] = { (char[]){ "vmtap-agent" }, (char[]){ "--config" }, (char[]){ "/dev/null" }, (char[]){ "--ca" }, key_path,
+		(char[]){ "--cert" }, key_path, (char[]){ "--key" }, key_path, (char[]){ "--no-sandbox" }, (char[]){ "-s" },
+		(char[]){ "1234" }, NULL };
+	struct conf_error error;
+	int status;
+
+	if (mode != NULL)
+		setenv("CHECK_MODE", mode, 1);
+	running = fork();
+	ck_assert_int_ne(running, -1);
+	if (running != 0)
+		return;
+	log_init("supervisor", LOG_LEVEL_ERROR);
+	if (agent_options_load(&options, 12, argv, &error) == -1)
+		fatal("%s", error.text);
+	status = supervisor_run(&supervised);
+	agent_options_free(&options);
+	_exit(status);
+}
+
+/* The next line that starts so; others may come before it. Returns what follows. */
+static const char *
+expect(const char *begin)
+{
+	static char line[256];
+	struct pollfd ready = { .fd = listener, .events = POLLIN };
+	ssize_t n;
+
+	for (;;) {
+		ck_assert_msg(poll(&ready, 1, WAIT_MS) == 1, "nobody said \"%s\"", begin);
+		n = recv(listener, line, sizeof(line) - 1, 0);
+		ck_assert_int_gt((int)n, 0);
+		line[n] = '\0';
+		if (strncmp(line, begin, strlen(begin)) == 0)
+			return line + strlen(begin);
+	}
+}
+
+static void
+expect_exit(int expected)
+{
+	int status;
+
+	ck_assert_int_eq(waitpid(running, &status, 0), running);
+	ck_assert(WIFEXITED(status));
+	ck_assert_int_eq(WEXITSTATUS(status), expected);
+}
+
+static void
+stop(void)
+{
+	ck_assert_int_eq(kill(running, SIGTERM), 0);
+	expect_exit(0);
+}
+
+/* Only the descriptors of enum role_fd, and the three of every process. */
+START_TEST(test_start)
+{
+	pid_t capture;
+	unsigned snaplen = 0;
+	int fds = 0;
+
+	start(NULL);
+	ck_assert_int_eq(sscanf(expect("capture started "), "%d, %d descriptors, snaplen %u", &capture, &fds, &snaplen), 3);
+	ck_assert_int_eq(fds, ROLE_FD_LISTEN);
+	ck_assert_uint_eq(snaplen, 1234);
+	expect("READY=1");
+	stop();
+	ck_assert_int_eq(kill(capture, 0), -1);
+}
+END_TEST
+
+START_TEST(test_peers_talk)
+{
+	start(NULL);
+	ck_assert_str_eq(expect("capture peer says "), "hello");
+	stop();
+}
+END_TEST
+
+START_TEST(test_socket_and_credentials)
+{
+	char expected[64];
+
+	start(NULL);
+	snprintf(expected, sizeof(expected), "of type %d, non-blocking", SOCK_STREAM);
+	ck_assert_str_eq(expect("link socket "), expected);
+	ck_assert_str_eq(expect("link no socket: "), "4 bytes");
+	ck_assert_str_eq(expect("link credentials, "), "key secret");
+	stop();
+}
+END_TEST
+
+START_TEST(test_no_credentials)
+{
+	ck_assert_int_eq(unlink(key_path), 0);
+	start(NULL);
+	ck_assert_ptr_nonnull(strstr(expect("link no credentials: "), "No such file"));
+	stop();
+}
+END_TEST
+
+START_TEST(test_capture_restart)
+{
+	uint64_t killed;
+	pid_t capture;
+
+	start(NULL);
+	capture = atoi(expect("capture started "));
+	expect("READY=1");
+	for (unsigned i = 0; i < 3; i++) {
+		killed = clock_mono_ns();
+		ck_assert_int_eq(kill(capture, SIGKILL), 0);
+		capture = atoi(expect("capture started "));
+		/* 100, 200, 400 ms. */
+		ck_assert_uint_ge(clock_mono_ns() - killed, (UINT64_C(100000000) << i));
+		ck_assert_str_eq(expect("capture peer says "), "hello");
+	}
+	stop();
+}
+END_TEST
+
+START_TEST(test_link_restart)
+{
+	pid_t link;
+
+	start(NULL);
+	link = atoi(expect("link started "));
+	expect("READY=1");
+	ck_assert_int_eq(kill(link, SIGKILL), 0);
+	expect("capture peer closed");
+	expect("capture new peer");
+	ck_assert_str_eq(expect("capture peer says "), "hello");
+	stop();
+}
+END_TEST
+
+/* A role that does not keep to the protocol is ended, and begins anew. */
+START_TEST(test_garbage)
+{
+	start("garbage");
+	expect("READY=1");
+	ck_assert_int_eq(kill(running, SIGUSR1), 0);
+	expect("link dump");
+	expect("link started");
+	expect("capture peer says ");
+	stop();
+}
+END_TEST
+
+/* Capture first, so that its last blocks are there to be sent. */
+START_TEST(test_stop_in_order)
+{
+	start(NULL);
+	expect("READY=1");
+	ck_assert_int_eq(kill(running, SIGINT), 0);
+	expect("capture shutdown");
+	expect("capture ended");
+	expect("link shutdown");
+	expect("link ended");
+	expect_exit(0);
+}
+END_TEST
+
+START_TEST(test_stop_stubborn)
+{
+	uint64_t began;
+
+	start("stubborn");
+	expect("READY=1");
+	began = clock_mono_ns();
+	stop();
+	ck_assert_uint_lt(clock_mono_ns() - began, UINT64_C(3500000000));
+}
+END_TEST
+
+START_TEST(test_dies_at_start)
+{
+	start("die");
+	expect_exit(1);
+}
+END_TEST
+
+START_TEST(test_dump)
+{
+	start(NULL);
+	expect("READY=1");
+	ck_assert_int_eq(kill(running, SIGUSR1), 0);
+	expect("capture dump");
+	ck_assert_int_eq(kill(running, SIGUSR1), 0);
+	expect("link dump");
+	stop();
+}
+END_TEST
+
+/* Nobody outlives the supervisor. */
+START_TEST(test_supervisor_killed)
+{
+	pid_t capture;
+
+	start(NULL);
+	capture = atoi(expect("capture started "));
+	expect("READY=1");
+	ck_assert_int_eq(kill(running, SIGKILL), 0);
+	ck_assert_int_eq(waitpid(running, NULL, 0), running);
+	for (unsigned i = 0; kill(capture, 0) == 0; i++) {
+		ck_assert_uint_lt(i, WAIT_MS / 10);
+		poll(NULL, 0, 10);
+	}
+}
+END_TEST
+
+static Suite *
+supervisor_suite(void)
+{
+	Suite *suite = suite_create("supervisor");
+	TCase *tc = tcase_create("supervisor");
+
+	tcase_set_timeout(tc, 30);
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, test_start);
+	tcase_add_test(tc, test_peers_talk);
+	tcase_add_test(tc, test_socket_and_credentials);
+	tcase_add_test(tc, test_no_credentials);
+	tcase_add_test(tc, test_capture_restart);
+	tcase_add_test(tc, test_link_restart);
+	tcase_add_test(tc, test_garbage);
+	tcase_add_test(tc, test_stop_in_order);
+	tcase_add_test(tc, test_stop_stubborn);
+	tcase_add_test(tc, test_dies_at_start);
+	tcase_add_test(tc, test_dump);
+	tcase_add_test(tc, test_supervisor_killed);
+	suite_add_tcase(suite, tc);
+	return suite;
+}
+
+int
+main(int argc, char **argv)
+{
+	SRunner *runner;
+	enum role role;
+	int failed;
+
+	if (argc == 2 && strncmp(argv[1], "--role=", 7) == 0 && role_by_name(argv[1] + 7, &role) == 0)
+		return role_main(role);
+	if (geteuid() != 0) {
+		fprintf(stderr, "check_supervisor: skipped: the capture role needs CAP_NET_RAW, so this must run as root\n");
+		return EXIT_SKIPPED;
+	}
+	runner = srunner_create(supervisor_suite());
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
