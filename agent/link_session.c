@@ -205,6 +205,8 @@ void
 session_bye(struct session *s, uint16_t code, const char *why)
 {
 	snprintf(s->why, sizeof(s->why), "%s", why);
+	if (s->state == SESSION_LIVE)
+		log_info("%s: session ends: %s", s->name, why);
 	session_end(s, FRAME_BYE, code);
 }
 

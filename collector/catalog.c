@@ -87,12 +87,18 @@ catalog_create_schema(sqlite3 *db)
 	return -1;
 }
 
-/* The file is made here, not by SQLite, for its mode: readers are of the store's group. */
+/*
+ * The file is made here, not by SQLite, for its mode: readers are of the store's group. One that is there is not opened: closing
+ * any descriptor of it takes away the locks of all this process's connections (fcntl(2)), and then another process
+ * that closes the catalog deletes the write-ahead log that we go on writing.
+ */
 static int
 catalog_make_file(const char *path, char *error, size_t error_size)
 {
-	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
+	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
 
+	if (fd == -1 && errno == EEXIST)
+		return 0;
 	if (fd == -1) {
 		snprintf(error, error_size, "%s: %s", path, strerror(errno));
 		return -1;

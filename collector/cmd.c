@@ -42,7 +42,8 @@ cmd_options(const struct conf_row *rows, void *options, int argc, char **argv, c
 }
 
 void
-cmd_options_operand(const struct conf_row *rows, void *options, int argc, char **argv, const char *usage, const char **operand, int *rest)
+cmd_options_operand(const struct conf_row *rows, void *options, int argc, char **argv, const char *usage, const char **operand,
+    int *rest)
 {
 	struct conf_error error;
 	char program[64];

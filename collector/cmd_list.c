@@ -90,29 +90,28 @@ open_vm(int argc, char **argv, struct list_options *options, sqlite3 **db, struc
 	cmd_options_operand(list_rows, options, argc, argv, "VM [OPTION...]", &name, &rest);
 	if (name == NULL || rest != argc)
 		cmd_bad_usage(argv[0], "%s", name == NULL ? "which VM?" : "one VM, please");
-	if ((*db = cmd_catalog(argv[0], options->store)) == NULL)
-		return 1;
-	if (catalog_find_vm(*db, name, vm, error, sizeof(error)) == -1) {
-		sqlite3_close(*db);
-		return cmd_fail(argv[0], "%s", error);
-	}
-	return 0;
+	if ((*db = cmd_catalog(argv[0], options->store)) != NULL && catalog_find_vm(*db, name, vm, error, sizeof(error)) == 0)
+		return 0;
+	if (*db != NULL)
+		cmd_fail(argv[0], "%s", error);
+	sqlite3_close(*db);
+	conf_free(list_rows, options);
+	return 1;
 }
 
 int
 cmd_vms(int argc, char **argv)
 {
 	struct list_options options = { 0 };
-	json_t *rows;
+	json_t *rows = NULL;
 	sqlite3 *db;
 	int rest;
 
 	cmd_options(list_rows, &options, argc, argv, "[OPTION...]", &rest);
 	if (rest != argc)
 		cmd_bad_usage(argv[0], "no operand, please: \"%s\"", argv[rest]);
-	if ((db = cmd_catalog(argv[0], options.store)) == NULL)
-		return 1;
-	rows = table_query(db, argv[0], vm_columns, vm_sql, NULL);
+	if ((db = cmd_catalog(argv[0], options.store)) != NULL)
+		rows = table_query(db, argv[0], vm_columns, vm_sql, NULL);
 	sqlite3_close(db);
 	if (rows != NULL)
 		table_print(vm_columns, rows, options.json);

@@ -15,7 +15,7 @@
  */
 struct pcapng_out;
 
-/* path "-" is standard output. NULL with a line: the file cannot be made, output is a terminal, the filter (may be NULL) is none. */
+/* path "-" is standard output; filter may be NULL. NULL with a line: output is a terminal or cannot be made, a bad filter. */
 struct pcapng_out *pcapng_out_open(const char *path, const char *filter, const char *application, char *error, size_t error_size);
 void		 pcapng_out_limit(struct pcapng_out *, uint64_t packets);	/* stop after so many */
 void		 pcapng_out_window(struct pcapng_out *, uint64_t from_ns, uint64_t to_ns);

@@ -158,21 +158,37 @@ store_hidden_path(const char *path, char hidden[STORE_PATH_SIZE + 1])
 	snprintf(hidden, STORE_PATH_SIZE + 1, "%.*s.%s", (int)dir, path, path + dir);
 }
 
-int
-store_reveal(const struct store *store, const char *path)
+static int
+store_rename(const struct store *store, const char *from, const char *to)
 {
-	char hidden[STORE_PATH_SIZE + 1];
 	struct stat st;
 
-	store_hidden_path(path, hidden);
-	if (renameat2(store->root_fd, hidden, store->root_fd, path, RENAME_NOREPLACE) == 0)
+	if (renameat2(store->root_fd, from, store->root_fd, to, RENAME_NOREPLACE) == 0)
 		return 0;
 	if (errno != EINVAL && errno != ENOSYS)
 		return -1;
 	/* A file system without RENAME_NOREPLACE: the store's lock keeps other writers away. */
-	if (fstatat(store->root_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+	if (fstatat(store->root_fd, to, &st, AT_SYMLINK_NOFOLLOW) == 0) {
 		errno = EEXIST;
 		return -1;
 	}
-	return renameat(store->root_fd, hidden, store->root_fd, path);
+	return renameat(store->root_fd, from, store->root_fd, to);
+}
+
+int
+store_reveal(const struct store *store, const char *path)
+{
+	char hidden[STORE_PATH_SIZE + 1];
+
+	store_hidden_path(path, hidden);
+	return store_rename(store, hidden, path);
+}
+
+int
+store_hide(const struct store *store, const char *path)
+{
+	char hidden[STORE_PATH_SIZE + 1];
+
+	store_hidden_path(path, hidden);
+	return store_rename(store, path, hidden);
 }

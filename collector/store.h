@@ -64,7 +64,8 @@ void		 store_file_free(struct store_file *);
 
 /* "TENANT/VM/name" -> "TENANT/VM/.name" */
 void		 store_hidden_path(const char *path, char hidden[STORE_PATH_SIZE + 1]);
-/* The hidden name becomes the final one, never over an existing file. 0 / -1 with errno. */
+/* The hidden name becomes the final one, or the other way round; never over an existing file. 0 / -1 with errno. */
 int		 store_reveal(const struct store *, const char *path);
+int		 store_hide(const struct store *, const char *path);
 
 #endif

@@ -11,7 +11,8 @@
 struct sqlite3;
 
 /*
- * What the store holds of one VM, as the catalog says it is durable: file after file, from the sparse index's point before from_ns on.
+ * What the store holds of one VM, as the catalog says it is durable: file after file, of each what the sparse index says may lie
+ * within from_ns and to_ns.
  * Files that are being written, rotated or expired meanwhile are read as far as the catalog knew them when it was asked.
  */
 struct store_reader {

@@ -27,18 +27,21 @@
 
 struct retain_file {
 	int64_t	id;
-	char	path[STORE_PATH_SIZE];
+	char	path[STORE_PATH_SIZE + 1];
 };
 
-/* Each gives the oldest closed files that are too many by one limit, ?1 (?2: now). Sums run from the newest file to the oldest. */
+/*
+ * Each gives the oldest closed files that are too many by one limit, ?1 (?2: now). Sums run from the newest file to the oldest. One
+ * that is still hidden is about to be renamed by a committer, and left to a later time.
+ */
 static const char retain_by_age[] =
-    "SELECT id, path FROM file WHERE live = 0 AND coalesce(last_ns, created_ns) < ?2 - ?1 ORDER BY created_ns, id";
+    "SELECT id, path FROM file WHERE live + hidden = 0 AND coalesce(last_ns, created_ns) < ?2 - ?1 ORDER BY created_ns, id";
 static const char retain_by_size[] =
-    "SELECT id, path FROM (SELECT id, path, live, created_ns, sum(length) OVER (ORDER BY live DESC, created_ns DESC, id DESC)"
-    " AS total FROM file) WHERE live = 0 AND total > ?1 AND ?2 > 0 ORDER BY created_ns, id";
+    "SELECT id, path FROM (SELECT id, path, live, hidden, created_ns, sum(length) OVER (ORDER BY live DESC, created_ns DESC,"
+    " id DESC) AS total FROM file) WHERE live + hidden = 0 AND total > ?1 AND ?2 > 0 ORDER BY created_ns, id";
 static const char retain_by_size_vm[] =
-    "SELECT id, path FROM (SELECT id, path, live, created_ns, sum(length) OVER (PARTITION BY vm ORDER BY live DESC,"
-    " created_ns DESC, id DESC) AS total FROM file) WHERE live = 0 AND total > ?1 AND ?2 > 0 ORDER BY created_ns, id";
+    "SELECT id, path FROM (SELECT id, path, live, hidden, created_ns, sum(length) OVER (PARTITION BY vm ORDER BY live DESC,"
+    " created_ns DESC, id DESC) AS total FROM file) WHERE live + hidden = 0 AND total > ?1 AND ?2 > 0 ORDER BY created_ns, id";
 
 static const char *const retain_forget[] = {
 	"DELETE FROM interface WHERE stream IN (SELECT id FROM stream WHERE ended AND started_ns < ?1"
@@ -98,22 +101,29 @@ fail:
 	return -1;
 }
 
-static int
-retain_remove(const struct store *store, sqlite3 *db, const struct retain_file *file, int count)
+/* From here on path is the name that the file has then. */
+static void
+retain_hide(const struct store *store, struct retain_file *file)
 {
 	char hidden[STORE_PATH_SIZE + 1];
 
-	for (int i = 0; i < count; i++) {
-		store_hidden_path(file[i].path, hidden);
-		if (renameat(store->root_fd, file[i].path, store->root_fd, hidden) == -1 && errno != ENOENT)
-			log_warn("%s/%s: cannot be hidden: %s", store->path, file[i].path, strerror(errno));
-	}
+	store_hidden_path(file->path, hidden);
+	if (store_hide(store, file->path) == 0 || errno == ENOENT)
+		memcpy(file->path, hidden, sizeof(hidden));
+	else
+		log_warn("%s/%s: cannot be hidden: %s", store->path, file->path, strerror(errno));
+}
+
+static int
+retain_remove(const struct store *store, sqlite3 *db, struct retain_file *file, int count)
+{
+	for (int i = 0; i < count; i++)
+		retain_hide(store, &file[i]);
 	if (retain_delete_rows(db, file, count) == -1)
 		return -1;
 	for (int i = 0; i < count; i++) {
-		store_hidden_path(file[i].path, hidden);
-		if (unlinkat(store->root_fd, hidden, 0) == -1 && errno != ENOENT)
-			log_warn("%s/%s: cannot be removed: %s", store->path, hidden, strerror(errno));
+		if (unlinkat(store->root_fd, file[i].path, 0) == -1 && errno != ENOENT)
+			log_warn("%s/%s: cannot be removed: %s", store->path, file[i].path, strerror(errno));
 		log_debug("%s/%s: removed by retention", store->path, file[i].path);
 	}
 	count_add(COUNT_FILES_REMOVED, (uint64_t)count);

@@ -18,8 +18,8 @@ struct table_column {
 	enum table_kind	 kind;
 };
 
-/* Rows of a query, its columns by their SQL names; integers of TIME columns become ISO strings in JSON. NULL after an SQL error, which is
- * told on stderr under the verb's name. Binds text (may be NULL) to ?1. */
+/* Rows of a query, its columns by their SQL names; integers of TIME columns become ISO strings in JSON. NULL after an SQL error,
+ * which is told on stderr under the verb's name. Binds text (may be NULL) to ?1. */
 struct json_t	*table_query(struct sqlite3 *, const char *verb, const struct table_column *, const char *sql, const char *text);
 /* As aligned columns (numbers to the right, control bytes escaped), or as one JSON array. */
 void		 table_print(const struct table_column *, const struct json_t *rows, bool json);

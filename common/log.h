@@ -13,8 +13,8 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBU
 void	log_init(const char *identity, enum log_level);		/* identity: "vmtap-agent[capture]"; copied */
 void	log_to_syslog(void);
 void	log_set_level(enum log_level);
-/* Text from outside, fit for a terminal: control bytes as \xNN, UTF-8 as it is; "..." at the end if dst_size (8 or more) is too small.
- * Returns its length. */
+/* Text from outside, fit for a terminal: control bytes as \xNN, UTF-8 as it is; cut with "..." if it does not fit dst_size (8 or
+ * more). Returns its length. */
 size_t	log_escape(char *dst, size_t dst_size, const char *text);
 
 void	log_error(const char *, ...) __attribute__((format(printf, 1, 2)));

@@ -185,6 +185,50 @@ status_of_reader(gid_t gid)
 	return WEXITSTATUS(status);
 }
 
+/* Another process, once fd says so: looks into the catalog as sqlite3(1) does, and ends. */
+static void __attribute__((noreturn))
+look_and_leave(int fd, const char *path)
+{
+	struct sqlite3 *db;
+	char byte;
+
+	if (read(fd, &byte, 1) != 1 || sqlite3_open(path, &db) != SQLITE_OK ||
+	    sqlite3_exec(db, "SELECT count(*) FROM policy", NULL, NULL, NULL) != SQLITE_OK || sqlite3_close(db) != SQLITE_OK)
+		_exit(1);
+	_exit(0);
+}
+
+/* The last process that closes a catalog deletes its log; while we have it open, that is never another one. */
+START_TEST(stays_locked)
+{
+	struct sqlite3 *first, *second;
+	struct stat before, after;
+	char path[256], wal[256 + 4];
+	int fds[2], status = 0;
+	pid_t pid;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, CATALOG_NAME);
+	snprintf(wal, sizeof(wal), "%s-wal", path);
+	ck_assert_int_eq(pipe(fds), 0);
+	if ((pid = fork()) == 0)	/* now, for SQLite's notes on its own locks would be inherited */
+		look_and_leave(fds[0], path);
+	first = catalog_open(dir, error, sizeof(error));
+	second = catalog_open(dir, error, sizeof(error));
+	ck_assert(first != NULL && second != NULL);
+	ck_assert_int_eq(sqlite3_exec(first, "INSERT INTO policy VALUES ('default', 'x')", NULL, NULL, NULL), SQLITE_OK);
+	ck_assert_int_eq(stat(wal, &before), 0);
+	ck_assert_int_eq(write(fds[1], "", 1), 1);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+	ck_assert_int_eq(stat(wal, &after), 0);
+	ck_assert_uint_eq(before.st_ino, after.st_ino);
+	sqlite3_close(second);
+	sqlite3_close(first);
+	close(fds[0]);
+	close(fds[1]);
+}
+END_TEST
+
 START_TEST(the_group_may_read)
 {
 	struct group *group = getgrnam("games");
@@ -217,6 +261,7 @@ main(void)
 
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_test(tcase, it_is_made_once);
+	tcase_add_test(tcase, stays_locked);
 	tcase_add_test(tcase, a_newer_one_is_refused);
 	tcase_add_test(tcase, what_is_none_is_refused);
 	tcase_add_test(tcase, readers_make_nothing);

@@ -77,8 +77,8 @@ END_TEST
 
 START_TEST(the_nearest_scope_wins)
 {
-	parse("[vm web1]\nlabels = a,b\n[label b]\nsnaplen = 4\ninterfaces = b\n[label a]\nsnaplen = 3\n"
-	    "[tenant acme]\nsnaplen = 2\nfilter = t\n[default]\nsnaplen = 1\nfilter = d\ncompress = none\n[label c]\nsnaplen = 9\n");
+	parse("[vm web1]\nlabels = a,b\n[label b]\nsnaplen = 4\ninterfaces = b\n[label a]\nsnaplen = 3\n[tenant acme]\n"
+	    "snaplen = 2\nfilter = t\n[default]\nsnaplen = 1\nfilter = d\ncompress = none\n[label c]\nsnaplen = 9\n");
 	ck_assert_str_eq(resolved(), "interfaces = b\nfilter = t\nsnaplen = 3\ncompress = none\n");
 	override("label b", "snaplen = 44\ninterfaces = bb");	/* label a stands behind b in the file */
 	ck_assert_str_eq(resolved(), "interfaces = bb\nfilter = t\nsnaplen = 3\ncompress = none\n");

@@ -337,7 +337,7 @@ END_TEST
 /* The filter is for the link type at hand, which files number otherwise than libpcap. */
 START_TEST(filter_on_raw_ip)
 {
-	char		 text[1024], option[128];
+	char		 text[1024], option[512];
 	struct stat	 st;
 
 	begin(LINKTYPE_RAW);
@@ -358,7 +358,7 @@ END_TEST
 /* Told before the output is touched, packets or not. */
 START_TEST(bad_filter)
 {
-	char	 text[1024], option[128];
+	char	 text[1024], option[512];
 
 	begin(LINKTYPE_RAW);
 	snprintf(option, sizeof(option), "-w%s", below("out"));

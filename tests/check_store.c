@@ -264,6 +264,9 @@ make_files(int count)
 			stream_close_file(&lab.archive, lab.stream);
 	}
 	store_lab_commit(&lab);
+	ck_assert_int_eq(retain(1, 1, 1), 0);		/* their names are not durable yet */
+	archive_vm_changed(&lab.archive, lab.vm);
+	store_lab_commit(&lab);
 }
 
 START_TEST(retention_by_size)
