@@ -64,6 +64,9 @@ enum role_fd {
 	ROLE_FD_LISTEN = ROLE_FD_WAKE + 5	/* link: listening sockets; as many as agent_options.listens */
 };
 
+/* In the roles' environment, in hexadecimal: MSG_ID_SIZE random bytes of this start of the supervisor (HELLO's instance). */
+#define AGENT_INSTANCE_ENV	"VMTAP_INSTANCE"
+
 /* SO_MARK of every socket the agent sends its own data on; the kernel filter drops outbound packets that carry it. */
 #define AGENT_MARK	0x766d7470u	/* "vmtp" */
 

@@ -17,7 +17,7 @@
 #include "agent/spool.h"
 
 #define TICK_S		1	/* between two looks at the counters while packets come */
-#define END_MS		1200	/* for what is still in the rings, of the 2 s that the agent's end may take */
+#define END_SPARE_MS	150	/* of the time to the end: for a late timer, the last blocks and exit */
 
 /* The capture role: interfaces to blocks in the spools, as the link role wants it and the configuration allows. */
 struct capture {
@@ -113,9 +113,10 @@ static const struct capture_tap_callbacks tap_callbacks = {
 };
 
 static void
-capture_end(struct capture *c)
+capture_end(struct capture *c, uint32_t left_ms)
 {
-	const struct timeval tv = { .tv_usec = END_MS % 1000 * 1000, .tv_sec = END_MS / 1000 };
+	uint32_t ms = left_ms > END_SPARE_MS ? left_ms - END_SPARE_MS : 0;
+	const struct timeval tv = { .tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000 * 1000) };
 
 	if (c->ending)
 		return;
@@ -226,6 +227,7 @@ static void
 supervisor_message(struct ipc *ipc, struct ipc_message *message, void *arg)
 {
 	struct capture *c = arg;
+	uint32_t left_ms;
 
 	(void)ipc;
 	switch (message->type) {
@@ -240,7 +242,7 @@ supervisor_message(struct ipc *ipc, struct ipc_message *message, void *arg)
 		}
 		break;
 	case IPC_SHUTDOWN:
-		capture_end(c);
+		capture_end(c, ipc_get_shutdown(message, &left_ms) == 0 ? left_ms : 0);
 		break;
 	case IPC_DUMP:
 		for (size_t i = 0; i < IPC_TAPS_MAX; i++)
@@ -259,7 +261,7 @@ supervisor_closed(struct ipc *ipc, void *arg)
 	ipc_free(ipc);
 	c->supervisor = NULL;
 	log_error("the supervisor is gone");
-	capture_end(c);
+	event_base_loopbreak(c->base);
 }
 
 static const struct ipc_callbacks supervisor_callbacks = { .message = supervisor_message, .closed = supervisor_closed };

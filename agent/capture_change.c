@@ -89,16 +89,37 @@ change_open(struct change *c, char error[MSG_TEXT_SIZE])
 	return 0;
 }
 
+/* The program depends on what the interface is, not on which. */
+static const struct capture_program *
+compiled_before(const struct change *c, const struct change_item *item)
+{
+	for (const struct change_item *other = c->item; other < item; other++)
+		if (other->ring->linktype == item->ring->linktype && other->ring->loopback == item->ring->loopback &&
+		    other->interface->paused == item->interface->paused)
+			return &other->program;
+	return NULL;
+}
+
+static int
+change_compile_one(struct change *c, struct change_item *item, char error[MSG_TEXT_SIZE])
+{
+	const struct capture_program *before = compiled_before(c, item);
+	struct capture_ring *r = item->ring;
+
+	if (before == NULL)
+		return capture_filter_build(r->pcap, r->name, &c->wish, r->loopback, item->interface->paused, &item->program, error);
+	if (capture_filter_copy(&item->program, before) == 0)
+		return 0;
+	snprintf(error, MSG_TEXT_SIZE, "%s: no memory for the filter", r->name);
+	return -1;
+}
+
 static int
 change_compile(struct change *c, char error[MSG_TEXT_SIZE])
 {
-	for (size_t i = 0; i < c->item_count; i++) {
-		struct change_item *item = &c->item[i];
-		struct capture_ring *r = item->ring;
-
-		if (capture_filter_build(r->pcap, r->name, &c->wish, r->loopback, item->interface->paused, &item->program, error) == -1)
+	for (size_t i = 0; i < c->item_count; i++)
+		if (change_compile_one(c, &c->item[i], error) == -1)
 			return -1;
-	}
 	return 0;
 }
 

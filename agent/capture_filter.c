@@ -4,6 +4,7 @@
 
 #include <sys/socket.h>
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -133,6 +134,38 @@ pcap_error(char error[MSG_TEXT_SIZE], const char *name, const char *part, const 
 	    lookup ? " (addresses must be numeric: names are not looked up)" : "");
 }
 
+static bool
+word_at(const char *text, const char *p, const char *word)
+{
+	size_t len = strlen(word);
+
+	return strncmp(p, word, len) == 0 && !isalnum((unsigned char)p[len]) && (p == text || !isalnum((unsigned char)p[-1]));
+}
+
+size_t
+capture_filter_conditions(const char *text)
+{
+	size_t count = 1;
+
+	for (const char *p = text; *p != '\0'; p++) {
+		if (*p == '-')
+			count += 2;
+		else if (strncmp(p, "||", 2) == 0 || strncmp(p, "&&", 2) == 0 || word_at(text, p, "or") || word_at(text, p, "and"))
+			count++;
+	}
+	return count;
+}
+
+/* libpcap makes a loop of "protochain"; jumps of the kernel's programs only go forward. */
+static bool
+program_loops(const struct bpf_program *program)
+{
+	for (unsigned i = 0; i < program->bf_len; i++)
+		if (program->bf_insns[i].code == (BPF_JMP | BPF_JA) && program->bf_insns[i].k > INT32_MAX)
+			return true;
+	return false;
+}
+
 static size_t
 cooked_header_len(int linktype)
 {
@@ -161,11 +194,20 @@ chain_add_text(struct bpf_chain *chain, struct pcap *pcap, const char *name, con
 
 	if (!filter_given(text))
 		return 0;
+	if (capture_filter_conditions(text) > CAPTURE_CONDITIONS_MAX) {
+		snprintf(error, MSG_TEXT_SIZE, "%s: %s \"%.*s\": it has %zu conditions (a range counts as three), but %d is the most: it "
+		    "would take too long to compile", name, part, FILTER_SHOWN, text, capture_filter_conditions(text),
+		    CAPTURE_CONDITIONS_MAX);
+		return -1;
+	}
 	if (pcap_compile(pcap, &program, text, 1, PCAP_NETMASK_UNKNOWN) == -1) {
 		pcap_error(error, name, part, text, pcap);
 		return -1;
 	}
-	if (cooked > 0 && bpf_fix_cooked(program.bf_insns, program.bf_len, cooked) == -1)
+	if (program_loops(&program))
+		snprintf(error, MSG_TEXT_SIZE, "%s: %s \"%.*s\": asks for a loop over headers (protochain), which the kernel does not run",
+		    name, part, FILTER_SHOWN, text);
+	else if (cooked > 0 && bpf_fix_cooked(program.bf_insns, program.bf_len, cooked) == -1)
 		snprintf(error, MSG_TEXT_SIZE, "%s: %s \"%.*s\": asks for link-layer fields that this interface does not have", name,
 		    part, FILTER_SHOWN, text);
 	else
@@ -281,6 +323,17 @@ capture_filter_build(struct pcap *pcap, const char *name, const struct capture_w
 		snprintf(error, MSG_TEXT_SIZE, "%s: no memory for the filter", name);
 	bpf_chain_clear(&chain);
 	return result;
+}
+
+int
+capture_filter_copy(struct capture_program *program, const struct capture_program *from)
+{
+	memset(program, 0, sizeof(*program));
+	if ((program->insn = calloc(from->len, sizeof(*program->insn))) == NULL)
+		return -1;
+	memcpy(program->insn, from->insn, from->len * sizeof(*program->insn));
+	program->len = from->len;
+	return 0;
 }
 
 int

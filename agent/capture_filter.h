@@ -14,6 +14,7 @@ struct bpf_chain;
 struct bpf_insn;
 struct pcap;
 
+#define CAPTURE_CONDITIONS_MAX	256	/* of one filter: libpcap's time grows with their cube, and no ring is read meanwhile */
 #define CAPTURE_ENDPOINTS_MAX	(IPC_OWN_MAX + 64)	/* the link role's, and the ports of the configuration */
 
 /*
@@ -35,6 +36,8 @@ struct capture_program {
 	size_t		 len;
 };
 
+/* What and, or, && and || join; a range counts as three. */
+size_t	capture_filter_conditions(const char *);
 /* -1 with a line in error: the directions leave nothing, a port that is none. */
 int	capture_wish_init(struct capture_wish *, const struct agent_options *, const struct ipc_tap *, char error[MSG_TEXT_SIZE]);
 /* What is in force, for people and for if_filter: "(guest's) and (policy's) and inbound", cut to fit. */
@@ -47,6 +50,7 @@ int	capture_filter_chain(struct pcap *, const char *name, const struct capture_w
 /* The same as a program; paused: one that passes nothing. */
 int	capture_filter_build(struct pcap *, const char *name, const struct capture_wish *, bool loopback, bool paused,
 	    struct capture_program *, char error[MSG_TEXT_SIZE]);
+int	capture_filter_copy(struct capture_program *, const struct capture_program *);	/* -1 ENOMEM */
 int	capture_filter_nothing(struct capture_program *);	/* the program that passes nothing; -1 ENOMEM */
 /* In place of what is attached, at once; on -1 that stays, and error says what the kernel wants. */
 int	capture_filter_attach(int fd, const char *name, const struct capture_program *, char error[MSG_TEXT_SIZE]);

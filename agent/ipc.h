@@ -23,7 +23,7 @@ struct event_base;
 enum ipc_type {
 	IPC_CONFIG = 1,		/* fd: config text (conf_to_text) in a memfd; sent at start and after SIGHUP */
 	IPC_PEER,		/* fd: a new pair's end to the other role, which was restarted */
-	IPC_SHUTDOWN,		/* capture: seal, publish, exit. link: send what is left within 2 s, BYE, exit */
+	IPC_SHUTDOWN,		/* u32 ms until it is killed. capture: seal, publish, exit. link, after that: send what is left, BYE, exit */
 	IPC_DUMP,		/* log the counters (SIGUSR1) */
 	IPC_READY,		/* role -> supervisor: does its work (capture: first tap applied) */
 	IPC_SOCKET_REQUEST,	/* link -> supervisor: u8 family; a marked, non-blocking, unconnected TCP socket please */
@@ -107,6 +107,8 @@ void		 ipc_free(struct ipc *);
 /* Waits in a bounded queue while the socket is full; -1 ENOBUFS. Descriptors are duplicated. */
 int		 ipc_send(struct ipc *, enum ipc_type, const void *, size_t, const int *fds, size_t fd_count);
 
+int	ipc_send_shutdown(struct ipc *, uint32_t left_ms);
+int	ipc_get_shutdown(const struct ipc_message *, uint32_t *left_ms);
 int	ipc_send_tap(struct ipc *, const struct ipc_tap *);
 int	ipc_get_tap(const struct ipc_message *, struct ipc_tap *);
 int	ipc_send_tap_result(struct ipc *, const struct ipc_tap_result *);

@@ -88,6 +88,27 @@ ipc_send_buf(struct ipc *ipc, enum ipc_type type, struct buf *buf, int errs)
 }
 
 int
+ipc_send_shutdown(struct ipc *ipc, uint32_t left_ms)
+{
+	struct buf buf;
+
+	buf_init(&buf, IPC_SIZE_MAX);
+	return ipc_send_buf(ipc, IPC_SHUTDOWN, &buf, buf_put_u32(&buf, left_ms));
+}
+
+int
+ipc_get_shutdown(const struct ipc_message *message, uint32_t *left_ms)
+{
+	struct cursor cursor;
+
+	cursor_init(&cursor, message->payload, message->length);
+	if (message->type == IPC_SHUTDOWN && cursor_u32(&cursor, left_ms) == 0 && cursor_end(&cursor) == 0)
+		return 0;
+	errno = EBADMSG;
+	return -1;
+}
+
+int
 ipc_send_tap(struct ipc *ipc, const struct ipc_tap *tap)
 {
 	struct buf buf;

@@ -25,9 +25,8 @@
 #include "common/log.h"
 #include "common/tls.h"
 
-#define STOP_SEND_MS	1200	/* of the 2 s that the end may take, capture's included: for what is left in the spool */
-#define STOP_BYE_MS	250	/* for BYE and the end of TLS */
-#define INSTANCE_ENV	"VMTAP_INSTANCE"	/* in hexadecimal, from the supervisor: the same for every link role it starts */
+#define STOP_BYE_MS	250	/* of the time to the end: for BYE and the end of TLS */
+#define STOP_SPARE_MS	100	/* and for late timers and exit; the rest is for what is left in the spool */
 
 /* --- small things for all --- */
 
@@ -129,8 +128,10 @@ on_stop_timer(evutil_socket_t fd, short what, void *arg)
 }
 
 static void
-stop(struct link *link)
+stop(struct link *link, uint32_t left_ms)
 {
+	uint32_t end_ms = STOP_BYE_MS + STOP_SPARE_MS;
+
 	if (link->stopping)
 		return;
 	link->stopping = true;
@@ -139,7 +140,7 @@ stop(struct link *link)
 	session_hold_all(link, false);
 	if (link->tap[0].session == NULL && !spool_empty(link->tap[0].spool))
 		log_warn("no collector is connected: %zu bytes are lost", spool_used(link->tap[0].spool));
-	link_timer_set(link->stop_timer, STOP_SEND_MS * LINK_MS);
+	link_timer_set(link->stop_timer, (left_ms > end_ms ? left_ms - end_ms : 0) * LINK_MS);
 	link_stop_check(link);
 }
 
@@ -228,6 +229,7 @@ static void
 on_supervisor_message(struct ipc *ipc, struct ipc_message *message, void *arg)
 {
 	struct link *link = arg;
+	uint32_t left_ms;
 
 	(void)ipc;
 	switch (message->type) {
@@ -240,7 +242,7 @@ on_supervisor_message(struct ipc *ipc, struct ipc_message *message, void *arg)
 		tap_capture_is_new(link);
 		break;
 	case IPC_SHUTDOWN:
-		stop(link);
+		stop(link, ipc_get_shutdown(message, &left_ms) == 0 ? left_ms : 0);
 		break;
 	case IPC_DUMP:
 		dump(link);
@@ -307,7 +309,7 @@ taps_init(struct link *link)
 static void
 instance_init(struct link *link)
 {
-	const char *text = getenv(INSTANCE_ENV);
+	const char *text = getenv(AGENT_INSTANCE_ENV);
 	size_t i;
 
 	if (text != NULL && strlen(text) == 2 * MSG_ID_SIZE && strspn(text, "0123456789abcdef") == 2 * MSG_ID_SIZE) {

@@ -224,6 +224,9 @@ tap_result(struct link *link, const struct ipc_tap_result *result)
 		ask_done(link, t, &t->asked, result->accepted, result->reason);
 	else if (!result->accepted && (t->number == 0 || t->session != NULL))
 		log_warn("cannot capture as it should be: %s; what was captured before still is", result->reason);
+	/* Of a stream that begins or grows with this the receiver hears now, packets or not. */
+	if (result->accepted && t->session != NULL)
+		session_stats(t->session);
 	reset_if_closed(link, t);
 	tap_update(link, t);
 	dial_taps_answered(link->dial);

@@ -165,9 +165,9 @@ stream_of(struct sender *s, const uint8_t id[MSG_ID_SIZE])
 	return &s->stream[0];
 }
 
-/* All interfaces of the stream that the receiver has not heard of: the block may use them. */
+/* All interfaces of the stream that the receiver has not heard of: the block or STATS may use them. */
 static int
-put_interfaces(struct sender *s, const uint8_t id[MSG_ID_SIZE])
+put_interfaces(struct sender *s, const uint8_t id[MSG_ID_SIZE], struct buf *out)
 {
 	struct sender_stream *stream = stream_of(s, id);
 	struct msg_interface interface;
@@ -179,9 +179,15 @@ put_interfaces(struct sender *s, const uint8_t id[MSG_ID_SIZE])
 		interface.id = stream->interfaces++;
 		interface.idb = idb;
 		interface.idb_len = (size_t)len;
-		errs += msg_put_interface(&s->tail, &interface);
+		errs += msg_put_interface(out, &interface);
 	}
 	return errs;
+}
+
+int
+sender_introduce(struct sender *s, const uint8_t stream[MSG_ID_SIZE])
+{
+	return put_interfaces(s, stream, &s->control);
 }
 
 static int
@@ -204,7 +210,7 @@ put_block_header(struct sender *s, const struct spool_item *item)
 static int
 put_head(struct sender *s, const struct spool_item *item, size_t *done)
 {
-	int errs = put_interfaces(s, item->stream) + put_block_header(s, item);
+	int errs = put_interfaces(s, item->stream, &s->tail) + put_block_header(s, item);
 
 	*done = s->tail.len < RECORD_SIZE ? RECORD_SIZE - s->tail.len : 0;
 	if (*done > item->entry.data_len)

@@ -27,7 +27,7 @@
 #define WELCOME_MS	10000
 #define ENDING_MS	2000
 #define LINGER_MS	1000
-#define INPUT_MAX	(64u * 1024)	/* a POLICY, the largest frame an agent is sent, has 34 KiB */
+#define INPUT_MAX	(64u * 1024)	/* a POLICY, the largest frame an agent is sent, has 9 KiB */
 #define READ_BUDGET	(64u * 1024)
 #define KEEPALIVE_MIN_MS	1000
 #define PINGS_MAX	3
@@ -153,12 +153,14 @@ session_stats(struct session *s)
 {
 	struct msg_stat stat[LINK_STATS_MAX];
 	struct msg_stats msg;
+	int errs;
 
 	if (s->state != SESSION_LIVE || !stats_refresh(&s->tap->stats, s->tap->spool))
 		return;
 	stats_fill(&s->tap->stats, s->tap->spool, &msg, stat);
 	s->quiet_keepalives = 0;
-	session_put(s, msg_put_stats(&s->sender.control, &msg));
+	errs = sender_introduce(&s->sender, msg.stream);
+	session_put(s, errs + msg_put_stats(&s->sender.control, &msg));
 }
 
 static void

@@ -151,7 +151,11 @@ read_filter_file(struct agent_options *options, struct conf_error *error)
 		close(fd);
 	}
 	if (options->filter == NULL) {
-		conf_error_set(error, "filter-file %s: %s", options->filter_file, strerror(errno));
+		if (errno == EFBIG)
+			conf_error_set(error, "filter-file %s: it is longer than %d bytes, which is the most", options->filter_file,
+			    MSG_FILTER_SIZE - 1);
+		else
+			conf_error_set(error, "filter-file %s: %s", options->filter_file, strerror(errno));
 		return -1;
 	}
 	blank_comments(options->filter, strlen(options->filter));
@@ -210,7 +214,7 @@ settle_filter(struct agent_options *options, const struct agent_options *given, 
 	} else if (options->filter != NULL)
 		find_filter_line(options);
 	if (options->filter != NULL && strlen(options->filter) >= MSG_FILTER_SIZE) {
-		conf_error_set(error, "filter (from %s): it is longer than %d bytes", options->filter_origin, MSG_FILTER_SIZE - 1);
+		conf_error_set(error, "filter (from %s): it is longer than %d bytes, which is the most", options->filter_origin, MSG_FILTER_SIZE - 1);
 		return -1;
 	}
 	return 0;

@@ -96,9 +96,10 @@ size_t		 spool_size(const struct spool *);
 uint64_t	 spool_read_position(const struct spool *);
 bool		 spool_empty(const struct spool *);	/* all acknowledged, gaps too */
 
-/* Counters (proto/counter.h) in the same memory, so that they outlive a role. Each has one writer: the producer writes all but
- * those of place "link" and "agent"; the spool itself keeps COUNTER_SPOOL_LOST_*. interface: the stream's interface id, or
- * STATS_AGENT. */
+/* Counters (proto/counter.h) in the same memory, so that they outlive a role. Each has one writer, by its row's place: the
+ * producer ("kernel", "capture"; "spool", where the spool itself counts what it loses), the consumer ("link", "interface"), the
+ * observer ("agent"). COUNTER_SPOOL_BYTES is written by nobody: it is spool_used(). Only where a stream begins, the producer
+ * zeroes all of interfaces. interface: the stream's interface id, or STATS_AGENT. */
 void		 spool_count_set(struct spool *, enum counter, uint32_t interface, uint64_t value);
 void		 spool_count_add(struct spool *, enum counter, uint32_t interface, uint64_t value);
 uint64_t	 spool_count_get(const struct spool *, enum counter, uint32_t interface);

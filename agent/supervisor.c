@@ -3,16 +3,19 @@
 #include "config.h"
 
 #include <sys/eventfd.h>
+#include <sys/random.h>
 #include <sys/wait.h>
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include <event2/event.h>
 
+#include "common/clock.h"
 #include "common/daemon.h"
 #include "common/log.h"
 
@@ -27,6 +30,7 @@
 
 #define SPOOL_PULL_SIZE	(4u * 1024 * 1024)	/* of each operator's tap */
 #define STOP_LIMIT_MS	2000			/* for both roles together */
+#define STOP_LINK_MS	800			/* of this, kept for the link role */
 
 void
 supervisor_role_ready(struct supervisor *supervisor)
@@ -49,6 +53,22 @@ tell_roles(struct supervisor *supervisor, enum ipc_type type, const int *fds, si
 			log_warn("%s role: cannot tell it: %s", role_name(supervisor->role[i].role), strerror(errno));
 }
 
+static void
+deadline_set(struct supervisor *supervisor, uint32_t ms)
+{
+	const struct timeval tv = { .tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000 * 1000) };
+
+	event_add(supervisor->deadline, &tv);
+}
+
+static uint32_t
+stop_left_ms(const struct supervisor *supervisor, uint32_t keep_ms)
+{
+	uint64_t now_ns = clock_mono_ns(), left_ms = now_ns < supervisor->stop_ns ? (supervisor->stop_ns - now_ns) / 1000000 : 0;
+
+	return left_ms > keep_ms ? (uint32_t)left_ms - keep_ms : 0;
+}
+
 /* The next one to be told, once capture has put its last blocks into the spool; the end once none is left. */
 void
 supervisor_stop_next(struct supervisor *supervisor)
@@ -58,29 +78,39 @@ supervisor_stop_next(struct supervisor *supervisor)
 
 	if (next->pid == 0)
 		event_base_loopbreak(supervisor->base);
-	else if (next->ipc == NULL || ipc_send(next->ipc, IPC_SHUTDOWN, NULL, 0, NULL, 0) == -1)
+	else if (next->ipc == NULL ||
+	    ipc_send_shutdown(next->ipc, stop_left_ms(supervisor, next == capture ? STOP_LINK_MS : 0)) == -1)
 		kill(next->pid, SIGKILL);
 }
 
 static void
-stop_at_once(evutil_socket_t fd, short what, void *arg)
+stop_kill(const struct supervisor_role *role)
+{
+	if (role->pid <= 0)
+		return;
+	log_warn("%s role: did not end in time: killed", role_name(role->role));
+	kill(role->pid, SIGKILL);
+}
+
+/* First that of capture alone: link has its own time, whatever became of that role. */
+static void
+on_deadline(evutil_socket_t fd, short what, void *arg)
 {
 	struct supervisor *supervisor = arg;
+	uint32_t left_ms = stop_left_ms(supervisor, 0);
 
 	(void)fd;
 	(void)what;
-	for (size_t i = 0; i < SUPERVISOR_ROLES; i++)
-		if (supervisor->role[i].pid > 0) {
-			log_warn("%s role: did not end within %d ms: killed", role_name(supervisor->role[i].role), STOP_LIMIT_MS);
-			kill(supervisor->role[i].pid, SIGKILL);
-		}
+	stop_kill(&supervisor->role[ROLE_CAPTURE]);
+	if (left_ms == 0)
+		stop_kill(&supervisor->role[ROLE_LINK]);
+	else
+		deadline_set(supervisor, left_ms);
 }
 
 void
 supervisor_stop(struct supervisor *supervisor, int status)
 {
-	const struct timeval limit = { .tv_sec = STOP_LIMIT_MS / 1000, .tv_usec = STOP_LIMIT_MS % 1000 * 1000 };
-
 	if (supervisor->stopping)
 		return;
 	supervisor->stopping = true;
@@ -88,7 +118,8 @@ supervisor_stop(struct supervisor *supervisor, int status)
 	daemon_notify("STOPPING=1");
 	for (size_t i = 0; i < SUPERVISOR_ROLES; i++)
 		event_del(supervisor->role[i].restart);
-	event_add(supervisor->deadline, &limit);
+	supervisor->stop_ns = clock_mono_ns() + STOP_LIMIT_MS * UINT64_C(1000000);
+	deadline_set(supervisor, STOP_LIMIT_MS - STOP_LINK_MS);
 	supervisor_stop_next(supervisor);
 }
 
@@ -256,11 +287,25 @@ supervisor_clear(struct supervisor *supervisor)
 	daemon_pidfile_remove(supervisor->options->pidfile, supervisor->pidfile_fd);
 }
 
+/* A link role that is started again is the same process to a collector. */
+static int
+make_instance(void)
+{
+	char text[2 * MSG_ID_SIZE + 1];
+	uint8_t id[MSG_ID_SIZE];
+
+	if (getrandom(id, sizeof(id), 0) != (ssize_t)sizeof(id))
+		return -1;
+	for (size_t i = 0; i < sizeof(id); i++)
+		snprintf(text + 2 * i, sizeof(text) - 2 * i, "%02x", id[i]);
+	return setenv(AGENT_INSTANCE_ENV, text, 1);
+}
+
 static int
 supervisor_start(struct supervisor *supervisor)
 {
-	if ((supervisor->base = event_base_new()) == NULL ||
-	    (supervisor->deadline = evtimer_new(supervisor->base, stop_at_once, supervisor)) == NULL)
+	if (make_instance() == -1 || (supervisor->base = event_base_new()) == NULL ||
+	    (supervisor->deadline = evtimer_new(supervisor->base, on_deadline, supervisor)) == NULL)
 		return -1;
 	return make_signals(supervisor) == 0 && make_shared(supervisor) == 0 && supervisor_roles_start(supervisor) == 0 ? 0 : -1;
 }

@@ -48,7 +48,8 @@ struct supervisor {
 	int		 pidfile_fd;
 	bool		 in_service;	/* both roles were ready once */
 	bool		 stopping;
-	struct event	*deadline;	/* of stopping */
+	struct event	*deadline;	/* of stopping: capture's, then link's */
+	uint64_t	 stop_ns;	/* when link's is; monotonic */
 	int		 status;	/* exit status */
 };
 

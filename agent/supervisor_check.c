@@ -21,6 +21,7 @@
 #include "proto/identity.h"
 #include "proto/pcapng.h"
 
+#include "agent/capture_filter.h"
 #include "agent/link_netif.h"
 #include "agent/supervisor.h"
 
@@ -183,6 +184,11 @@ probe_filter(const struct agent_options *options, struct conf_error *error)
 
 	if (options->filter == NULL)
 		return 0;
+	if (capture_filter_conditions(options->filter) > CAPTURE_CONDITIONS_MAX) {
+		conf_error_set(error, "filter (from %s): it has %zu conditions (a range counts as three), but %d is the most",
+		    options->filter_origin, capture_filter_conditions(options->filter), CAPTURE_CONDITIONS_MAX);
+		return -1;
+	}
 	if ((pcap = probe_handle(options)) == NULL) {
 		conf_error_set(error, "out of memory");
 		return -1;

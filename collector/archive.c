@@ -249,7 +249,7 @@ static void
 archive_stream_durable(struct stream *stream, const struct stream_row *row)
 {
 	stream->durable = row->last_block;
-	stream->end_durable = row->ended;
+	stream->end_durable = row->ended && stream->ended;	/* not if it has been taken up again since */
 	stream->ack_wanted = true;
 }
 
@@ -272,6 +272,12 @@ archive_committed(struct archive *archive, const struct batch *batch, void (*dur
 	}
 }
 
+static bool
+archive_is_away(const struct vm *vm)
+{
+	return vm->session == NULL && vm->row.seen_ns != 0 && clock_wall_ns() - vm->row.seen_ns >= ARCHIVE_AWAY_NS;
+}
+
 void
 archive_rotate_old(struct archive *archive)
 {
@@ -279,10 +285,13 @@ archive_rotate_old(struct archive *archive)
 	struct stream *stream;
 	struct vm *vm;
 
-	TAILQ_FOREACH(vm, &archive->vms, entry)
+	TAILQ_FOREACH(vm, &archive->vms, entry) {
+		bool away = archive_is_away(vm);
+
 		TAILQ_FOREACH(stream, &vm->streams, entry)
-			if (stream->file != NULL && limit > 0 && now - stream->file->created_mono_ns >= limit)
+			if (stream->file != NULL && (away || (limit > 0 && now - stream->file->created_mono_ns >= limit)))
 				stream_close_file(archive, stream);
+	}
 }
 
 void

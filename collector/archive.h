@@ -28,6 +28,8 @@ int	fault_set(struct fault *, enum msg_error, const char *, ...) __attribute__((
  * group commit will write. One thread.
  */
 #define ARCHIVE_VM_STREAMS_MAX	64	/* streams of one VM in memory: HELLO's and those that began since */
+#define ARCHIVE_VM_FILES_BURST	64u	/* files that a VM's streams and codecs may begin at once, and then one a second */
+#define ARCHIVE_AWAY_NS		(3600u * 1000000000ull)	/* then the files of a VM without a session are closed */
 
 struct vm {
 	TAILQ_ENTRY(vm)		 entry;		/* of archive.vms; lives as long as the archive */
@@ -37,6 +39,7 @@ struct vm {
 	struct vm_row		 row;
 	TAILQ_HEAD(, stream)	 streams;
 	unsigned		 stream_count;
+	uint64_t		 files_paid_ns;	/* monotonic: as if each of its files had taken a second */
 	struct session		*session;	/* open, and the only one that may bring blocks */
 	struct session		*contender;	/* waits for the session's PONG */
 };
@@ -73,7 +76,7 @@ struct batch	*archive_take_batch(struct archive *);
 /* What the batch held is durable: streams learn it and are told to the callback (NULL: none), ended ones are then forgotten. The
  * batch stays the caller's. */
 void	archive_committed(struct archive *, const struct batch *, void (*durable)(struct stream *, void *), void *arg);
-/* Files older than the rotation interval; all files. */
+/* Files older than the rotation interval, or of a VM long away; all files. */
 void	archive_rotate_old(struct archive *);
 void	archive_close_files(struct archive *);
 /* Makes control and non-ASCII bytes of what a peer said harmless for logs, tables and JSON; returns its argument. */

@@ -73,11 +73,11 @@ static const char stat_sql[] =
 static const struct table_column loss_columns[] = {
 	{ "stream", "STREAM", TABLE_TEXT }, { "place", "PLACE", TABLE_TEXT }, { "first_block", "FIRST", TABLE_COUNT },
 	{ "last_block", "LAST", TABLE_COUNT }, { "packets", "PACKETS", TABLE_COUNT }, { "bytes", "BYTES", TABLE_BYTES },
-	{ "from", "FROM", TABLE_TIME }, { "to", "TO", TABLE_TIME }, { NULL, NULL, TABLE_TEXT }
+	{ "from", "FROM", TABLE_TIME }, { "to", "TO", TABLE_TIME }, { "approximate", NULL, TABLE_COUNT }, { NULL, NULL, TABLE_TEXT }
 };
 static const char loss_sql[] =
     "SELECT substr(lower(hex(stream)), 1, 8) AS stream, place, first_block, last_block, packets, bytes, first_ns AS \"from\","
-    " last_ns AS \"to\" FROM loss WHERE vm = ?1 ORDER BY id";
+    " last_ns AS \"to\", approximate FROM loss WHERE vm = ?1 ORDER BY id";
 
 /* Common begin of the verbs that name one VM: its row, or the exit status. */
 static int

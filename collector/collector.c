@@ -58,9 +58,8 @@ collector_stop(struct collector *collector)
 	log_info("shutting down");
 	daemon_notify("STOPPING=1");
 	listeners_free(collector->listeners);
-	pulls_free(collector->pulls);
 	collector->listeners = NULL;
-	collector->pulls = NULL;
+	pulls_stop(collector->pulls);
 	workers_tell(&collector->workers, &note);
 	event_add(collector->stop_timer, &tv);
 }

@@ -20,6 +20,7 @@
 #include "collector/ctl_internal.h"
 
 #define CTL_BACKLOG	16
+#define CTL_PAUSE_MS	500
 
 static void
 ctl_client_free(struct ctl_client *client)
@@ -34,7 +35,13 @@ ctl_client_free(struct ctl_client *client)
 	free(client);
 }
 
-/* One line at a time: the next is looked at when its answer is out. */
+static bool
+ctl_is_busy(const struct ctl_client *client)
+{
+	return client->token != 0 || evbuffer_get_length(bufferevent_get_output(client->bev)) > 0;
+}
+
+/* One line at a time: the next is looked at when its answer is out, so that answers do not pile up for one who does not read. */
 static void
 ctl_next_line(struct ctl_client *client)
 {
@@ -42,11 +49,12 @@ ctl_next_line(struct ctl_client *client)
 	size_t len;
 	char *line;
 
-	while (client->token == 0 && (line = evbuffer_readln(input, &len, EVBUFFER_EOL_LF)) != NULL) {
+	if (ctl_is_busy(client))
+		return;
+	if ((line = evbuffer_readln(input, &len, EVBUFFER_EOL_LF)) != NULL) {
 		ctl_command(client, line, len);
 		free(line);
-	}
-	if (client->token == 0 && evbuffer_get_length(input) >= CTL_LINE_MAX) {
+	} else if (evbuffer_get_length(input) >= CTL_LINE_MAX) {
 		evbuffer_drain(input, evbuffer_get_length(input));
 		ctl_error(client, "the line is longer than 65536 bytes");
 	}
@@ -62,7 +70,7 @@ ctl_readable(struct bufferevent *bev, void *arg)
 static void
 ctl_free_if_done(struct ctl_client *client)
 {
-	if (client->eof && client->token == 0 && evbuffer_get_length(bufferevent_get_output(client->bev)) == 0)
+	if (client->eof && !ctl_is_busy(client))
 		ctl_client_free(client);
 }
 
@@ -70,6 +78,7 @@ static void
 ctl_written(struct bufferevent *bev, void *arg)
 {
 	(void)bev;
+	ctl_next_line(arg);
 	ctl_free_if_done(arg);
 }
 
@@ -137,7 +146,6 @@ ctl_timeout(evutil_socket_t fd, short events, void *arg)
 	(void)fd;
 	(void)events;
 	ctl_finish(client);
-	ctl_next_line(client);
 }
 
 void
@@ -184,10 +192,8 @@ ctl_client_note(struct ctl_client *client, struct note *note)
 			json_array_append(client->rows, note->json);
 		client->workers_left--;
 	}
-	if (client->workers_left > 0 || client->results_left > 0)
-		return;
-	ctl_finish(client);
-	ctl_next_line(client);
+	if (client->workers_left == 0 && client->results_left == 0)
+		ctl_finish(client);
 }
 
 void
@@ -204,14 +210,17 @@ ctl_note(struct ctl *ctl, struct note *note)
 	}
 }
 
-static struct ctl_client *
+/* Takes fd. */
+static void
 ctl_client_new(struct ctl *ctl, int fd)
 {
 	const struct timeval idle = { .tv_sec = CTL_IDLE_S };
 	struct ctl_client *client = calloc(1, sizeof(*client));
 
-	if (client == NULL)
-		return NULL;
+	if (client == NULL) {
+		close(fd);
+		return;
+	}
 	client->ctl = ctl;
 	TAILQ_INSERT_TAIL(&ctl->clients, client, entry);
 	ctl->client_count++;
@@ -221,13 +230,32 @@ ctl_client_new(struct ctl *ctl, int fd)
 		if (client->bev == NULL)
 			close(fd);
 		ctl_client_free(client);
-		return NULL;
+		return;
 	}
 	bufferevent_setcb(client->bev, ctl_readable, ctl_written, ctl_event, client);
 	bufferevent_setwatermark(client->bev, EV_READ, 0, CTL_LINE_MAX);
 	bufferevent_set_timeouts(client->bev, &idle, &idle);
 	bufferevent_enable(client->bev, EV_READ | EV_WRITE);
-	return client;
+}
+
+static void
+ctl_resume(evutil_socket_t fd, short events, void *arg)
+{
+	struct ctl *ctl = arg;
+
+	(void)fd;
+	(void)events;
+	event_add(ctl->event, NULL);
+}
+
+/* One who cannot be accepted, for want of descriptors, must not wake us without end. */
+static void
+ctl_rest(struct ctl *ctl)
+{
+	const struct timeval tv = { .tv_usec = CTL_PAUSE_MS * 1000 };
+
+	event_del(ctl->event);
+	event_add(ctl->pause, &tv);
 }
 
 static void
@@ -238,8 +266,8 @@ ctl_accept(evutil_socket_t fd, short events, void *arg)
 
 	(void)events;
 	if (peer == -1)
-		return;
-	if (ctl->client_count >= CTL_CLIENTS_MAX)
+		ctl_rest(ctl);
+	else if (ctl->client_count >= CTL_CLIENTS_MAX)
 		close(peer);
 	else
 		ctl_client_new(ctl, peer);
@@ -288,7 +316,7 @@ ctl_new(struct collector *collector, const char *path, gid_t gid, char *error, s
 	TAILQ_INIT(&ctl->clients);
 	if (ctl_bind(ctl, gid) == 0 &&
 	    (ctl->event = event_new(collector->base, ctl->fd, EV_READ | EV_PERSIST, ctl_accept, ctl)) != NULL &&
-	    event_add(ctl->event, NULL) == 0)
+	    (ctl->pause = evtimer_new(collector->base, ctl_resume, ctl)) != NULL && event_add(ctl->event, NULL) == 0)
 		return ctl;
 	snprintf(error, error_size, "control socket %s: %s", path, strerror(errno));
 	if (ctl->event != NULL)
@@ -310,6 +338,7 @@ ctl_free(struct ctl *ctl)
 	while ((client = TAILQ_FIRST(&ctl->clients)) != NULL)
 		ctl_client_free(client);
 	event_free(ctl->event);
+	event_free(ctl->pause);
 	close(ctl->fd);
 	unlink(ctl->path);
 	free(ctl->path);

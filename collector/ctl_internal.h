@@ -33,7 +33,7 @@ struct ctl {
 	struct collector *collector;
 	char		*path;
 	int		 fd;
-	struct event	*event;
+	struct event	*event, *pause;
 	uint64_t	 last_token;
 	unsigned	 client_count;
 	TAILQ_HEAD(, ctl_client) clients;

@@ -26,6 +26,7 @@
 
 struct listener {
 	struct listeners	*all;
+	const char		*text;		/* of the list's */
 	int			 fd;
 	struct event		*event, *pause;
 };
@@ -106,12 +107,12 @@ listeners_new(const struct conf_list *list, char *error, size_t error_size)
 	}
 	for (; all->count < list->count; all->count++) {
 		all->listener[all->count].all = all;
+		all->listener[all->count].text = list->value[all->count];
 		all->listener[all->count].fd = listener_open(list->value[all->count], error, error_size);
 		if (all->listener[all->count].fd == -1) {
 			listeners_free(all);
 			return NULL;
 		}
-		log_info("listening on %s", list->value[all->count]);
 	}
 	return all;
 }
@@ -167,6 +168,7 @@ listeners_start(struct listeners *all, struct event_base *base, void (*accepted)
 		listener->pause = evtimer_new(base, listener_resume, listener);
 		if (listener->event == NULL || listener->pause == NULL || event_add(listener->event, NULL) == -1)
 			return -1;
+		log_info("listening on %s", listener->text);
 	}
 	return 0;
 }

@@ -10,7 +10,7 @@ struct event_base;
 
 /* Listening sockets of "ADDR[:PORT]" each; numeric addresses. */
 struct listeners;
-/* NULL with a line for people. */
+/* The list must live until listeners_start(). NULL with a line for people. */
 struct listeners *listeners_new(const struct conf_list *, char *error, size_t error_size);
 /* From now on each connection goes to accepted(), which takes the (non-blocking) descriptor. 0 / -1. */
 int		 listeners_start(struct listeners *, struct event_base *, void (*accepted)(int fd, void *arg), void *arg);

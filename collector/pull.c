@@ -41,6 +41,7 @@ struct pulls {
 	struct pull		**pull;
 	int			 count;
 	struct event_base	*base;
+	bool			 stopped;
 	pull_dialled		*dialled;
 	void			*arg;
 };
@@ -170,9 +171,9 @@ pull_resolved(int result, struct evutil_addrinfo *ai, void *arg)
 	struct pull *pull = arg;
 
 	pull->request = NULL;
-	if (result == EVUTIL_EAI_CANCEL)
-		return;
-	if (result != 0 || ai == NULL)
+	if (pull->all->stopped)
+		;
+	else if (result != 0 || ai == NULL)
 		pull_failed(pull, evutil_gai_strerror(result));
 	else
 		pull_connect(pull, pull_pick(pull, ai));
@@ -230,14 +231,25 @@ pulls_start(struct pulls *all, struct event_base *base, pull_dialled *dialled, v
 void
 pulls_ended(struct pulls *all, int index, bool good)
 {
-	if (all == NULL || index < 0 || index >= all->count)
+	if (all->stopped || index < 0 || index >= all->count)
 		return;
 	if (good)
 		all->pull[index]->backoff_ms = PULL_BACKOFF_MIN_MS;
 	pull_schedule(all->pull[index]);
 }
 
-/* The loop does not run any more, so that the end of a cancelled look-up is told to nobody. */
+/* The end of a cancelled look-up comes later, from the loop. */
+void
+pulls_stop(struct pulls *all)
+{
+	all->stopped = true;
+	for (int i = 0; i < all->count; i++) {
+		event_del(all->pull[i]->timer);
+		if (all->pull[i]->request != NULL)
+			evdns_getaddrinfo_cancel(all->pull[i]->request);
+	}
+}
+
 void
 pulls_free(struct pulls *all)
 {
@@ -246,8 +258,6 @@ pulls_free(struct pulls *all)
 	for (int i = 0; i < all->count; i++) {
 		struct pull *pull = all->pull[i];
 
-		if (pull->request != NULL)
-			evdns_getaddrinfo_cancel(pull->request);
 		if (pull->dns != NULL)
 			evdns_base_free(pull->dns, 0);
 		if (pull->timer != NULL)

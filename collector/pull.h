@@ -20,6 +20,8 @@ struct pulls	*pulls_new(const struct conf_list *list, const char *file, char *er
 typedef void	 pull_dialled(int fd, int pull, const char *name, void *arg);
 int		 pulls_start(struct pulls *, struct event_base *, pull_dialled *, void *arg);
 void		 pulls_ended(struct pulls *, int pull, bool good);
+/* Dials no more. The loop must go on before pulls_free(): it tells of look-ups that are cancelled. */
+void		 pulls_stop(struct pulls *);
 void		 pulls_free(struct pulls *);	/* NULL is fine */
 
 #endif

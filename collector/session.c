@@ -22,6 +22,7 @@
 
 #define SESSION_INPUT_MAX	(1024u * 1024)	/* above the largest frame */
 #define SESSION_READ_BUDGET	(256u * 1024)
+#define SESSION_SLICE_NS	10000000u	/* a small block may be much to decode: then others have their turn */
 #define SESSION_LOG_MS		1000u
 
 static const char *const session_state_names[] = {
@@ -82,8 +83,7 @@ session_flush(struct session *session)
 	return rc;
 }
 
-/* The last message, ERROR or BYE, is in worker->out. */
-static void
+void
 session_close(struct session *session, const char *why)
 {
 	session_flush(session);
@@ -164,12 +164,16 @@ session_frame(struct session *session, const uint8_t *data, size_t len)
 	struct frame frame;
 	enum frame_error error = frame_parse(data, len, &frame);
 
-	if (error == FRAME_MORE)
+	if (len < FRAME_HEADER_SIZE)
 		return 0;
-	if (error != FRAME_OK)
+	if (error != FRAME_OK && error != FRAME_MORE)
 		fault_set(&fault, MSG_ERR_PROTOCOL, "frame: %s", frame_error_text(error));
-	else if (session_message(session, &frame, &fault) == 0)
-		return FRAME_HEADER_SIZE + frame.length;
+	else if (session_check_type(session, (enum frame_type)(data[0] << 8 | data[1]), &fault) == 0) {
+		if (error == FRAME_MORE)
+			return 0;
+		if (session_message(session, &frame, &fault) == 0)
+			return FRAME_HEADER_SIZE + frame.length;
+	}
 	session_fail(session, &fault);
 	return 0;
 }
@@ -186,12 +190,18 @@ void
 session_input(struct session *session)
 {
 	struct buf *input = tlsio_input(session->tls);
+	uint64_t until_ns = clock_mono_ns() + SESSION_SLICE_NS;
 	size_t taken = 0, n;
 
-	while (session_may_take(session) && (n = session_frame(session, input->data + taken, input->len - taken)) > 0) {
+	session->backlog = false;
+	while (!session->backlog && session_may_take(session) &&
+	    (n = session_frame(session, input->data + taken, input->len - taken)) > 0) {
 		taken += n;
 		worker_consider_commit(session->worker);
+		session->backlog = clock_mono_ns() >= until_ns;
 	}
+	if (session->backlog)
+		worker_come_back(session->worker);
 	if (session->state == SESSION_CLOSING)
 		taken = input->len;
 	buf_consume(input, taken);

@@ -7,13 +7,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "proto/frame.h"
 #include "proto/identity.h"
 #include "proto/msg.h"
 
 #include "collector/archive.h"
 
 struct event;
-struct frame;
 struct json_t;
 struct note;
 struct stream;
@@ -46,6 +46,8 @@ struct session {
 	struct event		*timer;		/* of the state */
 	int			 pull;		/* -1: accepted */
 	bool			 welcomed;
+	bool			 backlog;	/* whole frames may wait in the input */
+	bool			 policy_asked;	/* a POLICY is out whose result has not come */
 	struct identity		 identity;
 	char			 address[MSG_NAME_SIZE];
 	uint8_t			 instance[MSG_ID_SIZE];
@@ -62,10 +64,11 @@ struct session {
 void	session_new(struct worker *, int fd, int pull, const char *name);
 void	session_arrive(struct worker *, struct session *);	/* from the worker that made the handshake */
 void	session_free(struct session *);				/* NULL is fine */
-/* What the input holds, frame by frame, until the worker is paused. */
+/* What the input holds, frame by frame, until the worker is paused, or to come back to if it takes long. */
 void	session_input(struct session *);
 void	session_fail(struct session *, const struct fault *);
 void	session_bye(struct session *, uint16_t code, const char *text);
+void	session_close(struct session *, const char *why);	/* what is in worker->out goes out, nothing is said */
 void	session_acknowledge(struct session *, struct stream *);
 /* Sends the VM's policy if it changed (that is what it returns), or anyway if again and there has ever been one. */
 bool	session_push_policy(struct session *, bool again);
@@ -76,6 +79,8 @@ const char	*session_state_name(enum session_state);
 void	session_change_state(struct session *, enum session_state);
 void	session_set_timer(struct session *, uint64_t ms);
 int	session_send(struct session *);				/* worker->out; -1: the session is failed */
+/* May the agent say this now? Known from the header, so that nobody fills memory with what has no chance. */
+int	session_check_type(const struct session *, enum frame_type, struct fault *);
 int	session_message(struct session *, const struct frame *, struct fault *);
 int	session_hello(struct session *, const struct frame *, struct fault *);
 void	session_contend_timeout(struct session *);		/* the contender wins */

@@ -115,8 +115,9 @@ session_policy_result(struct session *session, const struct frame *frame, struct
 
 	if (msg_get_policy_result(frame, &msg) == -1)
 		return fault_set(fault, MSG_ERR_PROTOCOL, "POLICY_RESULT is malformed");
-	if (msg.version != row->policy_version)
-		return 0;	/* of one that another has overtaken */
+	if (msg.version != row->policy_version || !session->policy_asked)
+		return 0;	/* of one that another has overtaken, or nobody asked */
+	session->policy_asked = false;
 	archive_clean_text(msg.reason);
 	none = row->policy_text == NULL || row->policy_text[0] == '\0';
 	row->policy_state = !msg.accepted ? "refused" : none ? "none" : "accepted";
@@ -167,7 +168,7 @@ session_ends(struct session *session, const struct frame *frame, struct fault *f
 	archive_clean_text(msg.text);
 	log_info("%s (%s): the agent %s: %s", session->identity.name, session->address, bye ? "said BYE"
 	    : "ended the session with an error", msg.text);
-	session_bye(session, 0, "the agent ended the session");
+	session_close(session, "the agent ended the session");
 	return 0;
 }
 
@@ -186,15 +187,21 @@ static int (*const session_messages[FRAME_TYPE_MAX])(struct session *, const str
 };
 
 int
+session_check_type(const struct session *session, enum frame_type type, struct fault *fault)
+{
+	bool ends = type == FRAME_BYE || type == FRAME_ERROR;
+
+	if (session_messages[type] == NULL)
+		return fault_set(fault, MSG_ERR_PROTOCOL, "%s is not for a collector", frame_type_name(type));
+	if (session->state == SESSION_OPEN && type == FRAME_HELLO)
+		return fault_set(fault, MSG_ERR_PROTOCOL, "HELLO for a second time");
+	if (session->state != SESSION_OPEN && type != FRAME_HELLO && !ends)
+		return fault_set(fault, MSG_ERR_PROTOCOL, "%s before HELLO", frame_type_name(type));
+	return 0;
+}
+
+int
 session_message(struct session *session, const struct frame *frame, struct fault *fault)
 {
-	bool ends = frame->type == FRAME_BYE || frame->type == FRAME_ERROR;
-
-	if (session_messages[frame->type] == NULL)
-		return fault_set(fault, MSG_ERR_PROTOCOL, "%s is not for a collector", frame_type_name(frame->type));
-	if (session->state == SESSION_OPEN && frame->type == FRAME_HELLO)
-		return fault_set(fault, MSG_ERR_PROTOCOL, "HELLO for a second time");
-	if (session->state != SESSION_OPEN && frame->type != FRAME_HELLO && !ends)
-		return fault_set(fault, MSG_ERR_PROTOCOL, "%s before HELLO", frame_type_name(frame->type));
 	return session_messages[frame->type](session, frame, fault);
 }

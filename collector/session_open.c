@@ -91,7 +91,7 @@ session_take_streams(struct session *session, const struct msg_hello *hello, str
 		const struct msg_stream *told = &hello->stream[i];
 
 		if ((stream = stream_get(archive, session->vm, told->id, told->started_ns, fault)) == NULL ||
-		    stream_begin_at(archive, stream, told->first, fault) == -1)
+		    stream_begin_at(archive, stream, told->first, told->last, fault) == -1)
 			return -1;
 	}
 	return 0;
@@ -156,6 +156,24 @@ session_contend(struct session *session, const struct msg_hello *hello, struct f
 	return 0;
 }
 
+static bool
+session_same_instance(const struct session *a, const struct session *b)
+{
+	return a != NULL && b != NULL && memcmp(a->instance, b->instance, MSG_ID_SIZE) == 0;
+}
+
+static void
+session_refuse_clone(struct session *contender, const struct session *real)
+{
+	struct fault fault;
+
+	fault_set(&fault, MSG_ERR_CLONE,
+	    "another agent with the certificate of VM %s is connected from %s and answers; each VM needs its"
+	    " own: vmtap pki agent", real->identity.name, real->address);
+	session_fail(contender, &fault);
+}
+
+/* One that comes again is alive, as much as one that answers a PING. */
 static int
 session_meet_contender(struct session *session, struct fault *fault)
 {
@@ -163,7 +181,11 @@ session_meet_contender(struct session *session, struct fault *fault)
 
 	if (other == NULL)
 		return 0;
-	if (memcmp(other->instance, session->instance, MSG_ID_SIZE) != 0)
+	if (session_same_instance(session->vm->session, session)) {
+		session_refuse_clone(other, session);
+		return 0;
+	}
+	if (!session_same_instance(other, session))
 		return fault_set(fault, MSG_ERR_CLONE,
 		    "several agents with the certificate of VM %s (%s) ask to be it; each VM needs its own:"
 		    " vmtap pki agent", session->identity.name, session->identity.uuid);
@@ -186,7 +208,7 @@ session_hello(struct session *session, const struct frame *frame, struct fault *
 	memcpy(session->instance, hello.instance, MSG_ID_SIZE);
 	if (session_meet_contender(session, fault) == -1)
 		return -1;
-	if (vm->session != NULL && memcmp(vm->session->instance, session->instance, MSG_ID_SIZE) != 0)
+	if (vm->session != NULL && !session_same_instance(vm->session, session))
 		return session_contend(session, &hello, fault);
 	if (vm->session != NULL)
 		session_replace(vm->session, "the same agent has opened another session");
@@ -211,14 +233,13 @@ session_take_over(struct session *session)
 	session_input(session);
 }
 
+/* While nothing is read no answer can come; worker_resume() lets the time begin again. */
 void
 session_contend_timeout(struct session *session)
 {
 	if (session->worker->stopping)
 		return;
-	if (session->worker->paused && session->vm->session != NULL)
-		session_set_timer(session, SESSION_CONTEND_MS);		/* the answer could not be read */
-	else
+	if (!session->worker->paused || session->vm->session == NULL)
 		session_take_over(session);
 }
 
@@ -226,14 +247,9 @@ void
 session_ponged(struct session *session, uint64_t token)
 {
 	struct session *contender = session->vm->contender;
-	struct fault fault;
 
-	if (contender == NULL || contender->token != token)
-		return;
-	fault_set(&fault, MSG_ERR_CLONE,
-	    "another agent with the certificate of VM %s is connected from %s and answers; each VM needs its"
-	    " own: vmtap pki agent", session->identity.name, session->address);
-	session_fail(contender, &fault);
+	if (contender != NULL && contender->token == token)
+		session_refuse_clone(contender, session);
 }
 
 /* Ends what the session is to its VM. One that contends for it wins by that, a moment later: it may be the one that called. */
@@ -298,6 +314,7 @@ session_push_policy(struct session *session, bool again)
 	if (!changed && (!again || row->policy_version == 0))
 		return false;
 	policy.version = row->policy_version;
+	session->policy_asked = true;
 	if (msg_put_policy(&session->worker->out, &policy) == 0)
 		session_send(session);
 	return changed;

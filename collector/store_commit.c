@@ -3,6 +3,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +23,7 @@
 
 struct committer {
 	struct store		*store;
+	int			 sync_fd;	/* syncfs(2) tells an error once to each open file: this one is ours alone */
 	struct catalog_writer	*writer;
 	commit_report		*report;
 	void			*arg;
@@ -109,7 +111,7 @@ commit_run(struct committer *committer, struct batch *batch)
 {
 	char error[COMMIT_ERROR_SIZE];
 
-	if ((batch->file_bytes > 0 || committer->revealed_count > 0) && syncfs(committer->store->root_fd) == -1) {
+	if ((batch->file_bytes > 0 || committer->revealed_count > 0) && syncfs(committer->sync_fd) == -1) {
 		snprintf(error, sizeof(error), "%s: data could not be made durable: %s", committer->store->path, strerror(errno));
 		batch_free(batch);
 		committer->report(COMMIT_LOST, NULL, error, committer->arg);
@@ -157,6 +159,10 @@ committer_new(struct store *store, commit_report *report, void *arg, char *error
 	committer->arg = arg;
 	pthread_mutex_init(&committer->mutex, NULL);
 	pthread_cond_init(&committer->cond, NULL);
+	if ((committer->sync_fd = openat(store->root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)) == -1) {
+		snprintf(error, error_size, "store %s: %s", store->path, strerror(errno));
+		goto fail;
+	}
 	if ((committer->writer = catalog_writer_new(store->path, error, error_size)) == NULL)
 		goto fail;
 	if ((errno = pthread_create(&committer->thread, NULL, committer_main, committer)) == 0)
@@ -164,6 +170,8 @@ committer_new(struct store *store, commit_report *report, void *arg, char *error
 	snprintf(error, error_size, "thread: %s", strerror(errno));
 fail:
 	catalog_writer_free(committer->writer);
+	if (committer->sync_fd != -1)
+		close(committer->sync_fd);
 	free(committer);
 	return NULL;
 }
@@ -188,6 +196,7 @@ committer_free(struct committer *committer)
 	pthread_mutex_unlock(&committer->mutex);
 	pthread_join(committer->thread, NULL);
 	catalog_writer_free(committer->writer);
+	close(committer->sync_fd);
 	pthread_mutex_destroy(&committer->mutex);
 	pthread_cond_destroy(&committer->cond);
 	free(committer->revealed);

@@ -32,10 +32,12 @@ struct retain_file {
 
 /*
  * Each gives the oldest closed files that are too many by one limit, ?1 (?2: now). Sums run from the newest file to the oldest. One
- * that is still hidden is about to be renamed by a committer, and left to a later time.
+ * that is still hidden is about to be renamed by a committer, and left to a later time. A guest's clock may be ahead of ours: then
+ * it is the file's own time that counts.
  */
 static const char retain_by_age[] =
-    "SELECT id, path FROM file WHERE live + hidden = 0 AND coalesce(last_ns, created_ns) < ?2 - ?1 ORDER BY created_ns, id";
+    "SELECT id, path FROM file WHERE live + hidden = 0 AND CASE WHEN last_ns <= ?2 THEN last_ns ELSE created_ns END < ?2 - ?1"
+    " ORDER BY created_ns, id";
 static const char retain_by_size[] =
     "SELECT id, path FROM (SELECT id, path, live, hidden, created_ns, sum(length) OVER (ORDER BY live DESC, created_ns DESC,"
     " id DESC) AS total FROM file) WHERE live + hidden = 0 AND total > ?1 AND ?2 > 0 ORDER BY created_ns, id";
@@ -43,12 +45,13 @@ static const char retain_by_size_vm[] =
     "SELECT id, path FROM (SELECT id, path, live, hidden, created_ns, sum(length) OVER (PARTITION BY vm ORDER BY live DESC,"
     " created_ns DESC, id DESC) AS total FROM file) WHERE live + hidden = 0 AND total > ?1 AND ?2 > 0 ORDER BY created_ns, id";
 
+/* NOT IN makes one pass over the files, where EXISTS would make one for each stream, with all writers waiting. */
+#define RETAIN_FORGOTTEN	"(SELECT id FROM stream WHERE ended AND started_ns < ?1 AND id NOT IN (SELECT stream FROM file))"
 static const char *const retain_forget[] = {
-	"DELETE FROM interface WHERE stream IN (SELECT id FROM stream WHERE ended AND started_ns < ?1"
-	" AND NOT EXISTS (SELECT 1 FROM file WHERE file.stream = stream.id))",
-	"DELETE FROM stat WHERE stream IN (SELECT id FROM stream WHERE ended AND started_ns < ?1"
-	" AND NOT EXISTS (SELECT 1 FROM file WHERE file.stream = stream.id))",
-	"DELETE FROM stream WHERE ended AND started_ns < ?1 AND NOT EXISTS (SELECT 1 FROM file WHERE file.stream = stream.id)",
+	"DELETE FROM interface WHERE stream IN " RETAIN_FORGOTTEN,
+	"DELETE FROM stat WHERE stream IN " RETAIN_FORGOTTEN,
+	"DELETE FROM loss WHERE stream IN " RETAIN_FORGOTTEN,
+	"DELETE FROM stream WHERE id IN " RETAIN_FORGOTTEN,
 };
 
 /* Up to RETAIN_AT_ONCE files; returns how many, -1 on an SQL error. */

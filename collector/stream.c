@@ -68,13 +68,19 @@ stream_record_loss(struct archive *archive, struct stream *stream, const char *p
 }
 
 int
-stream_begin_at(struct archive *archive, struct stream *stream, uint64_t first, struct fault *fault)
+stream_begin_at(struct archive *archive, struct stream *stream, uint64_t first, uint64_t last, struct fault *fault)
 {
 	struct msg_gap gap = { .first = stream->received + 1, .last = first - 1 };
 
 	if (first == 0 || first > STREAM_NUMBER_MAX)
 		return fault_set(fault, MSG_ERR_PROTOCOL, "HELLO: a stream cannot begin at block %" PRIu64, first);
-	if (gap.last < gap.first || stream->ended)
+	if (stream->ended && last <= stream->received)
+		return 0;
+	if (stream->ended) {
+		stream->ended = stream->end_durable = false;
+		stream_mark_dirty(archive, stream);
+	}
+	if (gap.last < gap.first)
 		return 0;
 	stream_record_loss(archive, stream, "elsewhere", &gap, true);
 	stream->received = gap.last;

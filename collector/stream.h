@@ -43,6 +43,7 @@ struct stream {
 	uint32_t		 interface_count;
 	struct stream_interface	 interface[MSG_INTERFACES_MAX];
 	struct store_file	*file;		/* NULL: none open */
+	bool			 had_file;
 	struct stream_stat	*stat;		/* the latest of each counter */
 	size_t			 stat_count, stat_size;
 };
@@ -53,8 +54,9 @@ struct stream	*stream_find(const struct vm *, const uint8_t id[MSG_ID_SIZE]);
 struct stream	*stream_get(struct archive *, struct vm *, const uint8_t id[MSG_ID_SIZE], uint64_t started_ns, struct fault *);
 void	stream_free(struct stream *);
 
-/* HELLO says the agent's oldest block is first: those before it that this store lacks were acknowledged elsewhere. */
-int	stream_begin_at(struct archive *, struct stream *, uint64_t first, struct fault *);
+/* HELLO says the agent holds first to last: those before that this store lacks were acknowledged elsewhere. A stream taken for
+ * over (another instance's HELLO did not name it) goes on if there is more of it. */
+int	stream_begin_at(struct archive *, struct stream *, uint64_t first, uint64_t last, struct fault *);
 /* All: 0, or -1 with fault, and then nothing of the message has had any effect. */
 int	stream_add_interface(struct archive *, struct stream *, const struct msg_interface *, struct fault *);
 int	stream_add_block(struct archive *, struct stream *, const struct msg_block *, struct fault *);

@@ -143,13 +143,31 @@ stream_store_fault(struct fault *fault)
 	return fault_set(fault, MSG_ERR_STORE, "the store cannot be written: %s", strerror(errno));
 }
 
+/* A guest that changes streams or codecs with each small block would fill the store with heads of files, and inodes. */
+static int
+stream_pay_file(struct vm *vm, struct fault *fault)
+{
+	const uint64_t now = clock_mono_ns(), second = 1000000000u;
+
+	if (vm->files_paid_ns < now)
+		vm->files_paid_ns = now;
+	if (vm->files_paid_ns - now > (ARCHIVE_VM_FILES_BURST - 1) * second)
+		return fault_set(fault, MSG_ERR_LIMIT, "streams or codecs change so often that files hold next to nothing");
+	vm->files_paid_ns += second;
+	return 0;
+}
+
 int
 stream_store_block(struct archive *archive, struct stream *stream, const struct msg_block *block, struct fault *fault)
 {
 	const struct codec *codec = codec_by_id(block->codec);
+	bool other = stream->file != NULL && stream->file->codec != codec;
 	uint64_t offset;
 
-	if (stream->file != NULL && stream->file->codec != codec)
+	if ((other || !stream->had_file) && stream_pay_file(stream->vm, fault) == -1)
+		return -1;
+	stream->had_file = true;
+	if (other)
 		stream_close_file(archive, stream);
 	if (stream->file == NULL && stream_open_file(archive, stream, codec) == -1)
 		return stream_store_fault(fault);

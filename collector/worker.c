@@ -67,6 +67,8 @@ worker_resume(struct worker *worker)
 
 	worker->paused = false;
 	TAILQ_FOREACH(session, &worker->sessions, entry) {
+		if (session->state == SESSION_CONTENDING)
+			session_set_timer(session, SESSION_CONTEND_MS);		/* only now can the answer be read */
 		if (session->state != SESSION_OPEN)
 			continue;
 		session_input(session);
@@ -93,6 +95,27 @@ worker_consider_commit(struct worker *worker)
 		worker_start_commit(worker);
 	else
 		worker_set_commit_timer(worker, archive->soon);
+}
+
+void
+worker_come_back(struct worker *worker)
+{
+	static const struct timeval now = { 0 };
+
+	event_add(worker->come_back, &now);
+}
+
+static void
+worker_came_back(evutil_socket_t fd, short events, void *arg)
+{
+	struct worker *worker = arg;
+	struct session *session;
+
+	(void)fd;
+	(void)events;
+	TAILQ_FOREACH(session, &worker->sessions, entry)
+		if (session->backlog)
+			session_input(session);
 }
 
 static void
@@ -358,8 +381,9 @@ worker_make_events(struct worker *worker)
 		return -1;
 	worker->inbox_event = event_new(worker->base, mailbox_fd(worker->inbox), EV_READ | EV_PERSIST, worker_inbox, worker);
 	worker->commit_timer = evtimer_new(worker->base, worker_commit_timeout, worker);
+	worker->come_back = evtimer_new(worker->base, worker_came_back, worker);
 	worker->tick = event_new(worker->base, -1, EV_PERSIST, worker_tick, worker);
-	if (worker->inbox_event == NULL || worker->commit_timer == NULL || worker->tick == NULL)
+	if (worker->inbox_event == NULL || worker->commit_timer == NULL || worker->come_back == NULL || worker->tick == NULL)
 		return -1;
 	if (event_add(worker->inbox_event, NULL) == -1 || event_add(worker->tick, &worker_second) == -1)
 		return -1;
@@ -396,6 +420,8 @@ worker_clear(struct worker *worker)
 		event_free(worker->inbox_event);
 	if (worker->commit_timer != NULL)
 		event_free(worker->commit_timer);
+	if (worker->come_back != NULL)
+		event_free(worker->come_back);
 	if (worker->tick != NULL)
 		event_free(worker->tick);
 	if (worker->base != NULL)

@@ -42,6 +42,7 @@ struct worker {
 	struct event_base	*base;
 	struct mailbox		*inbox;
 	struct event		*inbox_event, *commit_timer, *tick;
+	struct event		*come_back;	/* to sessions with a backlog */
 	struct tls_context	*tls;		/* of new connections */
 	struct policy_set	*policy;
 	uint64_t		 keepalive_ms;
@@ -81,5 +82,7 @@ unsigned workers_home(const struct workers *, const char *uuid);
 
 /* For sessions: something may have become dirty. */
 void	worker_consider_commit(struct worker *);
+/* ... and one has a backlog: its turn comes again after all others'. */
+void	worker_come_back(struct worker *);
 
 #endif

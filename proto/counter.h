@@ -6,8 +6,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Every count an agent reports, by number on the wire (never reused) and by name for people. All grow from 0 at the start of the
- * capture role, but those marked as a level. */
+/* Every count an agent reports, by number on the wire (never reused) and by name for people. All only grow, but those marked as a
+ * level. Those of an interface begin at 0 with the stream that it is of; those of the agent with its start, or where it is said,
+ * with that of the role that counts. */
 enum counter {
 	/* of one interface */
 	COUNTER_PACKETS_CAPTURED = 1,	/* put into blocks */
@@ -18,22 +19,24 @@ enum counter {
 	COUNTER_BEFORE_FILTER,		/* captured before the filter was attached, discarded */
 	COUNTER_PACKETS_OVERSIZE,	/* too large for any block, discarded */
 	COUNTER_DIRECTION_UNKNOWN,
-	COUNTER_NIC_DROPPED,		/* rtnetlink rx_dropped */
-	COUNTER_NIC_MISSED,		/* rtnetlink rx_missed_errors */
+	COUNTER_NIC_DROPPED,		/* rtnetlink rx_dropped, since the stream was first looked at */
+	COUNTER_NIC_MISSED,		/* rtnetlink rx_missed_errors, likewise */
 	COUNTER_PAUSED,			/* level: 1 while the breaker holds the interface */
-	/* of the whole agent */
+	/* of the whole agent, operators' taps included; since the start of the capture role */
 	COUNTER_BLOCKS_SEALED,
 	COUNTER_BLOCKS_STORED,		/* of these, not compressed since they would not shrink */
 	COUNTER_BYTES_RAW,		/* of blocks, before the codec */
 	COUNTER_BYTES_ENCODED,		/* after it */
+	/* of the collector's tap; since the start of the agent */
 	COUNTER_SPOOL_BYTES,		/* level: in memory, not acknowledged */
 	COUNTER_SPOOL_LOST_BLOCKS,	/* pushed out of the full spool: told as GAPs */
 	COUNTER_SPOOL_LOST_PACKETS,
 	COUNTER_SPOOL_LOST_BYTES,
 	COUNTER_BLOCKS_SENT,		/* repeats included */
 	COUNTER_BYTES_SENT,		/* on the TCP connection */
-	COUNTER_CONNECTS,
+	COUNTER_CONNECTS,		/* sessions begun */
 	COUNTER_ROLE_RESTARTS,
+	/* of the process that is one now */
 	COUNTER_CPU_CAPTURE_US,
 	COUNTER_CPU_LINK_US,
 	COUNTER_MAX

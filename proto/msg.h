@@ -20,7 +20,7 @@ struct frame;
 #define MSG_STREAMS_MAX		16	/* streams one agent holds at a time */
 #define MSG_INTERFACES_MAX	64	/* interface ids of one stream */
 #define MSG_IDB_MAX		4096	/* bytes of one interface description block */
-#define MSG_FILTER_SIZE		32768
+#define MSG_FILTER_SIZE		8192
 #define MSG_TEXT_SIZE		1024
 #define MSG_NAME_SIZE		128
 #define MSG_STATS_MAX		4096

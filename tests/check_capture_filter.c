@@ -280,6 +280,7 @@ START_TEST(refused_in_pcaps_words)
 		{ "", "tcp prot 80", 0, "the collector's filter \"tcp prot 80\"", "syntax error" },
 		{ "", "tcp prot 80", 1, "the operator's filter \"tcp prot 80\"", "syntax error" },
 		{ "udp", "port 99999", 0, "the collector's filter", "99999" },
+		{ "", "ip6 protochain 6", 0, "the collector's filter \"ip6 protochain 6\"", "loop" },
 	};
 
 	options.filter = (char *)(uintptr_t)rows[_i].guest;
@@ -301,15 +302,46 @@ START_TEST(too_long_for_the_kernel)
 {
 	size_t len = 0;
 
-	for (unsigned i = 0; i < 640; i++)
-		len += (size_t)snprintf(tap->filter + len, sizeof(tap->filter) - len, "%sip host 10.%u.%u.1", i > 0 ? " or " : "",
-		    i >> 8, i & 255);
+	for (unsigned i = 0; i < 200; i++)
+		len += (size_t)snprintf(tap->filter + len, sizeof(tap->filter) - len, "%sip6 host fe80::%x", i > 0 ? " or " : "", i);
 	build(false, false);
 	capture_program_clear(&program);
 	options.filter = tap->filter;
 	ck_assert_int_eq(capture_wish_init(&wish, &options, tap, error), 0);
 	ck_assert_int_eq(capture_filter_build(pcap, "eth0", &wish, false, false, &program, error), -1);
 	ck_assert_msg(strstr(error, "4096") != NULL, "%s", error);
+}
+END_TEST
+
+/* Time to compile is what a stranger's filter may not take. */
+START_TEST(too_many_conditions)
+{
+	size_t len;
+
+	for (unsigned count = CAPTURE_CONDITIONS_MAX; count <= CAPTURE_CONDITIONS_MAX + 1; count++) {
+		len = (size_t)snprintf(tap->filter, sizeof(tap->filter), "ip proto 0");
+		for (unsigned i = 1; i < count; i++)
+			len += (size_t)snprintf(tap->filter + len, sizeof(tap->filter) - len, "||%u", i & 255);
+		ck_assert_int_eq(capture_wish_init(&wish, &options, tap, error), 0);
+		ck_assert_int_eq(capture_filter_build(pcap, "eth0", &wish, false, false, &program, error),
+		    count <= CAPTURE_CONDITIONS_MAX ? 0 : -1);
+		capture_program_clear(&program);
+	}
+	ck_assert_msg(strstr(error, "257 conditions") != NULL, "%s", error);
+}
+END_TEST
+
+START_TEST(conditions)
+{
+	static const struct {
+		const char *text;
+		size_t	    count;
+	} rows[] = {
+		{ "", 1 }, { "tcp", 1 }, { "port 80 or port 443", 2 }, { "port 1||2||3", 3 }, { "(port 1)or(port 2)and(port 3)", 3 },
+		{ "portrange 1-5 and not host 10.0.0.1", 4 }, { "tcp[0]=1&&tcp[1]=2", 2 }, { "or", 2 },
+	};
+
+	ck_assert_uint_eq(capture_filter_conditions(rows[_i].text), rows[_i].count);
 }
 END_TEST
 
@@ -371,8 +403,10 @@ suite(void)
 	tcase_add_loop_test(t, directions, 0, 6);
 	tcase_add_test(t, loopback_takes_the_inbound_copy);
 	tcase_add_test(t, paused_passes_nothing);
-	tcase_add_loop_test(t, refused_in_pcaps_words, 0, 4);
+	tcase_add_loop_test(t, refused_in_pcaps_words, 0, 5);
 	tcase_add_test(t, too_long_for_the_kernel);
+	tcase_add_test(t, too_many_conditions);
+	tcase_add_loop_test(t, conditions, 0, 8);
 	tcase_add_test(t, text_for_people);
 	tcase_add_test(t, cooked_interfaces);
 	tcase_set_timeout(t, 60);

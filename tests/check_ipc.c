@@ -496,6 +496,20 @@ START_TEST(test_interface_gone)
 }
 END_TEST
 
+START_TEST(test_shutdown)
+{
+	uint32_t left_ms = 0;
+
+	ck_assert_int_eq(ipc_send_shutdown(a, 1234), 0);
+	settle();
+	ck_assert_int_eq(got.type, IPC_SHUTDOWN);
+	for (size_t length = 0; length <= got.length; length++)
+		ck_assert_int_eq(ipc_get_shutdown(&(struct ipc_message){ .type = got.type, .payload = got.payload, .length = length },
+		    &left_ms), length == got.length ? 0 : -1);
+	ck_assert_uint_eq(left_ms, 1234);
+}
+END_TEST
+
 static Suite *
 ipc_suite(void)
 {
@@ -518,6 +532,7 @@ ipc_suite(void)
 	tcase_add_test(tc, test_tap_mangled);
 	tcase_add_test(tc, test_tap_result);
 	tcase_add_test(tc, test_interface_gone);
+	tcase_add_test(tc, test_shutdown);
 	suite_add_tcase(suite, tc);
 	return suite;
 }

@@ -320,13 +320,15 @@ set_to_one(void *arg)
 	return NULL;
 }
 
-static void
+static int
 resolve(const char *host, int flags)
 {
 	struct addrinfo	 hints = { .ai_socktype = SOCK_STREAM, .ai_flags = flags }, *found = NULL;
+	int		 error_code = getaddrinfo(host, "8827", &hints, &found);
 
-	EXPECT(getaddrinfo(host, "8827", &hints, &found) == 0);
-	freeaddrinfo(found);
+	if (error_code == 0)
+		freeaddrinfo(found);
+	return error_code;
 }
 
 /* As root and with all capabilities, so that it is the filter that refuses. */
@@ -336,9 +338,10 @@ seccomp_link(void)
 	struct sockaddr_in address = loopback(0);
 	socklen_t	 length = sizeof(address);
 	pthread_t	 thread;
-	int		 listener, fd, waiting, done = 0;
+	int		 listener, fd, waiting, done = 0, resolved;
 
 	own_network();
+	resolved = resolve("localhost", 0);	/* a machine without /etc/hosts cannot */
 	listener = socket(AF_INET, SOCK_STREAM, 0);
 	EXPECT(listener != -1 && listen(listener, 5) == 0);
 	EXPECT(getsockname(listener, (struct sockaddr *)&address, &length) == 0);
@@ -352,8 +355,8 @@ seccomp_link(void)
 	EXPECT(ioctl(fd, SIOCOUTQ, &waiting) == 0 && ioctl(fd, FIONREAD, &waiting) == 0);
 	EXPECT(accept4(listener, NULL, NULL, SOCK_CLOEXEC) != -1);
 	EXPECT(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, 0) != -1);
-	resolve("localhost", 0);
-	resolve("::1", AI_NUMERICHOST | AI_ADDRCONFIG);
+	EXPECT(resolve("localhost", 0) == resolved);
+	EXPECT(resolve("::1", AI_NUMERICHOST | AI_ADDRCONFIG) == 0);
 	EXPECT(if_nametoindex("lo") != 0);
 	EXPECT(pthread_create(&thread, NULL, set_to_one, &done) == 0 && pthread_join(thread, NULL) == 0 && done == 1);
 	expect_refused_by_both();

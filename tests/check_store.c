@@ -302,6 +302,33 @@ START_TEST(retention_by_age)
 	ck_assert_int_eq(retain(0, 0, 3600000), 1);
 	ck_assert_int_eq(store_lab_number(&lab, "SELECT min(id) FROM file"), 2);
 	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM stream"), 1);	/* not ended */
+	snprintf(sql, sizeof(sql), "UPDATE file SET last_ns = %llu, created_ns = 1 WHERE id = 2",
+	    (unsigned long long)INT64_MAX);
+	store_lab_sql(&lab, sql);
+	ck_assert_int_eq(retain(0, 0, 3600000), 1);	/* a guest's clock that is ahead keeps nothing */
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT min(id) FROM file"), 3);
+}
+END_TEST
+
+START_TEST(retention_forgets_streams)
+{
+	struct msg_gap gap = { .first = 3, .last = 4, .packets = 7, .place = GAP_SPOOL };
+	struct fault fault;
+
+	make_files(2);
+	memcpy(gap.stream, lab.stream->id, MSG_ID_SIZE);
+	ck_assert_int_eq(stream_add_gap(&lab.archive, lab.stream, &gap, &fault), 0);
+	ck_assert_int_eq(stream_end(&lab.archive, lab.stream, 4, &fault), 0);
+	store_lab_commit(&lab);
+	store_lab_sql(&lab, "UPDATE stream SET started_ns = 1; UPDATE file SET live = 1 WHERE id = 2");
+	ck_assert_int_eq(retain(1, 0, 0), 1);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM stream"), 1);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM loss"), 1);
+	store_lab_sql(&lab, "UPDATE file SET live = 0");
+	ck_assert_int_eq(retain(1, 0, 0), 1);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM stream"), 0);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM interface"), 0);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM loss"), 0);
 }
 END_TEST
 
@@ -367,6 +394,7 @@ main(void)
 	tcase_add_test(tcase, recovery_removes_only_what_is_unfinished);
 	tcase_add_test(tcase, retention_by_size);
 	tcase_add_test(tcase, retention_by_age);
+	tcase_add_test(tcase, retention_forgets_streams);
 	tcase_add_test(tcase, one_collector_has_the_store);
 	tcase_add_test(tcase, a_full_disk_leaves_whole_units);
 	suite_add_tcase(suite, tcase);

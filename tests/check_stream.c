@@ -315,12 +315,36 @@ START_TEST(what_hello_no_longer_names_is_over)
 }
 END_TEST
 
+/* The instance that has it was cut off, another one's HELLO did not name it, and it comes again, while that is being committed. */
+START_TEST(what_was_taken_for_over_goes_on)
+{
+	struct msg_hello hello = { .stream_count = 0 };
+	struct batch *batch;
+
+	store_lab_add(&lab, codec, 1, 5);
+	ck_assert_int_eq(stream_abandon_others(&lab.archive, lab.vm, &hello, &fault), 0);
+	ck_assert(lab.stream->ended);
+	batch = archive_take_batch(&lab.archive);
+	ck_assert_int_eq(stream_begin_at(&lab.archive, lab.stream, 1, 1, &fault), 0);
+	ck_assert(lab.stream->ended);
+	ck_assert_int_eq(stream_begin_at(&lab.archive, lab.stream, 1, 2, &fault), 0);
+	ck_assert(!lab.stream->ended);
+	archive_committed(&lab.archive, batch, NULL, NULL);
+	batch_free(batch);
+	ck_assert_uint_eq(lab.vm->stream_count, 1);
+	store_lab_add(&lab, codec, 2, 5);
+	store_lab_commit(&lab);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT ended FROM stream"), 0);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT last_block FROM stream"), 2);
+}
+END_TEST
+
 START_TEST(blocks_acknowledged_elsewhere_are_said)
 {
-	ck_assert_int_eq(stream_begin_at(&lab.archive, lab.stream, 0, &fault), -1);
-	ck_assert_int_eq(stream_begin_at(&lab.archive, lab.stream, 1, &fault), 0);
+	ck_assert_int_eq(stream_begin_at(&lab.archive, lab.stream, 0, 9, &fault), -1);
+	ck_assert_int_eq(stream_begin_at(&lab.archive, lab.stream, 1, 9, &fault), 0);
 	ck_assert_uint_eq(lab.stream->received, 0);
-	ck_assert_int_eq(stream_begin_at(&lab.archive, lab.stream, 8, &fault), 0);
+	ck_assert_int_eq(stream_begin_at(&lab.archive, lab.stream, 8, 9, &fault), 0);
 	store_lab_add(&lab, codec, 8, 5);
 	store_lab_commit(&lab);
 	ck_assert_str_eq(store_lab_text(&lab, "SELECT place || first_block || last_block FROM loss"), "elsewhere17");
@@ -372,6 +396,7 @@ main(void)
 	tcase_add_test(tcase, streams_of_others_are_refused);
 	tcase_add_test(tcase, streams_have_a_bound);
 	tcase_add_test(tcase, what_hello_no_longer_names_is_over);
+	tcase_add_test(tcase, what_was_taken_for_over_goes_on);
 	tcase_add_test(tcase, blocks_acknowledged_elsewhere_are_said);
 	tcase_add_test(tcase, the_latest_stats_are_kept);
 	suite_add_tcase(suite, tcase);

@@ -123,6 +123,15 @@ say_credentials(const struct ipc_message *message)
 }
 
 static void
+say_shutdown(const struct ipc_message *message)
+{
+	uint32_t left_ms;
+
+	if (ipc_get_shutdown(message, &left_ms) == 0)
+		say("shutdown within %u ms", left_ms);
+}
+
+static void
 supervisor_message(struct ipc *ipc, struct ipc_message *message, void *arg)
 {
 	(void)ipc;
@@ -140,7 +149,7 @@ supervisor_message(struct ipc *ipc, struct ipc_message *message, void *arg)
 		if (mode_is("garbage") && own_role == ROLE_LINK && send(ROLE_FD_SUPERVISOR, "\377\377\377\377", 4, 0) == -1)
 			say("cannot send garbage");
 	} else if (message->type == IPC_SHUTDOWN) {
-		say("shutdown");
+		say_shutdown(message);
 		if (!mode_is("stubborn"))
 			event_base_loopbreak(base);
 	}
@@ -187,7 +196,8 @@ role_main(enum role role)
 
 	own_role = role;
 	role_begin(role, &options);
-	say("started %ld, %d descriptors, snaplen %u", (long)getpid(), fds, (unsigned)options.snaplen);
+	say("started %ld, %d descriptors, snaplen %u, instance %s", (long)getpid(), fds, (unsigned)options.snaplen,
+	    getenv(AGENT_INSTANCE_ENV));
 	agent_options_free(&options);
 	if (mode_is("die") && role == ROLE_CAPTURE)
 		return 7;
@@ -301,6 +311,25 @@ stop(void)
 	expect_exit(0);
 }
 
+/* The link role is the same instance as before, whatever the environment had. */
+START_TEST(test_instance)
+{
+	char first[64];
+	pid_t link;
+
+	setenv(AGENT_INSTANCE_ENV, "00000000000000000000000000000000", 1);
+	start(NULL);
+	ck_assert_int_eq(sscanf(expect("link started "), "%d, %*d descriptors, snaplen %*u, instance %63s", &link, first), 2);
+	ck_assert_uint_eq(strlen(first), 2 * MSG_ID_SIZE);
+	ck_assert_uint_eq(strspn(first, "0123456789abcdef"), 2 * MSG_ID_SIZE);
+	ck_assert_uint_lt(strspn(first, "0"), 2 * MSG_ID_SIZE);
+	expect("READY=1");
+	ck_assert_int_eq(kill(link, SIGKILL), 0);
+	ck_assert_ptr_nonnull(strstr(expect("link started "), first));
+	stop();
+}
+END_TEST
+
 /* Only the descriptors of enum role_fd, and the three of every process. */
 START_TEST(test_start)
 {
@@ -399,17 +428,24 @@ END_TEST
 /* Capture first, so that its last blocks are there to be sent. */
 START_TEST(test_stop_in_order)
 {
+	int capture_ms, link_ms;
+
 	start(NULL);
 	expect("READY=1");
 	ck_assert_int_eq(kill(running, SIGINT), 0);
-	expect("capture shutdown");
+	capture_ms = atoi(expect("capture shutdown within "));
 	expect("capture ended");
-	expect("link shutdown");
+	link_ms = atoi(expect("link shutdown within "));
 	expect("link ended");
 	expect_exit(0);
+	ck_assert_int_gt(capture_ms, 0);
+	ck_assert_int_lt(capture_ms, 2000);
+	ck_assert_int_gt(link_ms, 0);
+	ck_assert_int_le(link_ms, 2000);
 }
 END_TEST
 
+/* Capture is killed in time for link to end in order. */
 START_TEST(test_stop_stubborn)
 {
 	uint64_t began;
@@ -417,7 +453,9 @@ START_TEST(test_stop_stubborn)
 	start("stubborn");
 	expect("READY=1");
 	began = clock_mono_ns();
-	stop();
+	ck_assert_int_eq(kill(running, SIGTERM), 0);
+	ck_assert_int_ge(atoi(expect("link shutdown within ")), 500);
+	expect_exit(0);
 	ck_assert_uint_lt(clock_mono_ns() - began, UINT64_C(3500000000));
 }
 END_TEST
@@ -467,6 +505,7 @@ supervisor_suite(void)
 	tcase_set_timeout(tc, 30);
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, test_start);
+	tcase_add_test(tc, test_instance);
 	tcase_add_test(tc, test_peers_talk);
 	tcase_add_test(tc, test_socket_and_credentials);
 	tcase_add_test(tc, test_no_credentials);

@@ -16,6 +16,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct ipc_tap_result result;
 	struct ipc_interface_gone gone;
 	struct ipc_message message = { 0 };
+	uint32_t left_ms;
 
 	if (size == 0)
 		return 0;
@@ -25,5 +26,6 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	(void)ipc_get_tap(&message, &tap);
 	(void)ipc_get_tap_result(&message, &result);
 	(void)ipc_get_interface_gone(&message, &gone);
+	(void)ipc_get_shutdown(&message, &left_ms);
 	return 0;
 }
