@@ -72,19 +72,28 @@ catalog_check_version(const char *path, int64_t version, char *error, size_t err
 	return -1;
 }
 
+int
+catalog_end(struct sqlite3 *db, bool good, char *error, size_t error_size)
+{
+	if (good && sqlite3_exec(db, "COMMIT", NULL, NULL, NULL) == SQLITE_OK)
+		return 0;
+	snprintf(error, error_size, "catalog: %s", sqlite3_errmsg(db));
+	if (sqlite3_get_autocommit(db) == 0)
+		sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
+	return -1;
+}
+
 static int
-catalog_create_schema(sqlite3 *db)
+catalog_create_schema(sqlite3 *db, char *error, size_t error_size)
 {
 	char version[64];
+	bool good;
 
 	snprintf(version, sizeof(version), "PRAGMA user_version = %d", CATALOG_VERSION);
-	if (sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK)
-		return -1;
-	if (sqlite3_exec(db, CATALOG_SCHEMA, NULL, NULL, NULL) == SQLITE_OK &&
-	    sqlite3_exec(db, version, NULL, NULL, NULL) == SQLITE_OK && sqlite3_exec(db, "COMMIT", NULL, NULL, NULL) == SQLITE_OK)
-		return 0;
-	sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
-	return -1;
+	good = sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK &&
+	    sqlite3_exec(db, CATALOG_SCHEMA, NULL, NULL, NULL) == SQLITE_OK &&
+	    sqlite3_exec(db, version, NULL, NULL, NULL) == SQLITE_OK;
+	return catalog_end(db, good, error, error_size);
 }
 
 /*
@@ -127,9 +136,9 @@ catalog_prepare(sqlite3 *db, const char *path, char *error, size_t error_size)
 	if (catalog_version(db, &version) == -1)
 		goto sql;
 	if (version == 0 && catalog_is_empty(db)) {
-		if (catalog_set_up(db) == -1 || catalog_create_schema(db) == -1)
+		if (catalog_set_up(db) == -1)
 			goto sql;
-		return 0;
+		return catalog_create_schema(db, error, error_size);
 	}
 	if (catalog_check_version(path, version, error, error_size) == -1)
 		return -1;

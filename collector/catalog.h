@@ -55,6 +55,8 @@ struct sqlite3;
 
 /* Opens for writing: makes file and schema if there are none. NULL with a line for people: newer version, damaged, no rights. */
 struct sqlite3	*catalog_open(const char *store, char *error, size_t error_size);
+/* Ends a transaction: COMMIT if good; else, or if that fails, ROLLBACK, and error has what SQLite had said before. 0 / -1. */
+int		 catalog_end(struct sqlite3 *, bool good, char *error, size_t error_size);
 /* Read-only, never makes anything; waits up to 5 s for a busy writer. */
 struct sqlite3	*catalog_open_read_only(const char *store, char *error, size_t error_size);
 

@@ -280,12 +280,8 @@ int
 catalog_writer_commit(struct catalog_writer *writer, const struct batch *batch, const uint64_t *revealed, size_t revealed_count,
     char *error, size_t error_size)
 {
-	if (sqlite3_exec(writer->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK &&
-	    catalog_write_batch(writer, batch) == 0 && catalog_write_revealed(writer, revealed, revealed_count) == 0 &&
-	    sqlite3_exec(writer->db, "COMMIT", NULL, NULL, NULL) == SQLITE_OK)
-		return 0;
-	snprintf(error, error_size, "catalog: %s", sqlite3_errmsg(writer->db));
-	if (sqlite3_get_autocommit(writer->db) == 0)
-		sqlite3_exec(writer->db, "ROLLBACK", NULL, NULL, NULL);
-	return -1;
+	bool good = sqlite3_exec(writer->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK &&
+	    catalog_write_batch(writer, batch) == 0 && catalog_write_revealed(writer, revealed, revealed_count) == 0;
+
+	return catalog_end(writer->db, good, error, error_size);
 }

@@ -42,7 +42,7 @@ static const char vm_sql[] =
     " (SELECT coalesce(sum(packets), 0) FROM file WHERE vm = uuid) AS packets,"
     " (SELECT coalesce(sum(bytes), 0) FROM file WHERE vm = uuid) AS bytes,"
     " (SELECT coalesce(sum(length), 0) FROM file WHERE vm = uuid) AS stored,"
-    " (SELECT coalesce(sum(packets), 0) FROM loss WHERE vm = uuid) AS lost_packets,"
+    " (SELECT CAST(total(packets) AS INTEGER) FROM loss WHERE vm = uuid) AS lost_packets,"
     " coalesce(policy_state, 'none') AS policy, policy_version, policy_text, policy_reason,"
     " software, os, hardware, clock_offset_ns FROM vm ORDER BY tenant, name, uuid";
 

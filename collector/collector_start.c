@@ -139,7 +139,7 @@ start_open_ctl(struct collector *collector)
 {
 	char error[START_ERROR_SIZE], path[4096];
 
-	snprintf(path, sizeof(path), "%s/ctl.sock", collector->options.store);
+	snprintf(path, sizeof(path), "%s/" STORE_CTL_NAME, collector->options.store);
 	if (collector->options.ctl != NULL)
 		snprintf(path, sizeof(path), "%s", collector->options.ctl);
 	collector->ctl = ctl_new(collector, path, collector->store.gid, error, sizeof(error));

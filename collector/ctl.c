@@ -118,7 +118,8 @@ ctl_error(struct ctl_client *client, const char *error)
 	ctl_answer(client, json_pack("{s:b, s:o}", "ok", 0, "error", text != NULL ? text : json_string("not UTF-8")));
 }
 
-void
+/* Answers with what came. */
+static void
 ctl_finish(struct ctl_client *client)
 {
 	json_t *answer = json_pack("{s:b, s:O}", "ok", 1, client->list, client->rows);

@@ -44,6 +44,5 @@ void	ctl_command(struct ctl_client *, const char *line, size_t len);
 void	ctl_answer(struct ctl_client *, json_t *);
 void	ctl_error(struct ctl_client *, const char *);
 void	ctl_wait(struct ctl_client *);			/* for the workers */
-void	ctl_finish(struct ctl_client *);		/* answers with what came */
 
 #endif

@@ -171,12 +171,12 @@ pull_resolved(int result, struct evutil_addrinfo *ai, void *arg)
 	struct pull *pull = arg;
 
 	pull->request = NULL;
-	if (pull->all->stopped)
-		;
-	else if (result != 0 || ai == NULL)
-		pull_failed(pull, evutil_gai_strerror(result));
-	else
-		pull_connect(pull, pull_pick(pull, ai));
+	if (!pull->all->stopped) {
+		if (result != 0 || ai == NULL)
+			pull_failed(pull, evutil_gai_strerror(result));
+		else
+			pull_connect(pull, pull_pick(pull, ai));
+	}
 	if (ai != NULL)
 		evutil_freeaddrinfo(ai);
 }

@@ -17,6 +17,7 @@
 
 #include "collector/counts.h"
 #include "collector/session.h"
+#include "collector/store.h"
 #include "collector/stream.h"
 #include "collector/worker.h"
 
@@ -32,12 +33,6 @@ static const char *const session_state_names[] = {
 	[SESSION_OPEN] = "open",
 	[SESSION_CLOSING] = "closing",
 };
-
-const char *
-session_state_name(enum session_state state)
-{
-	return session_state_names[state];
-}
 
 void
 session_set_timer(struct session *session, uint64_t ms)
@@ -259,7 +254,8 @@ session_check_identity(struct session *session, struct fault *fault)
 	if (session->identity.role != ROLE_AGENT)
 		return fault_set(fault, MSG_ERR_ROLE, "an agent's certificate is needed here, this one is of role %s",
 		    identity_role_name(session->identity.role));
-	if (!session_tenant_allowed(session->worker->all->tenants, session->identity.tenant))
+	if (!store_tenant_fits(session->identity.tenant) ||
+	    !session_tenant_allowed(session->worker->all->tenants, session->identity.tenant))
 		return fault_set(fault, MSG_ERR_TENANT, "this collector does not take agents of tenant %s",
 		    session->identity.tenant);
 	return 0;
@@ -443,7 +439,7 @@ session_status(const struct session *session)
 		clock_iso(session->since_ns, since, sizeof(since));
 	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I}", "vm", session->identity.uuid, "name",
 	    session->identity.name, "tenant", session->identity.tenant, "address", session->address, "state",
-	    session_state_name(session->state), "since", since, "bytes_in", (json_int_t)tlsio_bytes_in(session->tls),
+	    session_state_names[session->state], "since", since, "bytes_in", (json_int_t)tlsio_bytes_in(session->tls),
 	    "bytes_per_second", (json_int_t)session->bytes_per_second, "blocks", (json_int_t)session->blocks, "gaps",
 	    (json_int_t)session->gaps);
 }

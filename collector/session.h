@@ -73,7 +73,6 @@ void	session_acknowledge(struct session *, struct stream *);
 /* Sends the VM's policy if it changed (that is what it returns), or anyway if again and there has ever been one. */
 bool	session_push_policy(struct session *, bool again);
 struct json_t	*session_status(const struct session *);	/* NULL: ENOMEM */
-const char	*session_state_name(enum session_state);
 
 /* session.c <-> session_open.c, session_message.c */
 void	session_change_state(struct session *, enum session_state);

@@ -137,6 +137,13 @@ fail:
 	return -1;
 }
 
+bool
+store_tenant_fits(const char *tenant)
+{
+	return strcmp(tenant, STORE_LOCK_NAME) != 0 && strcmp(tenant, STORE_CTL_NAME) != 0 &&
+	    strncmp(tenant, CATALOG_NAME, strlen(CATALOG_NAME)) != 0;
+}
+
 void
 store_close(struct store *store)
 {

@@ -19,6 +19,7 @@ struct codec;
  * One store belongs to one collector process; after store_open() any thread may use it.
  */
 #define STORE_LOCK_NAME	"lock"
+#define STORE_CTL_NAME	"ctl.sock"
 #define STORE_PATH_SIZE	256	/* TENANT/VM/name */
 
 struct store {
@@ -33,6 +34,8 @@ struct store {
  * that need not exist. 0, or -1 with a line for people. */
 int	store_open(struct store *, const char *path, const char *group, char *error, size_t error_size);
 void	store_close(struct store *);
+/* False: a tenant of this name would be in the way of the store's own files. */
+bool	store_tenant_fits(const char *tenant);
 /* Owner is left alone, the group becomes the store's; best effort. */
 void	store_set_group(const struct store *, int fd);
 

@@ -17,6 +17,7 @@
 #include "common/log.h"
 #include "proto/codec.h"
 
+#include "collector/catalog.h"
 #include "collector/store.h"
 #include "collector/store_recover.h"
 #include "collector/store_scan.h"
@@ -157,20 +158,17 @@ recover_write_file(sqlite3 *db, const struct recover_file *file)
 }
 
 static int
-recover_write(const struct recover *recover)
+recover_write(const struct recover *recover, char *error, size_t error_size)
 {
 	sqlite3 *db = recover->db;
+	bool good = sqlite3_exec(db, "BEGIN IMMEDIATE; UPDATE vm SET connected = 0 WHERE connected", NULL, NULL, NULL) == SQLITE_OK;
+	char reason[256];
 
-	if (sqlite3_exec(db, "BEGIN IMMEDIATE; UPDATE vm SET connected = 0 WHERE connected", NULL, NULL, NULL) != SQLITE_OK)
-		return -1;
-	for (size_t i = 0; i < recover->count; i++)
-		if (recover_write_file(db, &recover->file[i]) != 0)
-			goto fail;
-	if (sqlite3_exec(db, "COMMIT", NULL, NULL, NULL) == SQLITE_OK)
+	for (size_t i = 0; good && i < recover->count; i++)
+		good = recover_write_file(db, &recover->file[i]) == 0;
+	if (catalog_end(db, good, reason, sizeof(reason)) == 0)
 		return 0;
-fail:
-	if (sqlite3_get_autocommit(db) == 0)
-		sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
+	snprintf(error, error_size, "store %s: %s", recover->store->path, reason);
 	return -1;
 }
 
@@ -258,9 +256,9 @@ store_recover(struct store *store, struct sqlite3 *db, char *error, size_t error
 
 	if (recover_next_id(&recover) == -1 || recover_read(&recover) == -1)
 		goto sql;
-	if (recover_files(&recover, error, error_size) == -1)
+	if (recover_files(&recover, error, error_size) == -1 || recover_write(&recover, error, error_size) == -1)
 		goto out;
-	if (recover_write(&recover) == -1 || store_scan_strangers(store, db) == -1)
+	if (store_scan_strangers(store, db) == -1)
 		goto sql;
 	if (recover.count > 0)
 		log_info("%s: %zu files of the run before were closed", store->path, recover.count);

@@ -30,6 +30,13 @@ struct retain_file {
 	char	path[STORE_PATH_SIZE + 1];
 };
 
+/* One run over the store. */
+struct retain {
+	const struct store	*store;
+	sqlite3			*db;
+	char			 error[256];	/* what SQLite said */
+};
+
 /*
  * Each gives the oldest closed files that are too many by one limit, ?1 (?2: now). Sums run from the newest file to the oldest. One
  * that is still hidden is about to be renamed by a committer, and left to a later time. A guest's clock may be ahead of ours: then
@@ -54,14 +61,21 @@ static const char *const retain_forget[] = {
 	"DELETE FROM stream WHERE id IN " RETAIN_FORGOTTEN,
 };
 
+static int
+retain_fail(struct retain *retain)
+{
+	snprintf(retain->error, sizeof(retain->error), "catalog: %s", sqlite3_errmsg(retain->db));
+	return -1;
+}
+
 /* Up to RETAIN_AT_ONCE files; returns how many, -1 on an SQL error. */
 static int
-retain_select(sqlite3 *db, const char *sql, uint64_t limit, struct retain_file *file)
+retain_select(struct retain *retain, const char *sql, uint64_t limit, struct retain_file *file)
 {
 	sqlite3_stmt *stmt = NULL;
 	int n = 0, rc = SQLITE_ERROR;
 
-	if (sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) == SQLITE_OK &&
+	if (sqlite3_prepare_v2(retain->db, sql, -1, &stmt, NULL) == SQLITE_OK &&
 	    sqlite3_bind_int64(stmt, 1, limit > INT64_MAX ? INT64_MAX : (int64_t)limit) == SQLITE_OK &&
 	    sqlite3_bind_int64(stmt, 2, (int64_t)clock_wall_ns()) == SQLITE_OK)
 		while (n < RETAIN_AT_ONCE && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
@@ -72,7 +86,7 @@ retain_select(sqlite3 *db, const char *sql, uint64_t limit, struct retain_file *
 			n++;
 		}
 	sqlite3_finalize(stmt);
-	return rc == SQLITE_DONE || rc == SQLITE_ROW ? n : -1;
+	return rc == SQLITE_DONE || rc == SQLITE_ROW ? n : retain_fail(retain);
 }
 
 static int
@@ -88,20 +102,15 @@ retain_exec(sqlite3 *db, const char *sql, int64_t value)
 }
 
 static int
-retain_delete_rows(sqlite3 *db, const struct retain_file *file, int count)
+retain_delete_rows(struct retain *retain, const struct retain_file *file, int count)
 {
-	if (sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL) != SQLITE_OK)
-		return -1;
-	for (int i = 0; i < count; i++)
-		if (retain_exec(db, "DELETE FROM point WHERE file = ?1", file[i].id) == -1 ||
-		    retain_exec(db, "DELETE FROM file WHERE id = ?1", file[i].id) == -1)
-			goto fail;
-	if (sqlite3_exec(db, "COMMIT", NULL, NULL, NULL) == SQLITE_OK)
-		return 0;
-fail:
-	if (sqlite3_get_autocommit(db) == 0)
-		sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
-	return -1;
+	sqlite3 *db = retain->db;
+	bool good = sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK;
+
+	for (int i = 0; good && i < count; i++)
+		good = retain_exec(db, "DELETE FROM point WHERE file = ?1", file[i].id) == 0 &&
+		    retain_exec(db, "DELETE FROM file WHERE id = ?1", file[i].id) == 0;
+	return catalog_end(db, good, retain->error, sizeof(retain->error));
 }
 
 /* From here on path is the name that the file has then. */
@@ -118,11 +127,13 @@ retain_hide(const struct store *store, struct retain_file *file)
 }
 
 static int
-retain_remove(const struct store *store, sqlite3 *db, struct retain_file *file, int count)
+retain_remove(struct retain *retain, struct retain_file *file, int count)
 {
+	const struct store *store = retain->store;
+
 	for (int i = 0; i < count; i++)
 		retain_hide(store, &file[i]);
-	if (retain_delete_rows(db, file, count) == -1)
+	if (retain_delete_rows(retain, file, count) == -1)
 		return -1;
 	for (int i = 0; i < count; i++) {
 		if (unlinkat(store->root_fd, file[i].path, 0) == -1 && errno != ENOENT)
@@ -134,17 +145,19 @@ retain_remove(const struct store *store, sqlite3 *db, struct retain_file *file, 
 }
 
 static int
-retain_limit(const struct store *store, sqlite3 *db, const char *sql, uint64_t limit)
+retain_limit(struct retain *retain, const char *sql, uint64_t limit)
 {
 	struct retain_file *file;
 	int n, total = 0;
 
 	if (limit == 0)
 		return 0;
-	if ((file = calloc(RETAIN_AT_ONCE, sizeof(*file))) == NULL)
+	if ((file = calloc(RETAIN_AT_ONCE, sizeof(*file))) == NULL) {
+		snprintf(retain->error, sizeof(retain->error), "out of memory");
 		return -1;
-	while ((n = retain_select(db, sql, limit, file)) > 0) {
-		if (retain_remove(store, db, file, n) == -1) {
+	}
+	while ((n = retain_select(retain, sql, limit, file)) > 0) {
+		if (retain_remove(retain, file, n) == -1) {
 			n = -1;
 			break;
 		}
@@ -155,13 +168,13 @@ retain_limit(const struct store *store, sqlite3 *db, const char *sql, uint64_t l
 }
 
 static int
-retain_forget_streams(sqlite3 *db)
+retain_forget_streams(struct retain *retain)
 {
 	int64_t before = (int64_t)(clock_wall_ns() - RETAIN_STREAM_NS);
 
 	for (size_t i = 0; i < sizeof(retain_forget) / sizeof(retain_forget[0]); i++)
-		if (retain_exec(db, retain_forget[i], before) == -1)
-			return -1;
+		if (retain_exec(retain->db, retain_forget[i], before) == -1)
+			return retain_fail(retain);
 	return 0;
 }
 
@@ -169,16 +182,17 @@ int
 store_retain(const struct store *store, struct sqlite3 *db, const struct retain_limits *limits, char *error, size_t error_size)
 {
 	uint64_t age_ns = limits->age_ms > INT64_MAX / 1000000u ? INT64_MAX : limits->age_ms * 1000000u;
+	struct retain retain = { .store = store, .db = db };
 	int aged, sized, vm_sized;
 
 	if (limits->size == 0 && limits->size_vm == 0 && limits->age_ms == 0)
 		return 0;
-	if ((aged = retain_limit(store, db, retain_by_age, age_ns)) >= 0 &&
-	    (vm_sized = retain_limit(store, db, retain_by_size_vm, limits->size_vm)) >= 0 &&
-	    (sized = retain_limit(store, db, retain_by_size, limits->size)) >= 0 &&
-	    (aged + vm_sized + sized == 0 || retain_forget_streams(db) == 0))
+	if ((aged = retain_limit(&retain, retain_by_age, age_ns)) >= 0 &&
+	    (vm_sized = retain_limit(&retain, retain_by_size_vm, limits->size_vm)) >= 0 &&
+	    (sized = retain_limit(&retain, retain_by_size, limits->size)) >= 0 &&
+	    (aged + vm_sized + sized == 0 || retain_forget_streams(&retain) == 0))
 		return aged + vm_sized + sized;
-	snprintf(error, error_size, "%s: retention: %s", store->path, sqlite3_errmsg(db));
+	snprintf(error, error_size, "%s: retention: %s", store->path, retain.error);
 	return -1;
 }
 

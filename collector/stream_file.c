@@ -108,8 +108,10 @@ stream_add_point(struct archive *archive, struct store_file *file, const struct 
 	bool due = file->first_block == 0;
 	struct point_row *row;
 
+	/* A clock that was stepped back is as good a reason as one that ran on. */
 	if (!due && block->packets > 0)
-		due = offset - file->point_offset >= POINT_BYTES || block->first_ns >= file->point_ns + POINT_NS;
+		due = offset - file->point_offset >= POINT_BYTES || block->first_ns >= file->point_ns + POINT_NS ||
+		    file->point_ns >= block->first_ns + POINT_NS;
 	if (!due)
 		return;
 	row = batch_add_point(archive->batch);

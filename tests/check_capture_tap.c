@@ -570,6 +570,30 @@ START_TEST(reload_narrows)
 }
 END_TEST
 
+/* The guest's word holds, even if the policy then leaves nothing. */
+START_TEST(reload_against_the_policy)
+{
+	struct agent_options fresh = options;
+	char error[MSG_TEXT_SIZE];
+
+	want->direction = DIRECTION_IN;
+	change(true);
+	fresh.direction = DIRECTION_OUT;
+	ck_assert_int_eq(capture_change_check(&tap, &fresh, error), 0);
+	capture_tap_set_options(&tap, &fresh);
+	capture_tap_reload(&tap);
+	change(false);
+	ck_assert(TAILQ_EMPTY(&tap.rings));
+	want->direction = DIRECTION_INOUT;
+	change(true);
+	send_udp(far_fd, 53, 1);
+	send_udp(near_fd, 53, 2);
+	see(1);
+	see_to_the_end(1);
+	ck_assert_uint_eq(seen[0].tag, 2);
+}
+END_TEST
+
 START_TEST(switched_off_ends_the_stream)
 {
 	struct spool_item item;
@@ -619,6 +643,7 @@ suite(void)
 	tcase_add_test(t, more_filters_than_ids);
 	tcase_add_test(t, loopback_has_each_packet_once);
 	tcase_add_test(t, reload_narrows);
+	tcase_add_test(t, reload_against_the_policy);
 	tcase_add_test(t, switched_off_ends_the_stream);
 	suite_add_tcase(s, t);
 	return s;

@@ -21,7 +21,7 @@
 
 #include "tests/session_lab.h"
 
-static struct agent agent, other;
+static struct agent agent, other, third;
 
 static void
 setup_certificates(void)
@@ -233,6 +233,15 @@ put_not_pcapng(struct agent *a)
 	put_encoded(a, codec_by_id(CODEC_ZLIB), 4096, 4096);
 }
 
+/* Its header alone: nothing waits for the rest. */
+static void
+put_block_header(struct agent *a)
+{
+	static const uint8_t header[FRAME_HEADER_SIZE] = { 0, FRAME_BLOCK, 0, 0, 0, 8, 0, 0 };
+
+	ck_assert_int_eq(buf_put(&a->out, header, sizeof(header)), 0);
+}
+
 static const struct {
 	void		(*put)(struct agent *);
 	bool		open;
@@ -248,6 +257,7 @@ static const struct {
 	{ put_ack, true, MSG_ERR_PROTOCOL, "not for a collector" },
 	{ put_ack, false, MSG_ERR_PROTOCOL, "not for a collector" },
 	{ put_jump, false, MSG_ERR_PROTOCOL, "before HELLO" },
+	{ put_block_header, false, MSG_ERR_PROTOCOL, "before HELLO" },
 	{ put_jump, true, MSG_ERR_SEQUENCE, "3 after 1" },
 	{ put_zero, true, MSG_ERR_PROTOCOL, "BLOCK is malformed" },
 	{ put_unknown_stream, true, MSG_ERR_PROTOCOL, "neither" },
@@ -428,6 +438,27 @@ START_TEST(a_clone_is_refused)
 }
 END_TEST
 
+/* The agent itself comes back while a clone waits for it not to answer. */
+START_TEST(who_comes_again_is_no_clone)
+{
+	open_session(&agent, 1, true);
+	agent_wait_ack(&agent, 1);
+	agent_open(&other, "web1", 2);
+	agent_put_hello(&other, 7, 1);
+	agent_send(&other);
+	agent_wait(&agent, FRAME_PING);
+	open_session(&third, 1, false);
+	agent_wait_error(&other, MSG_ERR_CLONE, "certificate");
+	agent_wait_error(&agent, MSG_ERR_REPLACED, "another session");
+	agent_put_block(&third, 7, 2);
+	agent_send(&third);
+	agent_wait_ack(&third, 2);
+	agent_close(&agent);
+	agent_close(&other);
+	agent_close(&third);
+}
+END_TEST
+
 START_TEST(a_dead_session_is_taken_over)
 {
 	uint64_t start = clock_mono_ns();
@@ -496,22 +527,23 @@ set_policy(const char *text, uint64_t token)
 	policy_set_unref(note.policy);
 }
 
+static struct msg_policy asked;
+
 static void
 answer_policy(bool accepted, const char *filter, const char *reason)
 {
 	struct msg_policy_result result = { .accepted = accepted };
-	static struct msg_policy policy;
 	struct note *note;
 
 	agent_wait(&agent, FRAME_POLICY);
-	ck_assert_int_eq(msg_get_policy(&agent.frame, &policy), 0);
-	ck_assert_str_eq(policy.filter, filter);
-	result.version = policy.version;
+	ck_assert_int_eq(msg_get_policy(&agent.frame, &asked), 0);
+	ck_assert_str_eq(asked.filter, filter);
+	result.version = asked.version;
 	strcpy(result.reason, reason);
 	ck_assert_int_eq(msg_put_policy_result(&agent.out, &result), 0);
 	agent_send(&agent);
 	note = session_lab_note(NOTE_POLICY_RESULT);
-	ck_assert_uint_eq(note->version, policy.version);
+	ck_assert_uint_eq(note->version, asked.version);
 	ck_assert(note->good == accepted);
 	ck_assert_str_eq(note->text, reason);
 	note_free(note);
@@ -519,6 +551,7 @@ answer_policy(bool accepted, const char *filter, const char *reason)
 
 START_TEST(policies_are_pushed)
 {
+	struct msg_policy_result unasked = { .accepted = 1 };
 	struct note *note;
 	int64_t version;
 
@@ -530,7 +563,9 @@ START_TEST(policies_are_pushed)
 	answer_policy(true, "tcp", "");
 	set_policy("[vm web1]\nfilter = nonsense\n", 6);
 	answer_policy(false, "nonsense", "syntax error");
-	agent_put_block(&agent, 7, 2);
+	unasked.version = asked.version;
+	ck_assert_int_eq(msg_put_policy_result(&agent.out, &unasked), 0);
+	agent_put_block(&agent, 7, 2);		/* ... after a second answer that nobody asked for */
 	agent_send(&agent);
 	agent_wait_ack(&agent, 2);
 	ck_assert_int_eq(session_lab_number("SELECT policy_state = 'refused' AND policy_reason = 'syntax error' FROM vm"), 1);
@@ -637,6 +672,7 @@ main(void)
 	tcase_add_test(tcase, hello_must_come);
 	tcase_add_test(tcase, the_same_instance_replaces);
 	tcase_add_test(tcase, a_clone_is_refused);
+	tcase_add_test(tcase, who_comes_again_is_no_clone);
 	tcase_add_test(tcase, a_dead_session_is_taken_over);
 	tcase_add_test(tcase, a_contender_wins_when_the_other_leaves);
 	tcase_add_test(tcase, vms_do_not_meet);

@@ -217,7 +217,6 @@ START_TEST(test_blocks_in_order)
 	ck_assert(!spool_empty(consumer));
 	expect_block(1, 1, 1000);
 	expect_block(1, 2, 1000);
-	ck_assert_uint_eq(spool_read_position(producer), 2);
 	acknowledge(1, 1);
 	ck_assert_uint_eq(spool_used(producer), 2000);
 	ck_assert_uint_eq(spool_streams(consumer, streams), 1);
@@ -639,10 +638,8 @@ START_TEST(test_wake)
 	int pipes[2];
 	char bytes[16];
 
-	ck_assert_int_eq(spool_wake_fd(producer), -1);
 	ck_assert_int_eq(pipe2(pipes, O_NONBLOCK), 0);
 	spool_set_wake_fd(producer, pipes[1]);
-	ck_assert_int_eq(spool_wake_fd(producer), pipes[1]);
 	begin(1);
 	ck_assert_int_eq((int)read(pipes[0], bytes, sizeof(bytes)), -1);
 	publish(1, 1, 100);

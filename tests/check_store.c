@@ -54,6 +54,14 @@ keep_text(const char *sql)
 	return strdup(store_lab_text(&lab, sql));
 }
 
+START_TEST(tenants_stay_off_our_own_files)
+{
+	ck_assert(store_tenant_fits("default") && store_tenant_fits("locksmith"));
+	ck_assert(!store_tenant_fits("lock") && !store_tenant_fits("ctl.sock"));
+	ck_assert(!store_tenant_fits("catalog.sqlite") && !store_tenant_fits("catalog.sqlite-wal"));
+}
+END_TEST
+
 START_TEST(files_are_readable_at_any_moment)
 {
 	const struct codec *codec = codec_by_id((unsigned)_i);
@@ -387,6 +395,7 @@ main(void)
 			tcase_add_loop_test(tcase, files_are_readable_at_any_moment, id, id + 1);
 			tcase_add_loop_test(tcase, recovery_cuts_at_any_point, id, id + 1);
 		}
+	tcase_add_test(tcase, tenants_stay_off_our_own_files);
 	tcase_add_test(tcase, files_are_rotated_by_size);
 	tcase_add_test(tcase, files_are_rotated_by_age_and_codec);
 	tcase_add_test(tcase, recovery_counts_what_is_missing);

@@ -298,6 +298,24 @@ START_TEST(streams_have_a_bound)
 }
 END_TEST
 
+/* A file for each block, by another codec each time, would be more head than packets. */
+START_TEST(files_begun_have_a_bound)
+{
+	const struct codec *codecs[] = { codec_by_id(CODEC_NONE), codec_by_id(CODEC_ZLIB) };
+	struct msg_block msg;
+	uint64_t n;
+
+	for (n = 1; n <= ARCHIVE_VM_FILES_BURST; n++)
+		store_lab_add(&lab, codecs[n % 2], n, 1);
+	do
+		msg = store_lab_block(&lab, codecs[n % 2], n, 1);
+	while (add(&msg) == 0 && n++ < ARCHIVE_VM_FILES_BURST * 2);
+	ck_assert_int_eq(fault.code, MSG_ERR_LIMIT);
+	msg = store_lab_block(&lab, lab.stream->file->codec, lab.stream->received + 1, 1);
+	ck_assert_int_eq(add(&msg), 0);
+}
+END_TEST
+
 START_TEST(what_hello_no_longer_names_is_over)
 {
 	struct msg_hello hello = { .stream_count = 1, .stream = { { .id = { 42 }, .first = 1 } } };
@@ -395,6 +413,7 @@ main(void)
 	tcase_add_test(tcase, streams_come_back_from_the_catalog);
 	tcase_add_test(tcase, streams_of_others_are_refused);
 	tcase_add_test(tcase, streams_have_a_bound);
+	tcase_add_test(tcase, files_begun_have_a_bound);
 	tcase_add_test(tcase, what_hello_no_longer_names_is_over);
 	tcase_add_test(tcase, what_was_taken_for_over_goes_on);
 	tcase_add_test(tcase, blocks_acknowledged_elsewhere_are_said);
