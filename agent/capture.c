@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <event2/event.h>
 
@@ -174,8 +175,10 @@ static void
 capture_set_link(struct capture *c, int fd)
 {
 	ipc_free(c->link);
-	if ((c->link = ipc_new(c->base, fd, &link_callbacks, c)) == NULL)
+	if ((c->link = ipc_new(c->base, fd, &link_callbacks, c)) == NULL) {
 		log_error("link role: %s", strerror(errno));
+		close(fd);
+	}
 }
 
 static void

@@ -287,12 +287,15 @@ int
 capture_change_check(struct capture_tap *tap, const struct agent_options *options, char error[MSG_TEXT_SIZE])
 {
 	struct capture_program program;
+	struct ipc_tap want = tap->want;
 	struct capture_wish wish;
 	struct capture_ring *r;
 
-	if (!tap->want.active)
+	if (!want.active)
 		return 0;
-	if (capture_wish_init(&wish, options, &tap->want, error) == -1)
+	want.filter[0] = '\0';
+	want.direction = DIRECTION_INOUT;
+	if (capture_wish_init(&wish, options, &want, error) == -1)
 		return -1;
 	TAILQ_FOREACH(r, &tap->rings, entry) {
 		if (r->closing)

@@ -298,6 +298,23 @@ tap_pop_change(struct capture_tap *tap, const char *refusal)
 	free(change);
 }
 
+/* A policy that does not go together with the guest's new settings must not keep those before in force: rather nothing is captured. */
+static int
+tap_apply(struct capture_tap *tap, struct capture_tap_change *change, char error[MSG_TEXT_SIZE])
+{
+	if (capture_change_apply(tap, &change->want, error) == 0) {
+		tap->want = change->want;
+		tap->shut = false;
+		return 0;
+	}
+	if (!change->reload)
+		return -1;
+	log_error("nothing is captured: the policy does not go together with the new settings: %s", error);
+	tap->shut = true;
+	change->want.active = false;
+	return capture_change_apply(tap, &change->want, error);
+}
+
 static void
 tap_begin_change(struct capture_tap *tap)
 {
@@ -308,11 +325,10 @@ tap_begin_change(struct capture_tap *tap)
 		change->want = tap->want;
 	if (tap->ending)
 		change->want.active = false;
-	if (capture_change_apply(tap, &change->want, error) == -1) {
+	if (tap_apply(tap, change, error) == -1) {
 		tap_pop_change(tap, error);
 		return;
 	}
-	tap->want = change->want;
 	tap->changing = true;
 	tap_seal(tap);
 }
@@ -321,7 +337,7 @@ tap_begin_change(struct capture_tap *tap)
 static int
 tap_end_stream(struct capture_tap *tap)
 {
-	if (tap->want.active || !TAILQ_EMPTY(&tap->rings) || !tap->stream.open)
+	if ((tap->want.active && !tap->shut) || !TAILQ_EMPTY(&tap->rings) || !tap->stream.open)
 		return 0;
 	if (tap_seal(tap) == -1)
 		return -1;

@@ -53,6 +53,7 @@ struct capture_tap {
 	bool		 stopped;		/* no ring is drained: the spool has no room, or no place for one more stream */
 	bool		 ending;
 	struct ipc_tap	 want;			/* accepted last */
+	bool		 shut;			/* not in force: the guest's settings do not allow it any more */
 	STAILQ_HEAD(, capture_tap_change) queue;	/* its first is under way if changing */
 	unsigned	 queued;
 	bool		 changing;
@@ -77,7 +78,7 @@ void	capture_tap_log(struct capture_tap *);
 /* --- capture_change.c --- */
 /* Opens, compiles, attaches; all of it or, -1 with a line in error, nothing. */
 int	capture_change_apply(struct capture_tap *, const struct ipc_tap *, char error[MSG_TEXT_SIZE]);
-/* Would the filters of the open rings compile under these options? */
+/* Would the filters of the open rings compile under these options, were there no policy? */
 int	capture_change_check(struct capture_tap *, const struct agent_options *, char error[MSG_TEXT_SIZE]);
 
 /* --- for capture_change.c --- */

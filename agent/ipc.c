@@ -173,10 +173,12 @@ ipc_enqueue(struct ipc *ipc, struct ipc_packet *packet, const int *fds, size_t f
 	for (; packet->fd_count < fd_count; packet->fd_count++)
 		if ((packet->fd[packet->fd_count] = fcntl(fds[packet->fd_count], F_DUPFD_CLOEXEC, 0)) == -1)
 			return -1;
+	if (event_add(ipc->writable, NULL) == -1)
+		return -1;
 	TAILQ_INSERT_TAIL(&ipc->queue, packet, entry);
 	ipc->queue_bytes += packet->length;
 	ipc->queue_count++;
-	return event_add(ipc->writable, NULL);
+	return 0;
 }
 
 int

@@ -394,20 +394,20 @@ link_clear(struct link *link)
 	listener_free(link->listener);
 	netif_watch_free(link->watch);
 	netif_clear(&link->netifs);
-	event_base_loop(link->base, EVLOOP_NONBLOCK);	/* for what is freed from there */
+	ipc_free(link->capture);
+	ipc_free(link->supervisor);
+	event_free(link->stop_timer);
+	event_free(link->pulse);
+	event_free(link->renew);
 	for (i = 0; i < IPC_TAPS_MAX; i++) {
 		free(link->tap[i].asked);
 		free(link->tap[i].waiting);
 		event_free(link->tap[i].wake);
 		spool_detach(link->tap[i].spool);
 	}
+	event_base_loop(link->base, EVLOOP_NONBLOCK);	/* only the resolver is left, which is freed from there */
 	breaker_free(link->breaker);
 	tls_context_free(link->tls);
-	ipc_free(link->capture);
-	ipc_free(link->supervisor);
-	event_free(link->stop_timer);
-	event_free(link->pulse);
-	event_free(link->renew);
 	event_base_free(link->base);
 	agent_options_free(&link->options);
 }

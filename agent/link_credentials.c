@@ -112,8 +112,10 @@ credentials_request(struct link *link)
 	if (link->credentials_due)
 		return;
 	link->credentials_due = ipc_send(link->supervisor, IPC_CREDENTIALS_REQUEST, NULL, 0, NULL, 0) == 0;
-	if (!link->credentials_due)
-		log_error("cannot ask the supervisor for the credentials: %s", strerror(errno));
+	if (link->credentials_due)
+		return;
+	log_error("cannot ask the supervisor for the credentials: %s", strerror(errno));
+	link_timer_set(link->renew, RETRY_MS * LINK_MS);
 }
 
 static void
@@ -123,8 +125,8 @@ on_renew(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	credentials_request(link);
 	link_timer_set(link->renew, RENEW_MS * LINK_MS);
+	credentials_request(link);
 }
 
 void

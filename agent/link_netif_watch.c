@@ -20,6 +20,7 @@
 
 #define WATCH_GROUPS	(RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE)
 #define WATCH_SPACE_MS	100
+#define WATCH_BURST	64	/* messages read in one wake-up: routes of a router come without end */
 
 struct netif_watch {
 	struct event	*readable, *timer;
@@ -96,8 +97,12 @@ watch_readable(evutil_socket_t fd, short what, void *arg)
 	ssize_t n;
 
 	(void)what;
-	while ((n = recv(fd, data, sizeof(data), MSG_DONTWAIT)) > 0 || (n == -1 && (errno == EINTR || errno == ENOBUFS)))
+	for (unsigned i = 0; i < WATCH_BURST; i++) {
+		n = recv(fd, data, sizeof(data), MSG_DONTWAIT);
+		if (n == 0 || (n == -1 && errno != EINTR && errno != ENOBUFS))
+			break;
 		matters = matters || n == -1 || datagram_matters(data, (size_t)n);
+	}
 	if (matters)
 		watch_schedule(watch, watch->called_ns + WATCH_SPACE_MS * UINT64_C(1000000));
 }

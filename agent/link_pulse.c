@@ -113,7 +113,7 @@ beat_breaker(struct link *link, uint64_t now_ns)
 	}
 	in.sent = link->sent;
 	breaker_tick(link->breaker, &in);
-	session_hold_all(link, breaker_holds(link->breaker));
+	session_hold_all(link, !link->stopping && breaker_holds(link->breaker));
 }
 
 static void

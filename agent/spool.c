@@ -266,12 +266,6 @@ spool_wake(const struct spool *spool)
 	(void)n;
 }
 
-int
-spool_wake_fd(const struct spool *spool)
-{
-	return spool->wake_fd;
-}
-
 void
 spool_set_wake_fd(struct spool *spool, int fd)
 {
@@ -282,12 +276,6 @@ size_t
 spool_size(const struct spool *spool)
 {
 	return spool->data_size;
-}
-
-uint64_t
-spool_read_position(const struct spool *spool)
-{
-	return spool_load(spool->consumer->read);
 }
 
 static uint64_t

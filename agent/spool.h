@@ -88,12 +88,10 @@ void		 spool_rewind(struct spool *);
 void		 spool_reset(struct spool *);	/* throws all away and gives the memory back (after a pull) */
 
 /* --- both --- */
-/* -1 unless set: an eventfd the producer writes at publish and the consumer waits on. */
-int		 spool_wake_fd(const struct spool *);
+/* None unless set: an eventfd that the producer writes at publish, and that the consumer waits on. */
 void		 spool_set_wake_fd(struct spool *, int fd);
 size_t		 spool_used(const struct spool *);	/* bytes of payload not acknowledged */
 size_t		 spool_size(const struct spool *);
-uint64_t	 spool_read_position(const struct spool *);
 bool		 spool_empty(const struct spool *);	/* all acknowledged, gaps too */
 
 /* Counters (proto/counter.h) in the same memory, so that they outlive a role. Each has one writer, by its row's place: the

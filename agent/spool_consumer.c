@@ -110,7 +110,6 @@ static void
 spool_set_read(struct spool *spool, const struct spool_mark *mark)
 {
 	spool->c.read_mark = *mark;
-	spool_store(spool->consumer->read, mark->position);
 	if (mark->position <= spool->c.handed)
 		return;
 	spool->c.handed = mark->position;

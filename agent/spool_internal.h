@@ -105,7 +105,6 @@ struct spool_mark_words {
 
 struct spool_consumer_words {
 	_Alignas(SPOOL_PAGE) spool_word ack;
-	spool_word	read;
 	_Alignas(SPOOL_ALIGN) spool_word hold;
 	spool_word	hold_data;			/* spool_extent() of what is held */
 	_Alignas(SPOOL_ALIGN) spool_word handed;	/* the furthest that read ever was */
