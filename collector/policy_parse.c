@@ -71,8 +71,10 @@ policy_set_interfaces(struct policy_section *section, const char *value, char *e
 static int
 policy_set_filter(struct policy_section *section, const char *value, char *error, size_t error_size)
 {
-	if (strlen(value) >= sizeof(section->policy.filter))
-		return policy_value_error(error, error_size, value, "a filter short enough (32767 bytes)");
+	if (strlen(value) >= sizeof(section->policy.filter)) {
+		snprintf(error, error_size, "the filter is longer than %d bytes", MSG_FILTER_SIZE - 1);
+		return -1;
+	}
 	strcpy(section->policy.filter, value);
 	return 0;
 }

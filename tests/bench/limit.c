@@ -29,6 +29,7 @@
 
 #define BLOCK_SIZE	(256u * 1024)
 #define POOL		16384
+#define WIRE_BUFFER	(128 * 1024)
 #define RATE		200000	/* packets a second, as the timestamps tell it */
 
 struct push {
@@ -36,6 +37,7 @@ struct push {
 	struct encoder	*encoder;
 	struct packets	 packets;
 	SSL		*tls;
+	BIO		*wire;			/* gathers records, so that the limit is not one of system calls */
 	uint8_t		 raw[BLOCK_SIZE];
 	uint8_t		*out;
 	size_t		 out_size;
@@ -96,7 +98,7 @@ push_all(struct push *push, uint64_t packets)
 		if ((len = encoder_block(push->encoder, push->raw, raw, push->out, push->out_size, &stored)) == -1)
 			die("encode");
 		t2 = cpu_ns();
-		if (SSL_write_ex(push->tls, push->out, (size_t)len, &written) != 1 || written != (size_t)len)
+		if (SSL_write_ex(push->tls, push->out, (size_t)len, &written) != 1 || written != (size_t)len || BIO_flush(push->wire) != 1)
 			die("TLS write");
 		t3 = cpu_ns();
 		push->build_ns += t1 - t0;
@@ -140,8 +142,12 @@ push_main(char **argv)
 		die("packets");
 	push.tls = SSL_new(SSL_CTX_new(TLS_client_method()));
 	if ((fd = socket(AF_INET, SOCK_STREAM, 0)) == -1 || connect(fd, (struct sockaddr *)&address, sizeof(address)) == -1 ||
-	    SSL_set_fd(push.tls, fd) != 1 || SSL_connect(push.tls) != 1)
+	    (push.wire = BIO_new(BIO_f_buffer())) == NULL || BIO_set_write_buffer_size(push.wire, WIRE_BUFFER) != 1)
 		die("connect");
+	BIO_push(push.wire, BIO_new_socket(fd, BIO_CLOSE));
+	SSL_set_bio(push.tls, push.wire, push.wire);
+	if (SSL_connect(push.tls) != 1)
+		die("TLS connect");
 	push_all(&push, packets);
 	SSL_shutdown(push.tls);
 	printf("{\"codec\":\"%s\",\"packets\":%" PRIu64 ",\"build_ns\":%.1f,\"codec_ns\":%.1f,\"tls_ns\":%.1f,\"wire_per_captured\":%.4f}\n",
