@@ -64,7 +64,7 @@ struct msg_interface {
 };
 
 /* -> agent: what to capture. Empty interfaces: as the agent's own configuration has it. The guest's configuration bounds it:
- * both filters must match, the smaller snaplen and the narrower direction hold, interfaces are picked among its own. */
+ * both filters must match, the smaller snaplen and the narrower direction hold, interfaces are picked among its own, if it names any. */
 enum msg_direction { DIRECTION_INOUT, DIRECTION_IN, DIRECTION_OUT };
 struct msg_policy {
 	uint64_t	version;		/* of the policy, grows; told back in POLICY_RESULT */
