@@ -137,12 +137,12 @@ codec_reader_room(struct buf *out)
  * blocks shrink nothing is probed.
  */
 #define SHRINK_PART	4
-#define RETRY_INTERVAL	64
+#define RETRY_INTERVAL	128
 #define PROBE_RAW_MIN	(16u * 1024)	/* smaller blocks, which come seldom, are always tried and teach nothing */
 #define PROBE_PIECES	128	/* many and small: a large one sees one packet's payload, or a row of headers */
 #define PROBE_PIECE	32u
 #define PROBE_WORDS	(PROBE_PIECES * (PROBE_PIECE - 3))
-#define PROBE_MARGIN	(PROBE_WORDS / 20)	/* IMIX: of random payload 12 % are repeats (deviation 2), of text 29 % */
+#define PROBE_MARGIN	(PROBE_WORDS / 14)	/* IMIX: of random payload 12 % are repeats (deviation 2), of text 29 % */
 #define PROBE_HASH_BITS	11
 
 struct encoder {
