@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "common/conf.h"
+#include "agent/ipc.h"
 
 #define AGENT_ORIGIN_SIZE	256
 
@@ -60,8 +61,8 @@ enum role_fd {
 	ROLE_FD_PEER,			/* ipc to the other role */
 	ROLE_FD_CONFIG,			/* config text */
 	ROLE_FD_SPOOL,			/* IPC_TAPS_MAX spools from here on */
-	ROLE_FD_WAKE = ROLE_FD_SPOOL + 5,	/* their eventfds */
-	ROLE_FD_LISTEN = ROLE_FD_WAKE + 5	/* link: listening sockets; as many as agent_options.listens */
+	ROLE_FD_WAKE = ROLE_FD_SPOOL + IPC_TAPS_MAX,	/* their eventfds */
+	ROLE_FD_LISTEN = ROLE_FD_WAKE + IPC_TAPS_MAX	/* link: listening sockets; as many as agent_options.listens */
 };
 
 /* In the roles' environment, in hexadecimal: MSG_ID_SIZE random bytes of this start of the supervisor (HELLO's instance). */

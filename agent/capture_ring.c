@@ -215,24 +215,17 @@ capture_ring_give_up(struct capture_ring *r)
 	r->delivered = r->boundary;
 }
 
-static uint16_t
-device_flags(int fd, const char *name)
+/* What the kernel says of the device: SIOCGIFFLAGS, SIOCGIFINDEX; all zero when it says nothing. */
+static struct ifreq
+device_ask(int fd, const char *name, unsigned long what)
 {
 	struct ifreq request;
 
 	memset(&request, 0, sizeof(request));
 	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
-	return ioctl(fd, SIOCGIFFLAGS, &request) == 0 ? (uint16_t)request.ifr_flags : 0;
-}
-
-static uint32_t
-device_index(int fd, const char *name)
-{
-	struct ifreq request;
-
-	memset(&request, 0, sizeof(request));
-	snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
-	return ioctl(fd, SIOCGIFINDEX, &request) == 0 ? (uint32_t)request.ifr_ifindex : 0;
+	if (ioctl(fd, what, &request) == -1)
+		memset(&request, 0, sizeof(request));
+	return request;
 }
 
 static bool
@@ -304,13 +297,13 @@ ring_learn(struct capture_ring *r)
 {
 	r->fd = pcap_get_selectable_fd(r->pcap);
 	r->linktype = pcap_datalink(r->pcap);
-	r->loopback = (device_flags(r->fd, r->name) & IFF_LOOPBACK) != 0;
+	r->loopback = (device_ask(r->fd, r->name, SIOCGIFFLAGS).ifr_flags & IFF_LOOPBACK) != 0;
 	r->ring_v3 = socket_is_v3(r->fd);
 	r->address_offset = address_offsets[0];
 	r->address_key = address_key(AF_PACKET, 0, r->ifindex);
 	if (!r->ring_v3)
 		log_warn("%s: no TPACKET_V3 ring: the direction of packets is told by their source address", r->name);
-	return device_index(r->fd, r->name) == r->ifindex ? 0 : -1;
+	return (uint32_t)device_ask(r->fd, r->name, SIOCGIFINDEX).ifr_ifindex == r->ifindex ? 0 : -1;
 }
 
 struct capture_ring *
