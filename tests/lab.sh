@@ -110,7 +110,7 @@ start_agent() {	# start_agent [OPTION...]: taps eth0, sends to the collector
 }
 vmtap() { local verb=$1; shift; "$BUILD/vmtap" "$verb" --store "$LAB/store" "$@"; }
 connected() { vmtap vms --json | jq -e ".[] | select(.name == \"$VM\" and .state == \"connected\")"; }
-capturing() { connected && vmtap stats $VM --json | jq -e '[.counters[]] | length > 0'; }
+capturing() { connected && vmtap stats $VM --json | jq -e 'any(.counters[]; .counter == "ring_received_packets")'; }	# an interface is open
 stored_packets() { vmtap vms --json | jq ".[] | select(.name == \"$VM\") | .packets"; }
 stored_at_least() { [ "$(stored_packets)" -ge "$1" ]; }
 counter() {	# counter NAME: summed over interfaces and streams
