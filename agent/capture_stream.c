@@ -41,6 +41,7 @@ capture_stream_begin(struct capture_stream *s)
 {
 	uint8_t id[MSG_ID_SIZE];
 
+	capture_stream_end(s);
 	if (getrandom(id, sizeof(id), 0) != sizeof(id) || spool_stream_begin(s->spool, id, clock_wall_ns()) == -1)
 		return -1;
 	rows_clear(s);

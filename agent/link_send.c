@@ -195,7 +195,7 @@ put_block_header(struct sender *s, const struct spool_item *item)
 {
 	const struct spool_entry *entry = &item->entry;
 	struct msg_block block = {
-		.number = entry->number, .codec = entry->codec, .raw_len = entry->raw_len, .packets = entry->packets,
+		.number = entry->number, .codec = entry->codec, .flags = entry->flags, .raw_len = entry->raw_len, .packets = entry->packets,
 		.bytes = entry->bytes, .first_ns = entry->first_ns, .last_ns = entry->last_ns,
 		.data = item->data, .data_len = entry->data_len,
 	};
@@ -269,10 +269,10 @@ take_gap(struct sender *s, const struct spool_item *item)
 static enum sender_result
 take_end(struct sender *s, const struct spool_item *item)
 {
-	struct msg_mark mark = { .number = item->entry.number };
+	struct msg_stream_end end = { .number = item->entry.number, .cut = item->cut };
 
-	memcpy(mark.stream, item->stream, MSG_ID_SIZE);
-	return msg_put_end_of_stream(&s->tail, &mark) == 0 ? flush_tail(s) : sender_fail(s, "out of memory for a stream's end");
+	memcpy(end.stream, item->stream, MSG_ID_SIZE);
+	return msg_put_stream_end(&s->tail, &end) == 0 ? flush_tail(s) : sender_fail(s, "out of memory for a stream's end");
 }
 
 /* *more: there was an item. */

@@ -216,6 +216,7 @@ spool_record_read(const struct spool *spool, uint64_t position, struct spool_rec
 	record->raw_len = (uint32_t)(lengths >> 32);
 	record->data_len = (uint32_t)lengths;
 	record->packets = (uint32_t)(kind >> 32);
+	record->flags = (uint8_t)(kind >> 16);
 	record->codec = (uint8_t)(kind >> 8);
 	record->place = (uint8_t)kind;
 	spool_record_check(spool, position, record);
@@ -235,6 +236,7 @@ spool_stream_read(const struct spool *spool, uint64_t sequence, struct spool_str
 	record->first_sum = spool_sum_load(&stream->first_sum);
 	record->end = spool_load(stream->end);
 	record->end_ns = spool_load(stream->end_ns);
+	record->cut = spool_load(stream->cut) != 0;
 	record->end_sum = spool_sum_load(&stream->end_sum);
 	record->interface_count = spool_load(stream->interface_count);
 	if (record->end >= spool_tail(spool) || record->end < record->first)

@@ -34,6 +34,7 @@ void		 spool_detach(struct spool *);
 struct spool_entry {		/* what msg_block tells, without the data */
 	uint64_t	number;
 	uint8_t		codec;
+	uint8_t		flags;			/* BLOCK_EVENT */
 	uint32_t	raw_len, data_len;
 	uint32_t	packets;
 	uint64_t	bytes;
@@ -41,8 +42,8 @@ struct spool_entry {		/* what msg_block tells, without the data */
 };
 
 /* --- producer --- */
-/* The older stream ends here, and the counters of interfaces start anew, as their ids do. EAGAIN while MSG_STREAMS_MAX streams
- * still have something unacknowledged. */
+/* The counters of interfaces start anew, as their ids do. An older stream that has not ended was cut off by its producer's death, and
+ * ends here as such. EAGAIN while MSG_STREAMS_MAX streams still have something unacknowledged. */
 int		 spool_stream_begin(struct spool *, const uint8_t id[MSG_ID_SIZE], uint64_t started_ns);
 /* The next interface id of the current stream, or -1 ENOSPC: begin a new stream. idb_len <= MSG_IDB_MAX. */
 int		 spool_interface_add(struct spool *, const uint8_t *idb, size_t idb_len);
@@ -73,6 +74,7 @@ struct spool_item {
 	enum spool_kind	kind;
 	uint8_t		stream[MSG_ID_SIZE];
 	struct spool_entry entry;		/* SPOOL_BLOCK; SPOOL_ENDED: number is the last */
+	bool		cut;			/* SPOOL_ENDED: its producer died */
 	struct msg_gap	gap;			/* SPOOL_LOST: neighbours are joined */
 	const uint8_t	*data;			/* SPOOL_BLOCK: valid until spool_release() */
 };

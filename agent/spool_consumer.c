@@ -280,6 +280,7 @@ spool_next_block(struct spool *spool, const struct spool_stream_record *stream, 
 	item->kind = SPOOL_BLOCK;
 	item->entry.number = record->position - stream->first + 1;
 	item->entry.codec = record->codec;
+	item->entry.flags = record->flags & BLOCK_EVENT;
 	item->entry.raw_len = record->raw_len;
 	item->entry.data_len = record->data_len;
 	item->entry.packets = record->packets;
@@ -297,6 +298,7 @@ spool_next_end(struct spool *spool, const struct spool_stream_record *stream, st
 
 	item->kind = SPOOL_ENDED;
 	item->entry.number = stream->end - stream->first;
+	item->cut = stream->cut;
 	spool_hand_out(spool, &mark);
 	spool_advance(spool);
 }

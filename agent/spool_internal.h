@@ -21,7 +21,7 @@
  * consistent, so at least one of them sees the other.
  */
 #define SPOOL_MAGIC		0x6c6f6f7073706174ull
-#define SPOOL_VERSION		1
+#define SPOOL_VERSION		2
 #define SPOOL_PAGE		4096u
 #define SPOOL_IDB_SPACE		(32u * 1024)		/* of one stream */
 #define SPOOL_INDEX_MIN		1024u
@@ -53,7 +53,7 @@ struct spool_sum_words {
 struct spool_entry_words {
 	spool_word	position, data;
 	spool_word	lengths;			/* raw_len << 32 | data_len */
-	spool_word	kind;				/* packets << 32 | codec << 8 | place */
+	spool_word	kind;				/* packets << 32 | flags << 16 | codec << 8 | place */
 	spool_word	bytes, first_ns, last_ns;
 	struct spool_sum_words sum;			/* this entry included */
 };
@@ -62,7 +62,7 @@ struct spool_entry_words {
 struct spool_record {
 	uint64_t	position, data;
 	uint32_t	raw_len, data_len, packets;
-	uint8_t		codec, place;
+	uint8_t		codec, flags, place;
 	uint64_t	bytes, first_ns, last_ns;
 	struct spool_sum sum;
 };
@@ -73,6 +73,7 @@ struct spool_stream_words {
 	struct spool_sum_words first_sum;
 	spool_word	end;				/* position of END, SPOOL_NONE before; counts once it is below tail */
 	spool_word	end_ns;
+	spool_word	cut;				/* 1: ended by the next stream's begin */
 	struct spool_sum_words end_sum;
 	spool_word	interface_count;
 	spool_word	interface[MSG_INTERFACES_MAX];	/* offset << 32 | length in the stream's idb space */
@@ -82,6 +83,7 @@ struct spool_stream_record {
 	uint64_t	sequence;
 	uint64_t	id[2], started_ns, first, end;	/* end: SPOOL_NONE, or published */
 	uint64_t	end_ns;				/* of the last packet before it */
+	bool		cut;
 	struct spool_sum first_sum, end_sum;
 	uint64_t	interface_count;
 };

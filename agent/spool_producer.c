@@ -237,7 +237,7 @@ spool_append(struct spool *spool, const struct spool_entry *block, uint8_t place
 	spool_store(entry->position, p->tail);
 	spool_store(entry->data, data);
 	spool_store(entry->lengths, (uint64_t)block->raw_len << 32 | block->data_len);
-	spool_store(entry->kind, (uint64_t)block->packets << 32 | (uint64_t)block->codec << 8 | place);
+	spool_store(entry->kind, (uint64_t)block->packets << 32 | (uint64_t)block->flags << 16 | (uint64_t)block->codec << 8 | place);
 	spool_store(entry->bytes, block->bytes);
 	spool_store(entry->first_ns, block->first_ns);
 	spool_store(entry->last_ns, block->last_ns);
@@ -289,8 +289,8 @@ spool_lose(struct spool *spool, struct spool_entry *block, enum msg_gap_place pl
 	spool_append(spool, &lost, (uint8_t)place, 0);
 }
 
-void
-spool_stream_end(struct spool *spool)
+static void
+spool_finish_stream(struct spool *spool, bool cut)
 {
 	struct spool_stream_words *words = &spool->streams[spool->p.streams % MSG_STREAMS_MAX];
 	const struct spool_entry end = { 0 };
@@ -299,9 +299,16 @@ spool_stream_end(struct spool *spool)
 	if (!spool_current(spool, &stream))
 		return;
 	spool_store(words->end_ns, spool->p.last_ns);
+	spool_store(words->cut, cut);
 	spool_sum_store(&words->end_sum, &spool->p.sum);
 	spool_store(words->end, spool->p.tail);
 	spool_append(spool, &end, SPOOL_PLACE_END, 0);
+}
+
+void
+spool_stream_end(struct spool *spool)
+{
+	spool_finish_stream(spool, false);
 }
 
 /* Interface ids begin at 0 again, and so do their counters. */
@@ -326,7 +333,7 @@ spool_stream_begin(struct spool *spool, const uint8_t id[MSG_ID_SIZE], uint64_t 
 		errno = EAGAIN;
 		return -1;
 	}
-	spool_stream_end(spool);
+	spool_finish_stream(spool, true);
 	memcpy(words, id, sizeof(words));
 	spool_store(stream->sequence, 0);
 	spool_store(stream->id[0], words[0]);

@@ -69,14 +69,14 @@ session_gap(struct session *session, const struct frame *frame, struct fault *fa
 static int
 session_end(struct session *session, const struct frame *frame, struct fault *fault)
 {
-	struct msg_mark msg;
+	struct msg_stream_end msg;
 	struct stream *stream;
 
-	if (msg_get_end_of_stream(frame, &msg) == -1)
+	if (msg_get_stream_end(frame, &msg) == -1)
 		return fault_set(fault, MSG_ERR_PROTOCOL, "END is malformed");
 	if ((stream = stream_get(&session->worker->archive, session->vm, msg.stream, 0, fault)) == NULL)
 		return -1;
-	return stream_end(&session->worker->archive, stream, msg.number, fault);
+	return stream_end(&session->worker->archive, stream, &msg, fault);
 }
 
 static int

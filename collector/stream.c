@@ -260,24 +260,25 @@ stream_add_gap(struct archive *archive, struct stream *stream, const struct msg_
 }
 
 static void
-stream_set_ended(struct archive *archive, struct stream *stream)
+stream_set_ended(struct archive *archive, struct stream *stream, bool cut)
 {
 	stream_close_file(archive, stream);
 	stream->ended = true;
+	stream->cut = cut;
 	archive->soon = true;
 	stream_mark_dirty(archive, stream);
 }
 
 int
-stream_end(struct archive *archive, struct stream *stream, uint64_t number, struct fault *fault)
+stream_end(struct archive *archive, struct stream *stream, const struct msg_stream_end *end, struct fault *fault)
 {
-	if (number != stream->received)
-		return fault_set(fault, MSG_ERR_SEQUENCE, "END: at %" PRIu64 ", but %" PRIu64 " was the last block", number,
+	if (end->number != stream->received)
+		return fault_set(fault, MSG_ERR_SEQUENCE, "END: at %" PRIu64 ", but %" PRIu64 " was the last block", end->number,
 		    stream->received);
 	if (stream->ended)
-		stream_repeated(stream, number);
+		stream_repeated(stream, end->number);
 	else
-		stream_set_ended(archive, stream);
+		stream_set_ended(archive, stream, end->cut);
 	return 0;
 }
 
@@ -302,7 +303,7 @@ stream_abandon_others(struct archive *archive, struct vm *vm, const struct msg_h
 		if (stream_in_hello(hello, stream->id))
 			continue;
 		if (!stream->ended)
-			stream_set_ended(archive, stream);
+			stream_set_ended(archive, stream, true);
 		else if (stream->end_durable && !stream->dirty)
 			stream_free(stream);
 	}

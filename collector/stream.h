@@ -36,6 +36,7 @@ struct stream {
 	uint64_t		 durable;	/* last one committed */
 	bool			 known;		/* in the catalog, or of a session before: WELCOME tells */
 	bool			 ended;		/* END received: nothing comes after received */
+	bool			 cut;		/* its capture died: what was not sealed is in no counter */
 	bool			 end_durable;
 	bool			 dirty;
 	bool			 ack_wanted;	/* a repeat of what is durable came: the agent missed an ACK */
@@ -61,7 +62,7 @@ int	stream_begin_at(struct archive *, struct stream *, uint64_t first, uint64_t 
 int	stream_add_interface(struct archive *, struct stream *, const struct msg_interface *, struct fault *);
 int	stream_add_block(struct archive *, struct stream *, const struct msg_block *, struct fault *);
 int	stream_add_gap(struct archive *, struct stream *, const struct msg_gap *, struct fault *);
-int	stream_end(struct archive *, struct stream *, uint64_t number, struct fault *);
+int	stream_end(struct archive *, struct stream *, const struct msg_stream_end *, struct fault *);
 int	stream_set_stats(struct archive *, struct stream *, const struct msg_stats *, struct fault *);
 /* The agent holds only these now: of all others of the VM, in memory or in the catalog, nothing will come any more. */
 int	stream_abandon_others(struct archive *, struct vm *, const struct msg_hello *, struct fault *);

@@ -39,6 +39,24 @@ enum counter {
 	/* of the process that is one now */
 	COUNTER_CPU_CAPTURE_US,
 	COUNTER_CPU_LINK_US,
+	/* of one interface: where each packet that the kernel showed us went (the ledger) */
+	COUNTER_OFFERED,		/* seen by a counting socket that takes everything */
+	COUNTER_FILTERED,		/* refused by the guest's or the collector's filter, or the direction */
+	COUNTER_OWN,			/* the agent's own traffic */
+	COUNTER_PAUSED_PACKETS,		/* offered while the interface was paused, own ones apart */
+	COUNTER_SWITCHED,		/* offered while programs were being exchanged: the places may differ by so many */
+	COUNTER_WITHHELD,		/* reserved */
+	COUNTER_SAMPLED_OUT,		/* reserved */
+	COUNTER_INTERFACE_PACKETS,	/* level: rx_packets + tx_packets, as the interface itself counts */
+	COUNTER_INTERFACE_START,	/* level: the same when the stream began to capture it */
+	/* of the collector's tap */
+	COUNTER_LEDGER,			/* level: 2 counting sockets, 1 what passed the filter only, 0 nothing is promised */
+	COUNTER_DISK_BYTES,		/* level: on disk, not acknowledged */
+	COUNTER_DISK_LOST_BLOCKS,	/* pushed out of the full disk spool, or damaged there: told as GAPs */
+	COUNTER_DISK_LOST_PACKETS,
+	COUNTER_DISK_LOST_BYTES,
+	COUNTER_DISK_ERRORS,		/* reads and writes that failed */
+	COUNTER_CLOCK_STEPS,		/* of the guest's wall clock, and suspensions */
 	COUNTER_MAX
 };
 

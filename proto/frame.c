@@ -29,7 +29,7 @@ static const struct frame_row {
 	[FRAME_HINTS] =		{ "HINTS", 0 },
 	[FRAME_BLOCK] =		{ "BLOCK", MSG_BLOCK_HEADER_SIZE + MSG_BLOCK_MAX },
 	[FRAME_GAP] =		{ "GAP", MSG_ID_SIZE + 8 + 8 + 8 + 8 + 8 + 8 + 1 },
-	[FRAME_END] =		{ "END", MSG_ID_SIZE + 8 },
+	[FRAME_END] =		{ "END", MSG_ID_SIZE + 8 + 1 },
 	[FRAME_ACK] =		{ "ACK", MSG_ID_SIZE + 8 },
 	[FRAME_STATS] =		{ "STATS", MSG_ID_SIZE + 8 + 2 + MSG_STATS_MAX * STAT_SIZE },
 	[FRAME_PING] =		{ "PING", 8 + 8 },

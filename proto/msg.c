@@ -303,7 +303,7 @@ msg_put_block_header(struct buf *b, const struct msg_block *m)
 static int
 block_check(const struct msg_block *m)
 {
-	if (m->number == 0 || m->number == UINT64_MAX || m->codec > CODEC_ZSTD || (m->flags & ~BLOCK_URGENT) != 0)
+	if (m->number == 0 || m->number == UINT64_MAX || m->codec > CODEC_ZSTD || (m->flags & ~(BLOCK_URGENT | BLOCK_EVENT)) != 0)
 		return -1;
 	if (m->raw_len == 0 || m->raw_len > MSG_BLOCK_RAW_MAX || m->data_len == 0 || m->data_len > MSG_BLOCK_MAX)
 		return -1;
@@ -360,60 +360,64 @@ msg_get_gap(const struct frame *f, struct msg_gap *m)
 	    cursor_u64(&c, &m->last_ns) == -1 || cursor_u8(&c, &m->place) == -1 || cursor_end(&c) == -1)
 		return refuse();
 	if (m->first == 0 || m->first > m->last || m->last == UINT64_MAX || m->first_ns > m->last_ns ||
-	    m->place < GAP_SPOOL || m->place > GAP_PULL)
+	    m->place < GAP_SPOOL || m->place > GAP_DISK)
 		return refuse();
 	return 0;
 }
 
-static int
-put_mark(struct buf *b, enum frame_type type, const struct msg_mark *m)
+int
+msg_put_stream_end(struct buf *b, const struct msg_stream_end *m)
 {
 	size_t mark;
 	int errs;
 
-	if (frame_begin(b, type, &mark) == -1)
+	if (frame_begin(b, FRAME_END, &mark) == -1)
+		return -1;
+	errs = buf_put(b, m->stream, MSG_ID_SIZE);
+	errs += buf_put_u64(b, m->number);
+	errs += buf_put_u8(b, m->cut);
+	return close_frame(b, mark, errs);
+}
+
+/* Number 0: a stream that ended without a block. */
+int
+msg_get_stream_end(const struct frame *f, struct msg_stream_end *m)
+{
+	struct cursor c;
+
+	if (open_frame(f, FRAME_END, &c) == -1)
+		return -1;
+	if (cursor_bytes(&c, m->stream, MSG_ID_SIZE) == -1 || cursor_u64(&c, &m->number) == -1 || cursor_u8(&c, &m->cut) == -1 ||
+	    cursor_end(&c) == -1 || m->number == UINT64_MAX || m->cut > 1)
+		return refuse();
+	return 0;
+}
+
+int
+msg_put_ack(struct buf *b, const struct msg_mark *m)
+{
+	size_t mark;
+	int errs;
+
+	if (frame_begin(b, FRAME_ACK, &mark) == -1)
 		return -1;
 	errs = buf_put(b, m->stream, MSG_ID_SIZE);
 	errs += buf_put_u64(b, m->number);
 	return close_frame(b, mark, errs);
 }
 
-/* Number 0: a stream that ended without a block, nothing durable. */
-static int
-get_mark(const struct frame *f, enum frame_type type, struct msg_mark *m)
+/* Number 0: nothing durable. */
+int
+msg_get_ack(const struct frame *f, struct msg_mark *m)
 {
 	struct cursor c;
 
-	if (open_frame(f, type, &c) == -1)
+	if (open_frame(f, FRAME_ACK, &c) == -1)
 		return -1;
 	if (cursor_bytes(&c, m->stream, MSG_ID_SIZE) == -1 || cursor_u64(&c, &m->number) == -1 || cursor_end(&c) == -1 ||
 	    m->number == UINT64_MAX)
 		return refuse();
 	return 0;
-}
-
-int
-msg_put_end_of_stream(struct buf *b, const struct msg_mark *m)
-{
-	return put_mark(b, FRAME_END, m);
-}
-
-int
-msg_get_end_of_stream(const struct frame *f, struct msg_mark *m)
-{
-	return get_mark(f, FRAME_END, m);
-}
-
-int
-msg_put_ack(struct buf *b, const struct msg_mark *m)
-{
-	return put_mark(b, FRAME_ACK, m);
-}
-
-int
-msg_get_ack(const struct frame *f, struct msg_mark *m)
-{
-	return get_mark(f, FRAME_ACK, m);
 }
 
 int

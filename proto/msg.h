@@ -82,6 +82,7 @@ struct msg_policy_result {
 };
 
 #define BLOCK_URGENT	0x1	/* the agent's spool is half full: acknowledge soon */
+#define BLOCK_EVENT	0x2	/* a packet in it has an opt_comment that tells what happened just before it */
 struct msg_block {
 	uint8_t		 stream[MSG_ID_SIZE];
 	uint64_t	 number;		/* from 1, no number skipped but by GAP */
@@ -97,7 +98,8 @@ struct msg_block {
 #define MSG_BLOCK_HEADER_SIZE	(MSG_ID_SIZE + 8 + 1 + 1 + 4 + 4 + 8 + 8 + 8)
 
 /* agent ->: blocks that will never come */
-enum msg_gap_place { GAP_SPOOL = 1, GAP_CAPTURE = 2, GAP_PULL = 3 };	/* memory spool full; sealed but no room; reader of a pull too slow */
+/* memory spool full; sealed but no room; reader of a pull too slow; disk spool full or damaged */
+enum msg_gap_place { GAP_SPOOL = 1, GAP_CAPTURE = 2, GAP_PULL = 3, GAP_DISK = 4 };
 struct msg_gap {
 	uint8_t		stream[MSG_ID_SIZE];
 	uint64_t	first, last;
@@ -106,7 +108,14 @@ struct msg_gap {
 	uint8_t		place;
 };
 
-/* END: no block of this stream comes after number. ACK: all up to number is durable. */
+/* Nothing of this stream comes after number. */
+struct msg_stream_end {
+	uint8_t		stream[MSG_ID_SIZE];
+	uint64_t	number;		/* the last one; 0: it had none */
+	uint8_t		cut;		/* 1: capture died; what it had not sealed is in no counter */
+};
+
+/* ACK: all up to number is durable. */
 struct msg_mark {
 	uint8_t		stream[MSG_ID_SIZE];
 	uint64_t	number;
@@ -155,8 +164,8 @@ int	msg_put_block_header(struct buf *, const struct msg_block *);
 int	msg_get_block(const struct frame *, struct msg_block *);
 int	msg_put_gap(struct buf *, const struct msg_gap *);
 int	msg_get_gap(const struct frame *, struct msg_gap *);
-int	msg_put_end_of_stream(struct buf *, const struct msg_mark *);
-int	msg_get_end_of_stream(const struct frame *, struct msg_mark *);
+int	msg_put_stream_end(struct buf *, const struct msg_stream_end *);
+int	msg_get_stream_end(const struct frame *, struct msg_stream_end *);
 int	msg_put_ack(struct buf *, const struct msg_mark *);
 int	msg_get_ack(const struct frame *, struct msg_mark *);
 int	msg_put_stats(struct buf *, const struct msg_stats *);

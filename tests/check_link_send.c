@@ -156,10 +156,10 @@ static void
 expect_mark(size_t *at, enum frame_type type, const uint8_t *id, uint64_t number)
 {
 	struct frame frame = next_frame(at);
-	struct msg_mark mark;
+	struct msg_stream_end mark;
 
 	ck_assert_int_eq(frame.type, type);
-	ck_assert_int_eq(msg_get_end_of_stream(&frame, &mark), 0);
+	ck_assert_int_eq(msg_get_stream_end(&frame, &mark), 0);
 	ck_assert_mem_eq(mark.stream, id, MSG_ID_SIZE);
 	ck_assert_uint_eq(mark.number, number);
 }

@@ -77,6 +77,12 @@ mark(void)
 	return (struct msg_mark){ .stream = "s", .number = 77 };
 }
 
+static struct msg_stream_end
+stream_end(void)
+{
+	return (struct msg_stream_end){ .stream = "s", .number = 77, .cut = 1 };
+}
+
 static struct msg_stats
 stats(void)
 {
@@ -128,7 +134,7 @@ KIND(interface, interface, msg_interface)
 KIND(policy, policy, msg_policy)
 KIND(policy_result, policy_result, msg_policy_result)
 KIND(gap, gap, msg_gap)
-KIND(end_of_stream, mark, msg_mark)
+KIND(stream_end, stream_end, msg_stream_end)
 KIND(ack, mark, msg_mark)
 KIND(ping, ping, msg_ping)
 KIND(pong, ping, msg_ping)
@@ -184,7 +190,7 @@ static const struct kind {
 	{ FRAME_POLICY_RESULT, put_policy_result, recode_policy_result, 0 },
 	{ FRAME_BLOCK, put_block, recode_block, 9 },
 	{ FRAME_GAP, put_gap, recode_gap, 0 },
-	{ FRAME_END, put_end_of_stream, recode_end_of_stream, 0 },
+	{ FRAME_END, put_stream_end, recode_stream_end, 0 },
 	{ FRAME_ACK, put_ack, recode_ack, 0 },
 	{ FRAME_STATS, put_stats, recode_stats, 0 },
 	{ FRAME_PING, put_ping, recode_ping, 0 },
@@ -432,7 +438,8 @@ START_TEST(block_fields)
 	BLOCK_IS(m.number = 0, -1);
 	BLOCK_IS(m.number = UINT64_MAX, -1);
 	BLOCK_IS(m.codec = 4, -1);
-	BLOCK_IS(m.flags = 2, -1);
+	BLOCK_IS(m.flags = BLOCK_EVENT, 0);
+	BLOCK_IS(m.flags = 4, -1);
 	BLOCK_IS(m.raw_len = 0, -1);
 	BLOCK_IS(m.raw_len = MSG_BLOCK_RAW_MAX + 1, -1);
 	BLOCK_IS(m.data_len = 0, -1);
@@ -462,16 +469,17 @@ START_TEST(gap_fields)
 	REFUSES(gap, gap, m.last = UINT64_MAX);
 	REFUSES(gap, gap, m.first_ns = 3);
 	REFUSES(gap, gap, m.place = 0);
-	REFUSES(gap, gap, m.place = GAP_PULL + 1);
+	REFUSES(gap, gap, m.place = GAP_DISK + 1);
 }
 END_TEST
 
 START_TEST(mark_fields)
 {
 	TAKES(ack, mark, m.number = 0);
-	TAKES(end_of_stream, mark, m.number = 0);
+	TAKES(stream_end, stream_end, m.number = 0);
 	REFUSES(ack, mark, m.number = UINT64_MAX);
-	REFUSES(end_of_stream, mark, m.number = UINT64_MAX);
+	REFUSES(stream_end, stream_end, m.number = UINT64_MAX);
+	REFUSES(stream_end, stream_end, m.cut = 2);
 }
 END_TEST
 

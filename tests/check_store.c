@@ -326,7 +326,7 @@ START_TEST(retention_forgets_streams)
 	make_files(2);
 	memcpy(gap.stream, lab.stream->id, MSG_ID_SIZE);
 	ck_assert_int_eq(stream_add_gap(&lab.archive, lab.stream, &gap, &fault), 0);
-	ck_assert_int_eq(stream_end(&lab.archive, lab.stream, 4, &fault), 0);
+	ck_assert_int_eq(stream_end(&lab.archive, lab.stream, &(struct msg_stream_end){ .number = 4 }, &fault), 0);
 	store_lab_commit(&lab);
 	store_lab_sql(&lab, "UPDATE stream SET started_ns = 1; UPDATE file SET live = 1 WHERE id = 2");
 	ck_assert_int_eq(retain(1, 0, 0), 1);

@@ -226,11 +226,11 @@ START_TEST(a_stream_ends_once)
 	struct msg_block msg;
 
 	store_lab_add(&lab, codec, 1, 5);
-	ck_assert_int_eq(stream_end(&lab.archive, lab.stream, 2, &fault), -1);
+	ck_assert_int_eq(stream_end(&lab.archive, lab.stream, &(struct msg_stream_end){ .number = 2 }, &fault), -1);
 	ck_assert_int_eq(fault.code, MSG_ERR_SEQUENCE);
-	ck_assert_int_eq(stream_end(&lab.archive, lab.stream, 1, &fault), 0);
+	ck_assert_int_eq(stream_end(&lab.archive, lab.stream, &(struct msg_stream_end){ .number = 1 }, &fault), 0);
 	ck_assert_ptr_null(lab.stream->file);
-	ck_assert_int_eq(stream_end(&lab.archive, lab.stream, 1, &fault), 0);
+	ck_assert_int_eq(stream_end(&lab.archive, lab.stream, &(struct msg_stream_end){ .number = 1 }, &fault), 0);
 	msg = store_lab_block(&lab, codec, 2, 5);
 	ck_assert_int_eq(add(&msg), -1);
 	ck_assert_int_eq(fault.code, MSG_ERR_SEQUENCE);

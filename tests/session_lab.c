@@ -231,8 +231,9 @@ void
 agent_put_mark(struct agent *agent, enum frame_type type, uint8_t stream, uint64_t number)
 {
 	const struct msg_mark mark = { .stream = { stream }, .number = number };
+	const struct msg_stream_end end = { .stream = { stream }, .number = number };
 
-	ck_assert_int_eq(type == FRAME_END ? msg_put_end_of_stream(&agent->out, &mark) : msg_put_ack(&agent->out, &mark), 0);
+	ck_assert_int_eq(type == FRAME_END ? msg_put_stream_end(&agent->out, &end) : msg_put_ack(&agent->out, &mark), 0);
 }
 
 static bool
