@@ -19,7 +19,7 @@ struct store;
  * SCRAPE_WAIT_S with what is there. Requests meanwhile share the answer.
  */
 #define SCRAPE_PLACES_MAX	8
-#define SCRAPE_WAIT_S		3
+#define SCRAPE_WAIT_S		8	/* Prometheus waits 10 */
 #define SCRAPE_FRESH_MS		1000u	/* the catalog is read again after this time */
 #define SCRAPE_TEXT_MAX		(128u * 1024 * 1024)
 
