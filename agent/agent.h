@@ -27,6 +27,7 @@ struct agent_options {
 	uint64_t	 spool_memory;
 	struct conf_list collectors;	/* --collector HOST[:PORT], tried in order */
 	struct conf_list listens;	/* --listen ADDR[:PORT] */
+	struct conf_list metrics;	/* --metrics PATH or ADDR:PORT; or one AGENT_METRICS_NONE */
 	struct conf_list exclude_ports;	/* --exclude-port N: TCP ports never captured; 8827 always */
 	char		*ca, *cert, *key;
 	uint64_t	 keepalive_ms;
@@ -45,6 +46,9 @@ struct agent_options {
 
 extern const struct conf_row agent_rows[];
 #define AGENT_CONFIG	SYSCONFDIR "/vmtap/agent.conf"
+#define AGENT_LISTENS_MAX	16
+#define AGENT_METRICS_MAX	4
+#define AGENT_METRICS_NONE	"none"
 
 /* From command line and config file; -F's file and the operands become the filter, what has no fixed default (user) is filled in.
  * Options is zeroed or what this made before, and unchanged after -1. */
@@ -62,7 +66,8 @@ enum role_fd {
 	ROLE_FD_CONFIG,			/* config text */
 	ROLE_FD_SPOOL,			/* IPC_TAPS_MAX spools from here on */
 	ROLE_FD_WAKE = ROLE_FD_SPOOL + IPC_TAPS_MAX,	/* their eventfds */
-	ROLE_FD_LISTEN = ROLE_FD_WAKE + IPC_TAPS_MAX	/* link: listening sockets; as many as agent_options.listens */
+	ROLE_FD_LISTEN = ROLE_FD_WAKE + IPC_TAPS_MAX,	/* link: listening sockets; as many as agent_options.listens */
+	ROLE_FD_METRICS = ROLE_FD_LISTEN + AGENT_LISTENS_MAX	/* link: AGENT_METRICS_MAX at most; what is not open is none */
 };
 
 /* In the roles' environment, in hexadecimal: MSG_ID_SIZE random bytes of this start of the supervisor (HELLO's instance). */

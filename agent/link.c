@@ -17,6 +17,7 @@
 #include "agent/link_breaker.h"
 #include "agent/link_dial.h"
 #include "agent/link_listen.h"
+#include "agent/link_metrics.h"
 #include "agent/link_session.h"
 #include "agent/role.h"
 #include "agent/spool.h"
@@ -375,6 +376,7 @@ link_start(struct link *link)
 	taps_init(link);
 	link->dial = dial_new(link);
 	link->listener = listener_new(link);
+	link->metrics = link_metrics_new(link);
 	if ((link->watch = netif_watch_new(link->base, interfaces_changed, link)) == NULL)
 		fatal("cannot watch the network interfaces: %s", strerror(errno));
 	interfaces_changed(link);
@@ -392,6 +394,7 @@ link_clear(struct link *link)
 		session_free(s);
 	dial_free(link->dial);
 	listener_free(link->listener);
+	link_metrics_free(link->metrics);
 	netif_watch_free(link->watch);
 	netif_clear(&link->netifs);
 	ipc_free(link->capture);

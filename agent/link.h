@@ -18,6 +18,7 @@ struct dial;
 struct event;
 struct event_base;
 struct listener;
+struct link_metrics;
 struct session;
 struct tls_context;
 
@@ -55,6 +56,7 @@ struct link {
 	struct session_list sessions;
 	struct dial	*dial;
 	struct listener	*listener;
+	struct link_metrics *metrics;
 
 	struct breaker	*breaker;
 	struct event	*pulse;			/* each second while bytes are sent, and when the breaker asks */

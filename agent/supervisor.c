@@ -282,6 +282,7 @@ supervisor_clear(struct supervisor *supervisor)
 	if (supervisor->deadline != NULL)
 		event_free(supervisor->deadline);
 	spool_detach(supervisor->counters);
+	supervisor_metrics_clear(supervisor);
 	if (supervisor->base != NULL)
 		event_base_free(supervisor->base);
 	daemon_pidfile_remove(supervisor->options->pidfile, supervisor->pidfile_fd);
@@ -337,6 +338,7 @@ supervisor_main(struct agent_options *options, int argc, char **argv)
 	if ((status = supervisor_probe(options, false)) != 0)
 		return status;
 	make_listeners(&supervisor);
+	supervisor_metrics_listen(&supervisor);
 	go_to_background(&supervisor);
 	return supervisor_run(&supervisor);
 }

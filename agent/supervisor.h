@@ -18,7 +18,7 @@ struct event_base;
 struct spool;
 
 #define SUPERVISOR_ROLES	2
-#define SUPERVISOR_LISTENS_MAX	16
+#define SUPERVISOR_LISTENS_MAX	AGENT_LISTENS_MAX
 
 struct supervisor;
 
@@ -45,6 +45,8 @@ struct supervisor {
 	struct spool	*counters;	/* of the collector's spool */
 	int		 listen_fd[SUPERVISOR_LISTENS_MAX];
 	size_t		 listen_count;
+	int		 metrics_fd[AGENT_METRICS_MAX];	/* -1: could not be had */
+	size_t		 metrics_count;
 	int		 pidfile_fd;
 	bool		 in_service;	/* both roles were ready once */
 	bool		 stopping;
@@ -67,6 +69,11 @@ int	supervisor_socket(int family);
 struct addrinfo *supervisor_address(const char *text, const char *origin, struct conf_error *);
 /* Listens there; -1 with the error. */
 int	supervisor_listen(const char *text, const char *origin, struct conf_error *);
+/* The places of --metrics: 0, or -1 with the error. */
+int	supervisor_check_metrics(const struct conf_list *, struct conf_error *);
+/* Listens there. One that cannot be had is said, and nothing else: the capture does not depend on it. */
+void	supervisor_metrics_listen(struct supervisor *);
+void	supervisor_metrics_clear(struct supervisor *);
 
 /* --- supervisor_spawn.c --- */
 /* Starts the role's process with its end of the pairs; peer: the other role's end, which is closed here. -1 with errno. */

@@ -106,7 +106,7 @@ supervisor_check_options(const struct agent_options *options, struct conf_error 
 		return EXIT_USAGE;
 	}
 	if (check_collectors(&options->collectors, error) == -1 || check_listens(&options->listens, error) == -1 ||
-	    check_ports(&options->exclude_ports, error) == -1 || check_compress(options, error) == -1 ||
+	    supervisor_check_metrics(&options->metrics, error) == -1 || check_ports(&options->exclude_ports, error) == -1 || check_compress(options, error) == -1 ||
 	    netif_check_names(&options->interfaces, error) == -1)
 		return EXIT_USAGE;
 	return 0;

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/http.h"
 #include "common/log.h"
 #include "proto/frame.h"
 
@@ -83,4 +84,57 @@ supervisor_listen(const char *text, const char *origin, struct conf_error *error
 	}
 	freeaddrinfo(address);
 	return fd;
+}
+
+/* --- metrics --- */
+
+static bool
+metrics_none(const struct conf_list *list)
+{
+	return list->count == 1 && strcmp(list->value[0], AGENT_METRICS_NONE) == 0;
+}
+
+int
+supervisor_check_metrics(const struct conf_list *list, struct conf_error *error)
+{
+	if (metrics_none(list))
+		return 0;
+	if (list->count > AGENT_METRICS_MAX) {
+		conf_error_set(error, "--metrics is given %zu times, at most %d can be", list->count, AGENT_METRICS_MAX);
+		return -1;
+	}
+	for (size_t i = 0; i < list->count; i++)
+		if (http_check_place(list->value[i], error) == -1) {
+			conf_error_place(error, list->origin[i], "metrics");
+			return -1;
+		}
+	return 0;
+}
+
+void
+supervisor_metrics_listen(struct supervisor *supervisor)
+{
+	const struct conf_list *list = &supervisor->options->metrics;
+	struct conf_error error;
+
+	if (metrics_none(list))
+		return;
+	for (size_t i = 0; i < list->count && i < AGENT_METRICS_MAX; i++) {
+		if ((supervisor->metrics_fd[i] = http_bind(list->value[i], &error)) == -1)
+			log_warn("metrics: %s: going on without", error.text);
+		supervisor->metrics_count++;
+	}
+}
+
+/* Options that need a restart are those of the start. */
+void
+supervisor_metrics_clear(struct supervisor *supervisor)
+{
+	for (size_t i = 0; i < supervisor->metrics_count; i++) {
+		if (supervisor->metrics_fd[i] == -1)
+			continue;
+		close(supervisor->metrics_fd[i]);
+		http_unbind(supervisor->options->metrics.value[i]);
+	}
+	supervisor->metrics_count = 0;
 }

@@ -20,6 +20,7 @@
 #include "collector/listen.h"
 #include "collector/policy.h"
 #include "collector/pull.h"
+#include "collector/scrape.h"
 #include "collector/store_retain.h"
 
 static void
@@ -60,6 +61,7 @@ collector_stop(struct collector *collector)
 	listeners_free(collector->listeners);
 	collector->listeners = NULL;
 	pulls_stop(collector->pulls);
+	scrape_stop(collector->scrape);
 	workers_tell(&collector->workers, &note);
 	event_add(collector->stop_timer, &tv);
 }
@@ -165,6 +167,10 @@ collector_note(struct collector *collector, struct note *note)
 	case NOTE_POLICY_RESULT:
 	case NOTE_STATUS_REPLY:
 		ctl_note(collector->ctl, note);
+		scrape_note(collector->scrape, note);
+		break;
+	case NOTE_METRICS:
+		scrape_note(collector->scrape, note);
 		break;
 	case NOTE_STOPPED:
 		if (++collector->stopped == collector->workers.count)

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "collector/options.h"
 #include "collector/store.h"
@@ -16,6 +17,7 @@ struct event;
 struct event_base;
 struct listeners;
 struct pulls;
+struct scrape;
 struct sqlite3;
 
 #define COLLECTOR_STOP_S	5	/* SIGTERM to exit, whatever a disk does */
@@ -35,6 +37,7 @@ struct collector {
 	struct retainer		*retainer;
 	struct policy_set	*policy;
 	struct tls_context	*tls[WORKERS_MAX];	/* until the workers have them */
+	time_t			 not_after;	/* of the certificate in use */
 	struct workers		 workers;
 	unsigned		 turn;		/* of the workers, for new connections */
 	unsigned		 stopped;	/* workers that have ended */
@@ -42,6 +45,7 @@ struct collector {
 	struct listeners	*listeners;
 	struct pulls		*pulls;
 	struct ctl		*ctl;
+	struct scrape		*scrape;	/* metrics */
 };
 
 /* Runs until SIGTERM; exit status. */

@@ -27,6 +27,7 @@
 #include "collector/listen.h"
 #include "collector/policy.h"
 #include "collector/pull.h"
+#include "collector/scrape.h"
 #include "collector/store_retain.h"
 
 #define START_ERROR_SIZE	1024
@@ -61,6 +62,7 @@ collector_load_tls(struct collector *collector, struct tls_context *tls[], char 
 		i++;
 		goto fail;
 	}
+	collector->not_after = tls_context_not_after(tls[0]);
 	return 0;
 fail:
 	while (i-- > 0) {
@@ -130,7 +132,8 @@ start_open_sockets(struct collector *collector)
 	char error[START_ERROR_SIZE];
 
 	if ((collector->listeners = listeners_new(&collector->options.listens, error, sizeof(error))) == NULL ||
-	    (collector->pulls = pulls_new(&collector->options.pulls, collector->options.pull_file, error, sizeof(error))) == NULL)
+	    (collector->pulls = pulls_new(&collector->options.pulls, collector->options.pull_file, error, sizeof(error))) == NULL ||
+	    (collector->scrape = scrape_new(&collector->options.metrics, error, sizeof(error))) == NULL)
 		fatal("%s", error);
 }
 
@@ -200,12 +203,15 @@ collector_start(struct collector *collector)
 	start_open_store(collector);
 	start_open_ctl(collector);
 	start_workers(collector);
+	if (scrape_start(collector->scrape, collector, error, sizeof(error)) == -1)
+		fatal("%s", error);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 void
 collector_clear(struct collector *collector)
 {
+	scrape_free(collector->scrape);
 	ctl_free(collector->ctl);
 	pulls_free(collector->pulls);
 	listeners_free(collector->listeners);

@@ -44,6 +44,28 @@ static const char *const count_names[COUNT_MAX] = {
 	[COUNT_ERRORS + MSG_ERR_TIMEOUT] = "errors_timeout",
 };
 
+static const char *const count_helps[COUNT_ERRORS + 1] = {
+	[COUNT_CONNECTIONS] = "Connections accepted or dialled.",
+	[COUNT_CONNECTIONS_DROPPED] = "Connections closed at once: too many without a handshake, or no memory.",
+	[COUNT_HANDSHAKES_FAILED] = "TLS handshakes that failed.",
+	[COUNT_SESSIONS] = "Sessions that got a WELCOME.",
+	[COUNT_BLOCKS] = "Blocks stored.",
+	[COUNT_BLOCK_BYTES] = "Bytes of blocks, as stored.",
+	[COUNT_PACKETS] = "Packets stored.",
+	[COUNT_BLOCKS_REPEATED] = "Blocks received again and discarded.",
+	[COUNT_GAPS] = "Gaps that agents told.",
+	[COUNT_GAP_PACKETS] = "Packets in gaps that agents told.",
+	[COUNT_FILES] = "Files begun.",
+	[COUNT_FILES_REMOVED] = "Files removed by retention.",
+	[COUNT_COMMITS] = "Commits done.",
+	[COUNT_COMMITS_FAILED] = "Tries of a commit that failed; each is repeated until it works.",
+	[COUNT_POLICIES_REFUSED] = "Policies that agents refused.",
+	[COUNT_ERRORS] = "Sessions ended with an ERROR, by its code.",
+};
+
+const double count_commit_bounds[COUNT_COMMIT_BOUNDS] = { 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5, 10 };
+static _Atomic uint64_t count_commit_value[COUNT_COMMIT_BOUNDS + 1], count_commit_sum_ns;
+
 void
 count_add(enum count count, uint64_t value)
 {
@@ -60,6 +82,31 @@ const char *
 count_name(enum count count)
 {
 	return count < COUNT_MAX ? count_names[count] : NULL;
+}
+
+const char *
+count_help(enum count count)
+{
+	return count <= COUNT_ERRORS && count_helps[count] != NULL ? count_helps[count] : "";
+}
+
+void
+count_commit(uint64_t ns)
+{
+	unsigned i = 0;
+
+	while (i < COUNT_COMMIT_BOUNDS && (double)ns / 1e9 > count_commit_bounds[i])
+		i++;
+	atomic_fetch_add_explicit(&count_commit_value[i], 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&count_commit_sum_ns, ns, memory_order_relaxed);
+}
+
+void
+count_commits(uint64_t counts[COUNT_COMMIT_BOUNDS + 1], uint64_t *sum_ns)
+{
+	for (unsigned i = 0; i <= COUNT_COMMIT_BOUNDS; i++)
+		counts[i] = atomic_load_explicit(&count_commit_value[i], memory_order_relaxed);
+	*sum_ns = atomic_load_explicit(&count_commit_sum_ns, memory_order_relaxed);
 }
 
 void

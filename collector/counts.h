@@ -31,6 +31,14 @@ enum count {
 void		 count_add(enum count, uint64_t);
 uint64_t	 count_get(enum count);
 const char	*count_name(enum count);	/* "blocks_repeated"; NULL: no such count */
+const char	*count_help(enum count);	/* a sentence; COUNT_ERRORS: of all errors */
 void		 count_log(void);		/* all that are not 0, a few to a line */
+
+/* How long commits took: a histogram. */
+#define COUNT_COMMIT_BOUNDS	10
+extern const double count_commit_bounds[COUNT_COMMIT_BOUNDS];	/* seconds */
+void		 count_commit(uint64_t ns);
+/* In each bucket, and above the last bound; their sum in nanoseconds. */
+void		 count_commits(uint64_t counts[COUNT_COMMIT_BOUNDS + 1], uint64_t *sum_ns);
 
 #endif

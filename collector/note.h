@@ -36,6 +36,7 @@ enum note_kind {
 	NOTE_POLICY_PUSHED_ALL,	/* token */
 	NOTE_POLICY_RESULT,	/* version, uuid, good, text */
 	NOTE_STATUS_REPLY,	/* token, json */
+	NOTE_METRICS,		/* of the reader for metrics: it has read */
 	NOTE_STOPPED,
 	NOTE_LOST		/* text: data may be lost, the process must end */
 };

@@ -6,10 +6,12 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "common/http.h"
 #include "proto/frame.h"
 #include "proto/identity.h"
 
 #include "collector/options.h"
+#include "collector/scrape.h"
 #include "collector/worker.h"
 
 #define OPTIONS_CONFIG		SYSCONFDIR "/vmtap/collector.conf"
@@ -59,6 +61,8 @@ const struct conf_row collector_rows[] = {
 	    .help = "who may read the store, if there is such a group" },
 	{ .name = "ctl", .type = CONF_STRING, .argument = "PATH", .offset = OFFSET(ctl),
 	    .help = "control socket; default: ctl.sock in the store" },
+	{ .name = "metrics", .type = CONF_LIST, .argument = "ADDR:PORT|PATH", .offset = OFFSET(metrics),
+	    .help = "serve Prometheus metrics there" },
 	{ .name = "daemon", .type = CONF_FLAG, .offset = OFFSET(daemon), .help = "go to the background, log to syslog" },
 	{ .name = "pidfile", .type = CONF_STRING, .argument = "FILE", .offset = OFFSET(pidfile),
 	    .help = "keep the process id there" },
@@ -83,6 +87,21 @@ options_check_places(const struct conf_list *list, const char *name, struct conf
 	for (size_t i = 0; i < list->count; i++)
 		if (conf_host_port(list->value[i], FRAME_PORT, host, sizeof(host), &port, error) == -1) {
 			conf_error_place(error, list->origin[i], name);
+			return -1;
+		}
+	return 0;
+}
+
+static int
+options_check_metrics(const struct conf_list *list, struct conf_error *error)
+{
+	if (list->count > SCRAPE_PLACES_MAX) {
+		conf_error_set(error, "--metrics is given %zu times, at most %d can be", list->count, SCRAPE_PLACES_MAX);
+		return -1;
+	}
+	for (size_t i = 0; i < list->count; i++)
+		if (http_check_place(list->value[i], error) == -1) {
+			conf_error_place(error, list->origin[i], "metrics");
 			return -1;
 		}
 	return 0;
@@ -131,7 +150,7 @@ collector_options_load(struct collector_options *options, int argc, char **argv,
 	}
 	if (options_check_places(&options->listens, "listen", error) == -1 ||
 	    options_check_places(&options->pulls, "pull", error) == -1 || options_check_tenants(&options->tenants, error) == -1 ||
-	    options_default_listen(options, error) == -1)
+	    options_check_metrics(&options->metrics, error) == -1 || options_default_listen(options, error) == -1)
 		goto fail;
 	options_default_workers(options);
 	return 0;

@@ -22,6 +22,7 @@ struct collector_options {
 	char		*policy;
 	uint64_t	 keepalive_ms;
 	char		*group;
+	struct conf_list metrics;	/* ADDR:PORT or PATH */
 	char		*ctl;		/* NULL: STORE/ctl.sock */
 	bool		 daemon;
 	char		*pidfile;

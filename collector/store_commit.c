@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 
 #include "collector/catalog_write.h"
@@ -109,6 +110,7 @@ commit_write(struct committer *committer, struct batch *batch)
 static void
 commit_run(struct committer *committer, struct batch *batch)
 {
+	uint64_t begin_ns = clock_mono_ns();
 	char error[COMMIT_ERROR_SIZE];
 
 	if ((batch->file_bytes > 0 || committer->revealed_count > 0) && syncfs(committer->sync_fd) == -1) {
@@ -123,6 +125,7 @@ commit_run(struct committer *committer, struct batch *batch)
 	}
 	commit_reveal_files(committer, batch);
 	count_add(COUNT_COMMITS, 1);
+	count_commit(clock_mono_ns() - begin_ns);
 	committer->report(COMMIT_DONE, batch, NULL, committer->arg);
 }
 

@@ -320,6 +320,7 @@ worker_note(struct worker *worker, struct note *note)
 	case NOTE_POLICY_PUSHED_ALL:
 	case NOTE_POLICY_RESULT:
 	case NOTE_STATUS_REPLY:
+	case NOTE_METRICS:
 	case NOTE_STOPPED:
 	case NOTE_LOST:
 		break;

@@ -81,6 +81,7 @@ void		 tlsio_shutdown(struct tlsio *, const char *why, unsigned linger_ms);
 
 const char	*tlsio_peer_uri(const struct tlsio *);		/* the one vmtap SAN URI; "" if none or several */
 const char	*tlsio_peer_common_name(const struct tlsio *);
+time_t		 tlsio_peer_not_after(const struct tlsio *);	/* once open */
 const char	*tlsio_peer_address(const struct tlsio *);	/* "192.0.2.1:8827", "[2001:db8::1]:8827" */
 uint64_t	 tlsio_bytes_in(const struct tlsio *);		/* on the TCP connection, TLS included */
 uint64_t	 tlsio_bytes_out(const struct tlsio *);

@@ -540,6 +540,12 @@ tlsio_peer_uri(const struct tlsio *t)
 	return t->peer.uri;
 }
 
+time_t
+tlsio_peer_not_after(const struct tlsio *t)
+{
+	return t->peer.not_after;
+}
+
 const char *
 tlsio_peer_common_name(const struct tlsio *t)
 {

@@ -105,8 +105,8 @@ start_collector() {	# start_collector [OPTION...]
 }
 collector_listens() { in_ns collector ss -Hltn "sport = :8827" | grep -q .; }
 
-start_agent() {	# start_agent [OPTION...]: taps eth0, sends to the collector
-	start agent guest "$BUILD/vmtap-agent" -i eth0 --collector $COLLECTOR_ADDRESS $(credentials $VM) "$@"
+start_agent() {	# start_agent [OPTION...]: taps eth0, sends to the collector, has its metrics at $LAB/agent.sock
+	start agent guest "$BUILD/vmtap-agent" -i eth0 --collector $COLLECTOR_ADDRESS --metrics "$LAB/agent.sock" $(credentials $VM) "$@"
 }
 vmtap() { local verb=$1; shift; "$BUILD/vmtap" "$verb" --store "$LAB/store" "$@"; }
 connected() { vmtap vms --json | jq -e ".[] | select(.name == \"$VM\" and .state == \"connected\")"; }
