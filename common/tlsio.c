@@ -546,6 +546,12 @@ tlsio_peer_common_name(const struct tlsio *t)
 	return t->peer.common_name;
 }
 
+time_t
+tlsio_peer_not_after(const struct tlsio *t)
+{
+	return t->peer.not_after;
+}
+
 const char *
 tlsio_peer_address(const struct tlsio *t)
 {
