@@ -18,8 +18,8 @@
 #include "common/tls.h"
 #include "proto/frame.h"
 
-/* The files are opened by the supervisor and read anew when they change, before each call and each hour: a renewed certificate needs
- * no restart. */
+/* The files are opened by the supervisor and read anew when they change, before each call and each hour: a renewed certificate
+ * needs no restart. */
 
 #define RENEW_MS	3600000
 #define RETRY_MS	60000	/* while there is none */
