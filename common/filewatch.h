@@ -14,8 +14,8 @@ struct filewatch;
 /*
  * Calls changed() a second after something happened to the files, once for all that happened meanwhile: written in place, renamed
  * over, a symbolic link on the way turned elsewhere, appeared, removed. Only if a file is another one than before or has other
- * times or size, so that neighbours in the same directory do not matter. Directories that are not there are waited for. Costs nothing
- * while nothing happens (inotify(7)); on a file system that tells nobody, like one of the network, nothing is noticed.
+ * times or size, so that neighbours in the same directory do not matter. Directories that are not there are waited for. Costs
+ * nothing while nothing happens (inotify(7)); on a file system that tells nobody, like one of the network, nothing is noticed.
  */
 typedef void	filewatch_fn(void *arg);
 struct filewatch *filewatch_new(struct event_base *, filewatch_fn *changed, void *arg);	/* NULL with errno */
