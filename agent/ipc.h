@@ -29,7 +29,7 @@ enum ipc_type {
 	IPC_SOCKET_REQUEST,	/* link -> supervisor: u8 family; a marked, non-blocking, unconnected TCP socket please */
 	IPC_SOCKET,		/* fd, or u32 errno */
 	IPC_CREDENTIALS_REQUEST,
-	IPC_CREDENTIALS,	/* fds: ca, cert, key; or text why not */
+	IPC_CREDENTIALS,	/* fds: ca, cert, key; or text why not; unasked when the files have changed */
 	IPC_TAP,		/* struct ipc_tap */
 	IPC_TAP_RESULT,		/* struct ipc_tap_result */
 	IPC_INTERFACE_GONE,	/* struct ipc_interface_gone: capture closed it; link's next TAP says when to open it */

@@ -3,6 +3,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -12,36 +13,16 @@
 #include "agent/link_dial.h"
 #include "agent/link_listen.h"
 #include "common/clock.h"
+#include "common/expiry.h"
 #include "common/log.h"
 #include "common/tls.h"
 #include "proto/frame.h"
 
-/* The files are opened by the supervisor and read anew before each call and each hour: a renewed certificate needs no restart. */
+/* The files are opened by the supervisor and read anew when they change, before each call and each hour: a renewed certificate
+ * needs no restart. */
 
-#define DAY_S		86400
 #define RENEW_MS	3600000
 #define RETRY_MS	60000	/* while there is none */
-
-/* Once a day from 30 days before the end: as information, as a warning from 7 days, as an error on the last day. */
-static void
-warn_expiry(struct link *link)
-{
-	static time_t said;
-	time_t now = time(NULL), left = tls_context_not_after(link->tls) - now;
-	char when[CLOCK_ISO_SIZE];
-
-	if (left > 30 * DAY_S || (said != 0 && now >= said && now - said < DAY_S))
-		return;
-	said = now;
-	clock_iso((uint64_t)tls_context_not_after(link->tls) * 1000000000, when, sizeof(when));
-	if (left > 7 * DAY_S)
-		log_info("the certificate %s ends in %lld days (%s)", link->options.cert, (long long)(left / DAY_S), when);
-	else if (left > DAY_S)
-		log_warn("the certificate %s ends in %lld days (%s): renew it", link->options.cert, (long long)(left / DAY_S), when);
-	else
-		log_error("the certificate %s ends at %s: without a new one no collector will talk to this agent", link->options.cert,
-		    when);
-}
 
 /* NULL, or why this is not a certificate we can live with. */
 static const char *
@@ -63,8 +44,32 @@ without(const struct link *link)
 }
 
 static void
+log_renewed(const struct link *link, const struct tls_context *tls)
+{
+	char when[CLOCK_ISO_SIZE];
+
+	if (link->tls == NULL ||
+	    memcmp(tls_context_fingerprint(link->tls), tls_context_fingerprint(tls), TLS_FINGERPRINT_SIZE) == 0)
+		return;
+	clock_iso((uint64_t)tls_context_not_after(tls) * 1000000000, when, sizeof(when));
+	log_info("the certificate %s is a new one, which ends at %s", link->options.cert, when);
+}
+
+/* What stays wrong is said once, not at each call. */
+static void
+log_unusable(const struct link *link, const char *error)
+{
+	static char said[TLS_ERROR_SIZE];
+
+	if (strcmp(said, error) != 0 && error[0] != '\0')
+		log_error("%s%s", error, without(link));
+	snprintf(said, sizeof(said), "%s", error);
+}
+
+static void
 use_context(struct link *link, struct tls_context *tls)
 {
+	static struct expiry expiry;
 	struct identity identity;
 	const char *why = identity_refused(link, tls, &identity);
 
@@ -73,10 +78,13 @@ use_context(struct link *link, struct tls_context *tls)
 		tls_context_free(tls);
 		return;
 	}
+	log_unusable(link, "");
+	log_renewed(link, tls);
 	tls_context_free(link->tls);
 	link->tls = tls;
 	link->own = identity;
-	warn_expiry(link);
+	expiry_warn(&expiry, link->options.cert, "without a new one no collector will talk to this agent",
+	    tls_context_not_after(tls), time(NULL));
 }
 
 void
@@ -98,7 +106,7 @@ credentials_receive(struct link *link, struct ipc_message *message)
 	if (tls != NULL)
 		use_context(link, tls);
 	else
-		log_error("%s%s", error, without(link));
+		log_unusable(link, error);
 	if (link->tls == NULL)
 		link_timer_set(link->renew, RETRY_MS * LINK_MS);
 	link->credentials_due = false;

@@ -12,6 +12,7 @@
 #include <event2/event.h>
 
 #include "agent/link_dial.h"
+#include "agent/link_race.h"
 #include "agent/link_resolve.h"
 #include "agent/link_session.h"
 #include "common/buf.h"
@@ -24,7 +25,10 @@
 #define BACKOFF_STEPS	7		/* doublings until the most */
 #define LASTED_MS	60000		/* a session this long was a good one */
 #define CLONE_MS	60000		/* another machine has our identity: no hurry */
-#define CONNECT_MS	5000
+#define BYE_MIN_MS	500		/* a collector that ends in order comes back, and all its agents do with us */
+#define BYE_SPREAD_MS	4500
+#define RENEW_RETRY_MS	60000		/* of a session that failed with the new certificate, while the one before goes on */
+#define RENEW_SOON_MS	1000		/* the session is not live yet */
 
 enum dial_state {
 	DIAL_OFF,		/* nobody to call, or a collector is here already */
@@ -32,42 +36,34 @@ enum dial_state {
 	DIAL_CREDENTIALS,	/* the supervisor opens the files */
 	DIAL_RESOLVE,
 	DIAL_EXCLUDE,		/* the capture role leaves the addresses out */
-	DIAL_SOCKET,		/* the supervisor makes a marked socket */
-	DIAL_CONNECT,
+	DIAL_RACE,		/* to the collector's addresses */
 	DIAL_SESSION
 };
 
 struct dial {
 	struct link	*link;
 	enum dial_state	 state;
-	struct event	*timer;
+	struct event	*timer;			/* of DIAL_WAIT; of DIAL_SESSION, when its certificate is to be renewed later */
 	unsigned	 rounds;		/* since a session that lasted */
 	size_t		 collector;		/* which one of the options */
 	char		 host[256];
 	uint16_t	 port;
 	struct resolve	*resolve;
 	struct resolve_address address[RESOLVE_MAX];
-	size_t		 address_count, address_at;
-	bool		 socket_due;		/* asked for and not come */
-	int		 fd;
-	struct event	*connected;
+	size_t		 address_count;
+	struct race	*race;
+	struct resolve_address winner;		/* the session's address */
 	struct session	*session;
+	struct session	*previous;		/* live, while one with the new certificate is made beside it */
 };
 
-static void next_address(struct dial *);
 static void next_collector(struct dial *);
 
 /* What the state before had under way is given up. */
 static void
 change_state(struct dial *d, enum dial_state state)
 {
-	if (d->connected != NULL)
-		event_free(d->connected);
-	d->connected = NULL;
-	if (d->fd != -1 && state != DIAL_CONNECT) {
-		close(d->fd);
-		d->fd = -1;
-	}
+	race_stop(d->race);
 	resolve_cancel(d->resolve);
 	d->resolve = NULL;
 	d->session = NULL;
@@ -86,22 +82,36 @@ address_text(const struct resolve_address *address, char *text, size_t size)
 	return text;
 }
 
+/* Somebody else has the collector's place. */
+static bool
+is_taken(const struct dial *d)
+{
+	const struct session *s = d->link->tap[0].session;
+
+	return s != NULL && s != d->previous;
+}
+
 /* --- rounds --- */
+
+static void
+wait_ms(struct dial *d, uint64_t ms)
+{
+	change_state(d, DIAL_WAIT);
+	link_timer_set(d->timer, ms * LINK_MS);
+	log_info("next attempt to reach a collector in %llu.%llu s", (unsigned long long)(ms / 1000),
+	    (unsigned long long)(ms % 1000 / 100));
+}
 
 static void
 round_wait(struct dial *d, uint64_t at_least_ms)
 {
 	unsigned step = d->rounds < BACKOFF_STEPS ? d->rounds : BACKOFF_STEPS;
-	uint64_t most_ms = (uint64_t)BACKOFF_MIN_MS << step, wait_ms;
+	uint64_t most_ms = (uint64_t)BACKOFF_MIN_MS << step;
 
 	if (most_ms > BACKOFF_MAX_MS)
 		most_ms = BACKOFF_MAX_MS;
-	wait_ms = at_least_ms + link_random(most_ms);
 	d->rounds++;
-	change_state(d, DIAL_WAIT);
-	link_timer_set(d->timer, wait_ms * LINK_MS);
-	log_info("next attempt to reach a collector in %llu.%llu s", (unsigned long long)(wait_ms / 1000),
-	    (unsigned long long)(wait_ms % 1000 / 100));
+	wait_ms(d, at_least_ms + link_random(most_ms));
 }
 
 static void
@@ -134,10 +144,24 @@ still_configured(const struct dial *d)
 	return false;
 }
 
+/* The session before goes on, and another one is tried later. */
+static void
+renew_later(struct dial *d, uint64_t ms)
+{
+	struct session *session = d->previous != NULL ? d->previous : d->session;
+
+	change_state(d, DIAL_SESSION);
+	d->session = session;
+	d->previous = NULL;
+	link_timer_set(d->timer, ms * LINK_MS);
+}
+
 void
 dial_start(struct dial *d)
 {
 	d->rounds = 0;
+	if (d->previous != NULL)
+		renew_later(d, RENEW_SOON_MS);
 	if (d->state != DIAL_SESSION)
 		round_start(d);
 	else if (!still_configured(d))
@@ -153,6 +177,20 @@ dial_stop(struct dial *d)
 
 /* --- one collector --- */
 
+/* With the one that has a session already, another one is tried in vain: it would be refused. */
+static void
+collector_failed(struct dial *d)
+{
+	if (d->previous != NULL) {
+		log_warn("collector %s: the session goes on with the certificate before; the new one is tried again in %d s", d->host,
+		    RENEW_RETRY_MS / 1000);
+		renew_later(d, RENEW_RETRY_MS);
+		return;
+	}
+	d->collector++;
+	next_collector(d);
+}
+
 static void
 on_resolved(const struct resolve_address *address, size_t count, const char *error, void *arg)
 {
@@ -161,16 +199,24 @@ on_resolved(const struct resolve_address *address, size_t count, const char *err
 	d->resolve = NULL;
 	if (count == 0) {
 		log_warn("collector %s: %s", d->host, error);
-		d->collector++;
-		next_collector(d);
+		collector_failed(d);
 		return;
 	}
 	memcpy(d->address, address, count * sizeof(*address));
 	d->address_count = count;
-	d->address_at = 0;
 	change_state(d, DIAL_EXCLUDE);
 	tap_update_all(d->link);
 	dial_taps_answered(d);
+}
+
+static void
+call_host(struct dial *d)
+{
+	struct resolve *resolve;
+
+	change_state(d, DIAL_RESOLVE);
+	if ((resolve = resolve_start(d->link->base, d->host, d->port, on_resolved, d)) != NULL)
+		d->resolve = resolve;
 }
 
 static void
@@ -178,7 +224,6 @@ next_collector(struct dial *d)
 {
 	const struct conf_list *collectors = &d->link->options.collectors;
 	struct conf_error error;
-	struct resolve *resolve;
 
 	if (d->collector >= collectors->count) {
 		round_wait(d, 0);
@@ -186,31 +231,42 @@ next_collector(struct dial *d)
 	}
 	if (conf_host_port(collectors->value[d->collector], FRAME_PORT, d->host, sizeof(d->host), &d->port, &error) == -1) {
 		log_error("%s: %s", collectors->origin[d->collector], error.text);
-		d->collector++;
-		next_collector(d);
+		collector_failed(d);
 		return;
 	}
-	change_state(d, DIAL_RESOLVE);
-	if ((resolve = resolve_start(d->link->base, d->host, d->port, on_resolved, d)) != NULL)
-		d->resolve = resolve;
+	call_host(d);
+}
+
+/* Make before break: the collector ends the session before once it has welcomed the new one. */
+static void
+renew_check(struct dial *d)
+{
+	struct session *session = d->session;
+
+	if (session == NULL || d->previous != NULL || !session_certificate_differs(session))
+		return;
+	if (session->state < SESSION_LIVE) {
+		renew_later(d, RENEW_SOON_MS);
+		return;
+	}
+	if (session->state != SESSION_LIVE || !still_configured(d))
+		return;
+	log_info("%s: another session is opened with the new certificate", session->name);
+	d->previous = session;
+	call_host(d);
 }
 
 void
 dial_credentials(struct dial *d)
 {
+	if (d->state == DIAL_SESSION)
+		renew_check(d);
 	if (d->state != DIAL_CREDENTIALS)
 		return;
 	if (d->link->tls == NULL)
 		round_wait(d, 0);
 	else
 		next_collector(d);
-}
-
-void
-dial_taps_answered(struct dial *d)
-{
-	if (d->state == DIAL_EXCLUDE && tap_all_answered(d->link))
-		next_address(d);
 }
 
 static void
@@ -236,6 +292,17 @@ compare_endpoints(const void *a, const void *b)
 	return memcmp(a, b, sizeof(struct ipc_endpoint));
 }
 
+static bool
+address_listed(const struct dial *d, const struct resolve_address *address)
+{
+	size_t i;
+
+	for (i = 0; i < d->address_count; i++)
+		if (d->address[i].len == address->len && memcmp(&d->address[i].ss, &address->ss, address->len) == 0)
+			return true;
+	return false;
+}
+
 /* Sorted: DNS may answer in another order each time, which is no reason to change a filter. */
 size_t
 dial_endpoints(const struct dial *d, struct ipc_endpoint *out, size_t max)
@@ -244,146 +311,125 @@ dial_endpoints(const struct dial *d, struct ipc_endpoint *out, size_t max)
 
 	for (i = 0; i < d->address_count && i < max; i++)
 		endpoint_of(&d->address[i], &out[i]);
+	if (d->winner.len > 0 && i < max && !address_listed(d, &d->winner))
+		endpoint_of(&d->winner, &out[i++]);
 	qsort(out, i, sizeof(*out), compare_endpoints);
 	return i;
 }
 
-/* --- one address --- */
+/* --- its addresses --- */
 
-static void
-address_failed(struct dial *d, const char *why)
+static int
+on_race_ask(uint8_t family, void *arg)
 {
-	char text[64];
+	struct dial *d = arg;
 
-	log_warn("collector %s: cannot connect to %s port %u: %s", d->host, address_text(&d->address[d->address_at], text, sizeof(text)),
-	    d->port, why);
-	d->address_at++;
-	next_address(d);
+	return ipc_send(d->link->supervisor, IPC_SOCKET_REQUEST, &family, sizeof(family), NULL, 0);
 }
 
 static void
-next_address(struct dial *d)
+on_race_failed(const struct resolve_address *address, const char *why, void *arg)
 {
-	uint8_t family;
+	const struct dial *d = arg;
+	char text[64];
 
-	if (d->link->tap[0].session != NULL) {
+	log_warn("collector %s: cannot connect to %s port %u: %s", d->host, address_text(address, text, sizeof(text)), d->port, why);
+}
+
+static void
+on_race_won(int fd, const struct resolve_address *address, void *arg)
+{
+	struct dial *d = arg;
+
+	if (is_taken(d)) {
+		close(fd);
 		change_state(d, DIAL_OFF);
 		return;
 	}
-	if (d->address_at >= d->address_count) {
-		d->collector++;
-		next_collector(d);
-		return;
-	}
-	change_state(d, DIAL_SOCKET);
-	if (d->socket_due)
-		return;		/* an earlier one is on its way: dial_socket() asks again if it is of the other family */
-	family = (uint8_t)d->address[d->address_at].ss.ss_family;
-	d->socket_due = true;
-	if (ipc_send(d->link->supervisor, IPC_SOCKET_REQUEST, &family, sizeof(family), NULL, 0) == -1) {
-		d->socket_due = false;
-		log_error("cannot ask the supervisor for a socket: %s", strerror(errno));
-		round_wait(d, 0);
-	}
-}
-
-static void
-dial_session(struct dial *d)
-{
-	int fd = d->fd;
-
-	d->fd = -1;
+	d->winner = *address;
 	change_state(d, DIAL_SESSION);
 	if ((d->session = session_new(d->link, fd, TLSIO_CLIENT, d->host)) == NULL)
-		round_wait(d, 0);
+		collector_failed(d);
 }
 
 static void
-on_connected(evutil_socket_t fd, short what, void *arg)
+on_race_lost(void *arg)
 {
-	struct dial *d = arg;
-	int error = 0;
-	socklen_t len = sizeof(error);
-
-	if (what & EV_TIMEOUT)
-		error = ETIMEDOUT;
-	else if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) == -1)
-		error = errno;
-	if (error != 0)
-		address_failed(d, strerror(error));
-	else
-		dial_session(d);
+	collector_failed(arg);
 }
 
-static void
-connect_begin(struct dial *d)
+void
+dial_taps_answered(struct dial *d)
 {
-	static const struct timeval limit = { .tv_sec = CONNECT_MS / 1000 };
-	const struct resolve_address *address = &d->address[d->address_at];
-
-	if (connect(d->fd, (const struct sockaddr *)&address->ss, address->len) == -1 && errno != EINPROGRESS) {
-		address_failed(d, strerror(errno));
+	if (d->state != DIAL_EXCLUDE || !tap_all_answered(d->link))
+		return;
+	if (is_taken(d)) {
+		change_state(d, DIAL_OFF);
 		return;
 	}
-	change_state(d, DIAL_CONNECT);
-	d->connected = event_new(d->link->base, d->fd, EV_WRITE, on_connected, d);
-	if (d->connected == NULL || event_add(d->connected, &limit) == -1)
-		address_failed(d, "out of memory");
-}
-
-static int
-socket_family(int fd)
-{
-	int family = AF_UNSPEC;
-	socklen_t len = sizeof(family);
-
-	getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &len);
-	return family;
+	change_state(d, DIAL_RACE);
+	race_start(d->race, d->address, d->address_count);
 }
 
 void
 dial_socket(struct dial *d, struct ipc_message *message)
 {
 	struct cursor c;
-	uint32_t error = 0;
+	uint32_t error = EIO;
+	int fd = message->fd[0];
 
-	d->socket_due = false;
-	if (d->state != DIAL_SOCKET)
-		return;
-	if (message->fd[0] == -1) {
+	if (fd == -1) {
 		cursor_init(&c, message->payload, message->length);
-		address_failed(d, cursor_u32(&c, &error) == 0 ? strerror((int)error) : "the supervisor gave no socket");
-		return;
+		(void)cursor_u32(&c, &error);
 	}
-	if (socket_family(message->fd[0]) != d->address[d->address_at].ss.ss_family) {
-		next_address(d);
-		return;
-	}
-	d->fd = message->fd[0];
 	message->fd[0] = -1;
-	connect_begin(d);
+	race_socket(d->race, fd, (int)error);
 }
 
 /* --- sessions --- */
 
+/* Connected, but no session came of it: the addresses that are left may be of a better one. */
 static void
-own_session_closed(struct dial *d, const struct session *s)
+session_refused(struct dial *d, const struct session *s)
 {
 	char text[64];
 
-	if (s->was_live && clock_mono_ns() - s->live_ns >= LASTED_MS * LINK_MS)
+	if (s->name[0] == '\0')
+		log_warn("collector %s: no session with %s port %u: %s", d->host, address_text(&d->winner, text, sizeof(text)), d->port,
+		    s->why);
+	if (is_taken(d)) {
+		change_state(d, DIAL_OFF);
+		return;
+	}
+	change_state(d, DIAL_RACE);
+	race_again(d->race);
+}
+
+static void
+live_session_closed(struct dial *d, const struct session *s)
+{
+	d->previous = NULL;
+	if (clock_mono_ns() - s->live_ns >= LASTED_MS * LINK_MS || s->moved)
 		d->rounds = 0;
 	if (s->peer_error == MSG_ERR_CLONE)
 		round_wait(d, CLONE_MS);
-	else if (s->was_live)
+	else if (s->moved || session_expired(s))
+		round_start(d);
+	else if (s->peer_bye)
+		wait_ms(d, BYE_MIN_MS + link_random(BYE_SPREAD_MS));
+	else
 		round_wait(d, 0);
-	else {
-		if (s->name[0] == '\0')
-			log_warn("collector %s: no session with %s port %u: %s", d->host,
-			    address_text(&d->address[d->address_at], text, sizeof(text)), d->port, s->why);
-		d->address_at++;
-		next_address(d);
-	}
+}
+
+static void
+own_session_closed(struct dial *d, const struct session *s)
+{
+	if (s->was_live)
+		live_session_closed(d, s);
+	else if (s->peer_error == MSG_ERR_CLONE && d->previous == NULL)
+		round_wait(d, CLONE_MS);
+	else
+		session_refused(d, s);
 }
 
 void
@@ -391,7 +437,9 @@ dial_session_closed(struct dial *d, const struct session *s)
 {
 	if (d->link->stopping)
 		return;
-	if (d->state == DIAL_SESSION && d->session == s)
+	if (s == d->previous)
+		d->previous = NULL;	/* replaced; or it has ended while we called, and we go on calling */
+	else if (d->state == DIAL_SESSION && d->session == s)
 		own_session_closed(d, s);
 	else if (d->state == DIAL_OFF && d->link->tap[0].session == NULL && d->link->options.collectors.count > 0)
 		round_wait(d, 0);
@@ -400,20 +448,25 @@ dial_session_closed(struct dial *d, const struct session *s)
 static void
 on_timer(evutil_socket_t fd, short what, void *arg)
 {
+	struct dial *d = arg;
+
 	(void)fd;
 	(void)what;
-	round_start(arg);
+	if (d->state == DIAL_SESSION)
+		renew_check(d);
+	else
+		round_start(d);
 }
 
 struct dial *
 dial_new(struct link *link)
 {
+	static const struct race_callbacks callbacks = { on_race_ask, on_race_won, on_race_failed, on_race_lost };
 	struct dial *d = calloc(1, sizeof(*d));
 
-	if (d == NULL)
+	if (d == NULL || (d->race = race_new(link->base, &callbacks, d)) == NULL)
 		fatal("out of memory");
 	d->link = link;
-	d->fd = -1;
 	d->timer = link_timer_new(link, on_timer, d);
 	return d;
 }
@@ -424,6 +477,7 @@ dial_free(struct dial *d)
 	if (d == NULL)
 		return;
 	change_state(d, DIAL_OFF);
+	race_free(d->race);
 	event_free(d->timer);
 	free(d);
 }

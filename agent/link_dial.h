@@ -14,9 +14,11 @@ struct session;
 
 /*
  * Calls the collectors of --collector in order until one has a session with us, for ever: fresh credentials for each round; for
- * each collector its addresses, the kernel filters told to leave them out, then address after address on a marked socket. A round
- * without a session that lasts is followed by a wait: random up to 0.5 s, 1 s, 2 s ... 60 s. While a collector has called us,
- * nobody is called.
+ * each collector its addresses, the kernel filters told to leave them out, then a race of them on marked sockets (link_race.h). A
+ * round without a session that lasts is followed by a wait: random up to 0.5 s, 1 s, 2 s ... 60 s; a collector's BYE by 0.5 to 5 s;
+ * a certificate's end and a local address that is gone by none. While a collector has called us, nobody is called.
+ * A new certificate on disk: a second session is opened beside the one that was made with the old one, which goes on until the
+ * collector has welcomed the new one.
  */
 struct dial	*dial_new(struct link *);
 void		 dial_free(struct dial *);

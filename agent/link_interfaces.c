@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "agent/link.h"
+#include "agent/link_session.h"
 #include "common/clock.h"
 #include "common/log.h"
 
@@ -83,6 +83,7 @@ interfaces_changed(void *arg)
 	link->netifs = fresh;
 	gone_review(link);
 	tap_update_all(link);
+	life_check_addresses(link);
 }
 
 void

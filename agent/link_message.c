@@ -24,6 +24,7 @@ on_welcome(struct session *s, const struct frame *frame)
 		    FRAME_VERSION);
 		return 0;
 	}
+	session_take_tap(s);
 	for (i = 0; i < welcome.stream_count; i++)
 		if (welcome.stream[i].last > 0 &&
 		    spool_acknowledge(s->tap->spool, welcome.stream[i].id, welcome.stream[i].last) == -1) {
@@ -93,7 +94,7 @@ on_end(struct session *s, const struct frame *frame)
 
 	if ((error ? msg_get_error(frame, &end) : msg_get_bye(frame, &end)) == -1)
 		return -1;
-	if (error)
+	if (error && end.code != MSG_ERR_REPLACED)
 		log_warn("%s refuses: %s", s->name, end.text);
 	else
 		log_info("%s ends the session: %s", s->name, end.text);

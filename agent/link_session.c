@@ -30,8 +30,6 @@
 #define INPUT_MAX	(64u * 1024)	/* a POLICY, the largest frame an agent is sent, has 9 KiB */
 #define READ_BUDGET	(64u * 1024)
 #define KEEPALIVE_MIN_MS	1000
-#define PINGS_MAX	3
-#define STATS_KEEPALIVES	10	/* STATS that say nothing new, once in so many */
 
 /* --- state --- */
 
@@ -40,11 +38,11 @@ session_leave_tap(struct session *s)
 {
 	struct link_tap *tap = s->tap;
 
-	if (tap == NULL)
+	s->tap = NULL;
+	if (tap == NULL || tap->session != s)
 		return;
 	spool_count_add(tap->spool, COUNTER_BYTES_SENT, STATS_AGENT, session_count_bytes(s));
 	event_del(tap->wake);
-	s->tap = NULL;
 	tap_detach(s->link, tap);
 	session_limit_all(s->link);
 }
@@ -57,8 +55,8 @@ change_state(struct session *s, enum session_state state)
 	s->state = state;
 	if (state == SESSION_LIVE) {
 		s->was_live = true;
-		s->live_ns = s->heard_ns = clock_mono_ns();
-		link_timer_set(s->timer, s->keepalive_ms * LINK_MS);
+		s->live_ns = s->stats_ns = clock_mono_ns();
+		life_start(s);
 	} else if (limit_ms[state] > 0)
 		link_timer_set(s->timer, limit_ms[state] * LINK_MS);
 	if (state == SESSION_ENDING) {
@@ -83,7 +81,7 @@ static void
 session_sent_all(struct session *s)
 {
 	if (s->state == SESSION_ENDING && sender_between_frames(&s->sender))
-		tlsio_shutdown(s->io, s->why, LINGER_MS);
+		tlsio_shutdown(s->io, s->why, s->peer_gone ? 0 : LINGER_MS);
 	else if (s->state == SESSION_LIVE) {
 		event_add(s->tap->wake, NULL);
 		link_stop_check(s->link);
@@ -158,17 +156,9 @@ session_stats(struct session *s)
 	if (s->state != SESSION_LIVE || !stats_refresh(&s->tap->stats, s->tap->spool))
 		return;
 	stats_fill(&s->tap->stats, s->tap->spool, &msg, stat);
-	s->quiet_keepalives = 0;
+	s->stats_ns = clock_mono_ns();
 	errs = sender_introduce(&s->sender, msg.stream);
 	session_put(s, errs + msg_put_stats(&s->sender.control, &msg));
-}
-
-static void
-session_ping(struct session *s)
-{
-	struct msg_ping ping = { .token = ++s->pings, .wall_ns = clock_wall_ns() };
-
-	session_put(s, msg_put_ping(&s->sender.control, &ping));
 }
 
 /* --- ends --- */
@@ -189,6 +179,8 @@ session_end(struct session *s, enum frame_type type, uint16_t code)
 	/* If it does not fit, the end comes without a word. */
 	(void)(type == FRAME_BYE ? msg_put_bye(&s->sender.control, &end) : msg_put_error(&s->sender.control, &end));
 	session_run(s);
+	if (s->peer_gone)
+		tlsio_shutdown(s->io, s->why, 0);
 }
 
 void
@@ -216,6 +208,7 @@ void
 session_ended(struct session *s, uint16_t peer_error, const char *text)
 {
 	s->peer_error = peer_error;
+	s->peer_bye = peer_error == 0;
 	snprintf(s->why, sizeof(s->why), "%s by the peer: %.400s", peer_error != 0 ? "refused" : "ended", text);
 	change_state(s, SESSION_ENDING);
 	sender_clear(&s->sender);
@@ -241,6 +234,7 @@ operator_tap(struct link *link)
 	return NULL;
 }
 
+/* A live session goes on until this one is live too. */
 static int
 claim_collector(struct session *s)
 {
@@ -250,10 +244,23 @@ claim_collector(struct session *s)
 		session_error(s, MSG_ERR_LIMIT, "this agent has a session with %s already", other->name);
 		return -1;
 	}
-	if (other != NULL)
+	if (other != NULL && other->state != SESSION_LIVE)
 		session_error(other, MSG_ERR_REPLACED, "a newer session of the same collector takes over");
 	s->tap = &s->link->tap[0];
 	return 0;
+}
+
+void
+session_take_tap(struct session *s)
+{
+	struct session *other = s->tap->session;
+
+	if (other == s)
+		return;
+	if (other != NULL)
+		session_error(other, MSG_ERR_REPLACED, "a newer session of the same collector takes over");
+	tap_attach(s->tap, s);
+	session_limit_all(s->link);
 }
 
 static int
@@ -285,7 +292,7 @@ session_claim(struct session *s)
 		    s->dialled ? "a collector" : "a collector or an operator");
 		return -1;
 	}
-	if (rc == 0)
+	if (rc == 0 && s->tap->session == NULL)
 		tap_attach(s->tap, s);
 	return rc;
 }
@@ -358,8 +365,8 @@ on_readable(struct tlsio *io, void *arg)
 	struct session *s = arg;
 	struct buf *input = tlsio_input(io);
 
-	s->heard_ns = clock_mono_ns();
-	s->pings = 0;
+	if (s->state == SESSION_LIVE)
+		life_heard(s);
 	if (s->state == SESSION_HELLO || s->state == SESSION_LIVE)
 		while (message_take(s, input))
 			;
@@ -377,23 +384,6 @@ on_writable(struct tlsio *io, void *arg)
 
 /* --- time --- */
 
-/* Silence for a keepalive interval asks; three times without any answer is a dead peer. A guest that was stopped asks first. */
-static void
-keepalive(struct session *s)
-{
-	uint64_t interval_ns = s->keepalive_ms * LINK_MS, silence_ns = clock_mono_ns() - s->heard_ns;
-
-	link_timer_set(s->timer, silence_ns < interval_ns ? interval_ns - silence_ns : interval_ns);
-	if (silence_ns >= interval_ns && s->pings == PINGS_MAX) {
-		session_error(s, MSG_ERR_TIMEOUT, "no answer for %llu s", (unsigned long long)(silence_ns / (1000 * LINK_MS)));
-		return;
-	}
-	if (silence_ns >= interval_ns)
-		session_ping(s);
-	if (s->state == SESSION_LIVE && ++s->quiet_keepalives >= STATS_KEEPALIVES)
-		session_stats(s);
-}
-
 static void
 on_timer(evutil_socket_t fd, short what, void *arg)
 {
@@ -404,7 +394,7 @@ on_timer(evutil_socket_t fd, short what, void *arg)
 	if (s->state == SESSION_HELLO)
 		session_error(s, MSG_ERR_TIMEOUT, "no WELCOME within %d s", WELCOME_MS / 1000);
 	else if (s->state == SESSION_LIVE)
-		keepalive(s);
+		life_check(s);
 	else if (s->state == SESSION_ENDING)
 		tlsio_shutdown(s->io, s->why, 0);
 }
@@ -452,6 +442,8 @@ session_new(struct link *link, int fd, enum tlsio_side side, const char *expect_
 	if (s != NULL) {
 		s->link = link;
 		s->dialled = side == TLSIO_CLIENT;
+		memcpy(s->certificate, tls_context_fingerprint(link->tls), sizeof(s->certificate));
+		s->not_after = tls_context_not_after(link->tls);
 		s->io = tlsio_new(link->base, link->tls, fd, &options, &callbacks, s);
 	}
 	if (s == NULL || s->io == NULL) {

@@ -4,11 +4,14 @@
 #define VMTAP_AGENT_LINK_SESSION_H
 
 #include <sys/queue.h>
+#include <sys/socket.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "agent/link.h"
 #include "agent/link_send.h"
+#include "common/keepalive.h"
 #include "common/tls.h"
 
 /* One session with a collector or an operator (PROTOCOL, "Session"). */
@@ -27,19 +30,26 @@ struct session {
 	enum session_state state;
 	bool		 dialled;	/* by us */
 	bool		 was_live;
+	bool		 peer_bye;	/* ended by its BYE */
+	bool		 peer_gone;	/* nobody hears what is said: the end waits for nothing */
+	bool		 moved;		/* its own address has left this machine */
 	struct identity	 peer;
 	char		 name[192];	/* "collector lab (192.0.2.1:8827)" */
 	char		 why[TLS_ERROR_SIZE];	/* of the end */
 	uint16_t	 peer_error;	/* enum msg_error of the peer's ERROR; 0: none came */
-	struct link_tap	*tap;		/* from HELLO on */
+	struct link_tap	*tap;		/* from HELLO on; while another session is live on it, that one's until WELCOME */
 	struct sender	 sender;
 	struct event	*timer;		/* the state's time limit, then keepalive */
 	struct event	*pacer;		/* the sender goes on */
 	uint64_t	 live_ns;	/* since when */
-	uint64_t	 heard_ns;
+	struct keepalive alive;
 	uint32_t	 keepalive_ms;
-	unsigned	 pings;		/* without an answer of any kind */
-	unsigned	 quiet_keepalives;	/* since STATS were sent */
+	uint64_t	 pings;		/* sent so far */
+	uint64_t	 stats_ns;	/* when STATS were sent */
+	struct sockaddr_storage local;	/* its own address; family 0: an interface never had it */
+	uint64_t	 missing_ns;	/* since when no interface has it; 0: one has */
+	uint8_t		 certificate[TLS_FINGERPRINT_SIZE];	/* our own, that it was made with */
+	time_t		 not_after;	/* of that */
 	uint64_t	 bytes_counted;
 };
 
@@ -63,9 +73,19 @@ void		 session_limit_all(struct link *);	/* rate limits are shared anew */
 size_t		 session_count_unsettled(const struct link *);	/* accepted ones that are not live */
 
 /* link_session.c <-> link_message.c */
+void		 session_take_tap(struct session *);	/* WELCOME came: what another session had is ours */
 bool		 message_take(struct session *, struct buf *input);	/* one whole frame; false: there is none, or the session ends */
 void		 session_begin(struct session *, uint32_t codecs, uint32_t keepalive_ms);	/* WELCOME came */
 void		 session_ended(struct session *, uint16_t peer_error, const char *text);	/* BYE (0) or ERROR came */
 void		 session_put(struct session *, int errs);	/* of the msg_put_x() into sender.control: sends it */
+
+/* link_life.c: how a live session notices that its end has come. */
+void		 life_start(struct session *);
+void		 life_heard(struct session *);		/* bytes came */
+void		 life_check(struct session *);		/* the timer that these set */
+/* Sessions whose own address has left this machine end. For each change of interfaces and addresses. */
+void		 life_check_addresses(struct link *);
+bool		 session_certificate_differs(const struct session *);	/* from what is on disk now */
+bool		 session_expired(const struct session *);	/* either side's certificate has ended */
 
 #endif

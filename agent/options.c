@@ -68,7 +68,7 @@ const struct conf_row agent_rows[] = {
 	    "this agent's certificate" },
 	{ "key", 0, CONF_STRING, 0, 0, SYSCONFDIR "/vmtap/agent.key", "FILE", NULL, CONF_RELOAD, AT(key), "its private key" },
 	{ "keepalive", 0, CONF_TIME, 1000, 3600000, "10s", NULL, NULL, CONF_RELOAD, AT(keepalive_ms),
-	    "ask a silent peer after this time; it is dead after three times as long" },
+	    "a peer of which nothing is heard for this time is dead; it is asked before" },
 	{ "rate-limit", 0, CONF_UINT, 0, UINT64_MAX, NULL, "BITS", NULL, CONF_RELOAD, AT(rate_limit),
 	    "send at most so many bits a second; 0 is no limit" },
 	{ "daemon", 0, CONF_FLAG, 0, 0, NULL, NULL, NULL, 0, AT(daemon), "go to the background and log to syslog" },

@@ -17,6 +17,7 @@
 
 #include "common/clock.h"
 #include "common/daemon.h"
+#include "common/filewatch.h"
 #include "common/log.h"
 
 #include "agent/spool.h"
@@ -156,6 +157,28 @@ on_dump(evutil_socket_t number, short what, void *arg)
 	tell_roles(arg, IPC_DUMP, NULL, 0);
 }
 
+static void
+on_credentials(void *arg)
+{
+	struct supervisor *supervisor = arg;
+
+	log_info("the credentials on disk have changed");
+	if (!supervisor->stopping)
+		supervisor_hand_credentials(supervisor);
+}
+
+static void
+watch_credentials(struct supervisor *supervisor)
+{
+	const struct agent_options *options = supervisor->options;
+	const char *const path[] = { options->ca, options->cert, options->key };
+
+	if (supervisor->credentials == NULL)
+		supervisor->credentials = filewatch_new(supervisor->base, on_credentials, supervisor);
+	if (supervisor->credentials == NULL || filewatch_set(supervisor->credentials, path, sizeof(path) / sizeof(path[0])) == -1)
+		log_warn("new credentials are noticed within the hour only, their files cannot be watched: %s", strerror(errno));
+}
+
 /* What is wrong is said, and then nothing of it is taken. */
 static int
 load_again(struct supervisor *supervisor, struct agent_options *fresh)
@@ -181,6 +204,7 @@ take_options(struct supervisor *supervisor, struct agent_options *fresh)
 		log_warn("changed, but needs a restart: %s", names);
 	agent_options_free(supervisor->options);
 	*supervisor->options = *fresh;
+	watch_credentials(supervisor);
 	log_set_level((enum log_level)fresh->log_level);
 	if ((fd = supervisor_config_fd(fresh)) == -1) {
 		log_error("cannot hand on the configuration: %s", strerror(errno));
@@ -281,6 +305,7 @@ supervisor_clear(struct supervisor *supervisor)
 			event_free(supervisor->signals[i]);
 	if (supervisor->deadline != NULL)
 		event_free(supervisor->deadline);
+	filewatch_free(supervisor->credentials);
 	spool_detach(supervisor->counters);
 	supervisor_metrics_clear(supervisor);
 	if (supervisor->base != NULL)
@@ -317,6 +342,7 @@ supervisor_run(struct supervisor *supervisor)
 	int status = EXIT_FAILURE;
 
 	if (supervisor_start(supervisor) == 0) {
+		watch_credentials(supervisor);
 		event_base_dispatch(supervisor->base);
 		status = supervisor->status;
 	} else {

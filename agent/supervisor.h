@@ -15,6 +15,7 @@
 struct addrinfo;
 struct event;
 struct event_base;
+struct filewatch;
 struct spool;
 
 #define SUPERVISOR_ROLES	2
@@ -47,6 +48,7 @@ struct supervisor {
 	size_t		 listen_count;
 	int		 metrics_fd[AGENT_METRICS_MAX];	/* -1: could not be had */
 	size_t		 metrics_count;
+	struct filewatch *credentials;	/* ca, cert, key; NULL: cannot be watched */
 	int		 pidfile_fd;
 	bool		 in_service;	/* both roles were ready once */
 	bool		 stopping;
@@ -84,6 +86,8 @@ int	supervisor_config_fd(const struct agent_options *);	/* a memfd with the opti
 int	supervisor_roles_start(struct supervisor *);		/* -1 with errno */
 void	supervisor_role_exited(struct supervisor_role *, int wait_status);
 void	supervisor_role_clear(struct supervisor_role *);
+/* Their files are new: the link role gets them without having asked. */
+void	supervisor_hand_credentials(struct supervisor *);
 extern const struct ipc_callbacks supervisor_role_callbacks;
 
 /* --- supervisor.c --- */

@@ -61,7 +61,7 @@ role_socket_request(struct supervisor_role *role, const struct ipc_message *mess
 
 /* Not a path from the role: the three files of the configuration, nothing else. */
 static void
-role_credentials_request(struct supervisor_role *role)
+role_hand_credentials(struct supervisor_role *role)
 {
 	const struct agent_options *options = role->supervisor->options;
 	const char *path[IPC_FDS_MAX] = { options->ca, options->cert, options->key };
@@ -79,6 +79,13 @@ role_credentials_request(struct supervisor_role *role)
 		close(fd[count]);
 }
 
+void
+supervisor_hand_credentials(struct supervisor *supervisor)
+{
+	if (supervisor->role[ROLE_LINK].ipc != NULL)
+		role_hand_credentials(&supervisor->role[ROLE_LINK]);
+}
+
 static void
 role_message(struct ipc *ipc, struct ipc_message *message, void *arg)
 {
@@ -91,7 +98,7 @@ role_message(struct ipc *ipc, struct ipc_message *message, void *arg)
 	} else if (message->type == IPC_SOCKET_REQUEST && role->role == ROLE_LINK) {
 		role_socket_request(role, message);
 	} else if (message->type == IPC_CREDENTIALS_REQUEST && role->role == ROLE_LINK) {
-		role_credentials_request(role);
+		role_hand_credentials(role);
 	} else {
 		log_warn("%s role: sent message %d, which is not its to send", role_name(role->role), (int)message->type);
 	}

@@ -16,6 +16,7 @@
 
 #include "collector/collector.h"
 #include "collector/counts.h"
+#include "collector/credentials.h"
 #include "collector/ctl.h"
 #include "collector/listen.h"
 #include "collector/policy.h"
@@ -77,24 +78,6 @@ collector_stop_timeout(evutil_socket_t fd, short events, void *arg)
 }
 
 static void
-collector_reload_credentials(struct collector *collector)
-{
-	struct tls_context *tls[WORKERS_MAX];
-	char error[TLS_ERROR_SIZE * 2];
-
-	if (collector_load_tls(collector, tls, error, sizeof(error)) == -1) {
-		log_error("reload: %s; the certificate before stays in use", error);
-		return;
-	}
-	for (unsigned i = 0; i < collector->workers.count; i++) {
-		struct note *note = note_new(NOTE_CREDENTIALS);
-
-		note->tls = tls[i];
-		mailbox_post(collector->workers.worker[i].inbox, note);
-	}
-}
-
-static void
 collector_reload_policy(struct collector *collector)
 {
 	char error[POLICY_ERROR_SIZE];
@@ -129,7 +112,7 @@ collector_reload(struct collector *collector)
 	limits = (struct retain_limits){ .size = collector->options.retain_size, .size_vm = collector->options.retain_size_vm,
 	    .age_ms = collector->options.retain_age_ms };
 	retainer_set_limits(collector->retainer, &limits);
-	collector_reload_credentials(collector);
+	credentials_reload(collector);
 	collector_reload_policy(collector);
 	log_info("reloaded");
 }
@@ -221,7 +204,8 @@ collector_add_events(struct collector *collector)
 	    collector);
 	if (collector->stop_timer == NULL || collector->inbox_event == NULL || event_add(collector->inbox_event, NULL) == -1)
 		return -1;
-	if (listeners_start(collector->listeners, collector->base, collector_accepted, collector) == -1)
+	if (credentials_start(collector) == -1 ||
+	    listeners_start(collector->listeners, collector->base, collector_accepted, collector) == -1)
 		return -1;
 	return pulls_start(collector->pulls, collector->base, collector_dialled, collector);
 }

@@ -12,6 +12,7 @@
 #include "collector/store.h"
 #include "collector/worker.h"
 
+struct credentials;
 struct ctl;
 struct event;
 struct event_base;
@@ -38,6 +39,7 @@ struct collector {
 	struct policy_set	*policy;
 	struct tls_context	*tls[WORKERS_MAX];	/* until the workers have them */
 	time_t			 not_after;	/* of the certificate in use */
+	struct credentials	*credentials;
 	struct workers		 workers;
 	unsigned		 turn;		/* of the workers, for new connections */
 	unsigned		 stopped;	/* workers that have ended */
@@ -54,7 +56,6 @@ int	collector_main(struct collector_options *, int argc, char **argv);
 /* collector_start.c: everything up to the loop; one line and exit status 1 when something is wrong. */
 void	collector_start(struct collector *);
 void	collector_clear(struct collector *);
-int	collector_load_tls(struct collector *, struct tls_context *tls[], char *error, size_t error_size);
 void	collector_fill_settings(const struct collector *, struct worker_settings *);
 
 /* collector_policy.c. A set of the policy file and all overrides; the override of scope gets text on top, or is left out if text is

@@ -18,11 +18,10 @@
 
 #include "common/daemon.h"
 #include "common/tls.h"
-#include "proto/frame.h"
-#include "proto/identity.h"
 
 #include "collector/catalog.h"
 #include "collector/collector.h"
+#include "collector/credentials.h"
 #include "collector/ctl.h"
 #include "collector/listen.h"
 #include "collector/policy.h"
@@ -31,46 +30,6 @@
 #include "collector/store_retain.h"
 
 #define START_ERROR_SIZE	1024
-
-static int
-start_check_role(const struct collector_options *options, const struct tls_context *tls, char *error, size_t error_size)
-{
-	struct identity identity;
-
-	if (identity_parse(tls_context_uri(tls), tls_context_common_name(tls), &identity) == 0 && identity.role == ROLE_COLLECTOR)
-		return 0;
-	snprintf(error, error_size, "%s: not a collector's certificate (URI \"%s\"): make one with vmtap pki collector",
-	    options->cert, tls_context_uri(tls));
-	return -1;
-}
-
-/* One for each worker, so that no thread shares any. */
-int
-collector_load_tls(struct collector *collector, struct tls_context *tls[], char *error, size_t error_size)
-{
-	const struct collector_options *options = &collector->options;
-	char reason[TLS_ERROR_SIZE];
-	unsigned i;
-
-	for (i = 0; i < options->workers; i++) {
-		if ((tls[i] = tls_context_load(options->ca, options->cert, options->key, FRAME_ALPN, reason)) == NULL) {
-			snprintf(error, error_size, "%s", reason);
-			goto fail;
-		}
-		if (start_check_role(options, tls[i], error, error_size) == 0)
-			continue;
-		i++;
-		goto fail;
-	}
-	collector->not_after = tls_context_not_after(tls[0]);
-	return 0;
-fail:
-	while (i-- > 0) {
-		tls_context_free(tls[i]);
-		tls[i] = NULL;
-	}
-	return -1;
-}
 
 void
 collector_fill_settings(const struct collector *collector, struct worker_settings *settings)
@@ -190,7 +149,7 @@ collector_start(struct collector *collector)
 	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
 		sigaddset(&set, ours[i]);
 	start_raise_limits();
-	if (collector_load_tls(collector, collector->tls, error, sizeof(error)) == -1)
+	if (credentials_load(collector, collector->tls, error, sizeof(error)) == -1)
 		fatal("%s", error);
 	if (collector->options.daemon && daemon_detach() == -1)
 		fatal("daemon: %s", strerror(errno));
@@ -215,6 +174,7 @@ collector_clear(struct collector *collector)
 	ctl_free(collector->ctl);
 	pulls_free(collector->pulls);
 	listeners_free(collector->listeners);
+	credentials_free(collector->credentials);
 	retainer_free(collector->retainer);
 	policy_set_unref(collector->policy);
 	sqlite3_close(collector->db);

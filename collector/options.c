@@ -56,7 +56,7 @@ const struct conf_row collector_rows[] = {
 	    .help = "what agents shall capture, see vmtap.conf(5)" },
 	{ .name = "keepalive", .type = CONF_TIME, .min = 1000, .max = 3600 * 1000, .initial = "10s", .argument = "TIME",
 	    .flags = CONF_RELOAD, .offset = OFFSET(keepalive_ms),
-	    .help = "ping silent agents; three times this long is a dead one" },
+	    .help = "an agent of which nothing is heard for this time is dead; it is asked before" },
 	{ .name = "group", .type = CONF_STRING, .initial = "vmtap", .argument = "GROUP", .offset = OFFSET(group),
 	    .help = "who may read the store, if there is such a group" },
 	{ .name = "ctl", .type = CONF_STRING, .argument = "PATH", .offset = OFFSET(ctl),

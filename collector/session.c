@@ -42,6 +42,8 @@ session_set_timer(struct session *session, uint64_t ms)
 	event_add(session->timer, &tv);
 }
 
+static void	session_start_keepalive(struct session *);
+
 void
 session_change_state(struct session *session, enum session_state state)
 {
@@ -57,8 +59,7 @@ session_change_state(struct session *session, enum session_state state)
 		session_set_timer(session, SESSION_CONTEND_MS);
 		break;
 	case SESSION_OPEN:
-		session->heard_ns = clock_mono_ns();
-		session_set_timer(session, session->worker->keepalive_ms);
+		session_start_keepalive(session);
 		break;
 	case SESSION_HANDSHAKE:
 	case SESSION_CLOSING:
@@ -211,7 +212,8 @@ session_readable(struct tlsio *tls, void *arg)
 	struct session *session = arg;
 
 	(void)tls;
-	session->heard_ns = clock_mono_ns();
+	if (session->state == SESSION_OPEN)
+		keepalive_heard(&session->alive, clock_mono_ns());
 	session_input(session);
 }
 
@@ -297,21 +299,52 @@ session_opened(struct tlsio *tls, void *arg)
 		session_go_home(session);
 }
 
+/* The timer is not set anew for each byte: it finds out by itself that there is nothing to do yet. */
+static void
+session_set_keepalive_timer(struct session *session, uint64_t now_ns)
+{
+	session_set_timer(session, keepalive_wait_ns(&session->alive, now_ns) / 1000000u + 1);
+}
+
+static void
+session_start_keepalive(struct session *session)
+{
+	uint64_t now_ns = clock_mono_ns(), time_ns = session->worker->keepalive_ms * 1000000u;
+
+	keepalive_start(&session->alive, time_ns, time_ns / 3, now_ns);
+	session_set_keepalive_timer(session, now_ns);
+}
+
+static void
+session_ping(struct session *session)
+{
+	struct msg_ping ping = { .token = clock_mono_ns(), .wall_ns = clock_wall_ns() };
+
+	if (msg_put_ping(&session->worker->out, &ping) == 0)
+		session_send(session);
+}
+
+/* While it is we who do not listen, nobody is dead; but the agent, which hears nothing else from us, is told that we live. */
 static void
 session_keep_alive(struct session *session)
 {
-	struct msg_ping ping = { .token = clock_mono_ns(), .wall_ns = clock_wall_ns() };
-	uint64_t keepalive_ns = session->worker->keepalive_ms * 1000000u, idle_ns = ping.token - session->heard_ns;
+	uint64_t now_ns = clock_mono_ns();
+	enum keepalive_verdict verdict = keepalive_check(&session->alive, now_ns);
 	struct fault fault;
 
-	session_set_timer(session, session->worker->keepalive_ms);
-	if (session->worker->paused)
-		session->heard_ns = ping.token;		/* it is we who do not listen */
-	else if (idle_ns >= SESSION_DEAD_AFTER * keepalive_ns) {
-		fault_set(&fault, MSG_ERR_TIMEOUT, "nothing was heard for %llu s", (unsigned long long)(idle_ns / 1000000000u));
+	if (session->worker->paused) {
+		keepalive_heard(&session->alive, now_ns);
+		verdict = KEEPALIVE_ASK;
+	}
+	if (verdict == KEEPALIVE_DEAD) {
+		fault_set(&fault, MSG_ERR_TIMEOUT, "nothing was heard for %llu s",
+		    (unsigned long long)((now_ns - session->alive.heard_ns) / 1000000000u));
 		session_fail(session, &fault);
-	} else if (idle_ns >= keepalive_ns / 2 && msg_put_ping(&session->worker->out, &ping) == 0)
-		session_send(session);
+		return;
+	}
+	session_set_keepalive_timer(session, now_ns);
+	if (verdict == KEEPALIVE_ASK)
+		session_ping(session);
 }
 
 static void

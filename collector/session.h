@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "common/keepalive.h"
 #include "proto/frame.h"
 #include "proto/identity.h"
 #include "proto/msg.h"
@@ -36,7 +37,6 @@ enum session_state {
 #define SESSION_HELLO_MS	5000u
 #define SESSION_CONTEND_MS	2000u
 #define SESSION_LINGER_MS	2000u
-#define SESSION_DEAD_AFTER	3u	/* keepalives without a byte */
 
 struct session {
 	TAILQ_ENTRY(session)	 entry;
@@ -54,7 +54,7 @@ struct session {
 	struct vm		*vm;		/* open or contending for it */
 	struct msg_hello	*hello;		/* kept while contending */
 	uint64_t		 token;		/* of the PING that decides */
-	uint64_t		 heard_ns;	/* monotonic: the last byte */
+	struct keepalive	 alive;		/* while open */
 	uint64_t		 since_ns;	/* wall clock */
 	uint64_t		 blocks, gaps;
 	uint64_t		 tick_bytes, bytes_per_second;

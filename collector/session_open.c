@@ -168,8 +168,8 @@ session_refuse_clone(struct session *contender, const struct session *real)
 	struct fault fault;
 
 	fault_set(&fault, MSG_ERR_CLONE,
-	    "another agent with the certificate of VM %s is connected from %s and answers; each VM needs its"
-	    " own: vmtap pki agent", real->identity.name, real->address);
+	    "two machines use the certificate of VM %s (a clone?): the one at %s is connected and answers, so this one is refused;"
+	    " give it a certificate of its own: vmtap pki agent", real->identity.name, real->address);
 	session_fail(contender, &fault);
 }
 
@@ -187,8 +187,8 @@ session_meet_contender(struct session *session, struct fault *fault)
 	}
 	if (!session_same_instance(other, session))
 		return fault_set(fault, MSG_ERR_CLONE,
-		    "several agents with the certificate of VM %s (%s) ask to be it; each VM needs its own:"
-		    " vmtap pki agent", session->identity.name, session->identity.uuid);
+		    "several machines ask to be VM %s with its certificate (clones?); give each a certificate of its own:"
+		    " vmtap pki agent", session->identity.name);
 	session_replace(other, "the same agent has opened another session");
 	return 0;
 }

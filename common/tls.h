@@ -32,6 +32,8 @@ void		 tls_context_free(struct tls_context *);	/* sessions made from it live on 
 const char	*tls_context_uri(const struct tls_context *);
 const char	*tls_context_common_name(const struct tls_context *);
 time_t		 tls_context_not_after(const struct tls_context *);
+#define TLS_FINGERPRINT_SIZE	32	/* SHA-256 of the certificate */
+const uint8_t	*tls_context_fingerprint(const struct tls_context *);
 
 /*
  * tlsio: one connected, non-blocking TCP socket under TLS in an event loop. Owns the descriptor.
@@ -81,7 +83,7 @@ void		 tlsio_shutdown(struct tlsio *, const char *why, unsigned linger_ms);
 
 const char	*tlsio_peer_uri(const struct tlsio *);		/* the one vmtap SAN URI; "" if none or several */
 const char	*tlsio_peer_common_name(const struct tlsio *);
-time_t		 tlsio_peer_not_after(const struct tlsio *);	/* once open */
+time_t		 tlsio_peer_not_after(const struct tlsio *);
 const char	*tlsio_peer_address(const struct tlsio *);	/* "192.0.2.1:8827", "[2001:db8::1]:8827" */
 uint64_t	 tlsio_bytes_in(const struct tlsio *);		/* on the TCP connection, TLS included */
 uint64_t	 tlsio_bytes_out(const struct tlsio *);

@@ -263,7 +263,8 @@ set_up(struct tls_context *context, X509 *ca, X509 *cert, EVP_PKEY *key)
 	    SSL_CTX_set_max_proto_version(c, TLS1_3_VERSION) != 1 || SSL_CTX_set_ciphersuites(c, SUITES) != 1 ||
 	    SSL_CTX_use_certificate(c, cert) != 1 || SSL_CTX_use_PrivateKey(c, key) != 1 ||
 	    X509_STORE_add_cert(SSL_CTX_get_cert_store(c), ca) != 1 ||
-	    SSL_CTX_set_alpn_protos(c, context->alpn, context->alpn_len) != 0)
+	    SSL_CTX_set_alpn_protos(c, context->alpn, context->alpn_len) != 0 ||
+	    X509_digest(cert, EVP_sha256(), context->fingerprint, NULL) != 1)
 		return -1;
 	set_policy(context);
 	return 0;
@@ -385,4 +386,10 @@ time_t
 tls_context_not_after(const struct tls_context *context)
 {
 	return context->own.not_after;
+}
+
+const uint8_t *
+tls_context_fingerprint(const struct tls_context *context)
+{
+	return context->fingerprint;
 }

@@ -38,6 +38,7 @@ struct tls_context {
 	uint64_t		 key_update_records;
 	uint8_t			 alpn[256];	/* as on the wire: length, then the name */
 	unsigned		 alpn_len;
+	uint8_t			 fingerprint[TLS_FINGERPRINT_SIZE];	/* of our certificate */
 };
 struct tls_context *tls_context_ref(struct tls_context *);
 #define tls_context_alpn(c)	((const char *)(c)->alpn + 1)

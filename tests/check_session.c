@@ -429,7 +429,7 @@ START_TEST(a_clone_is_refused)
 	agent_put_hello(&other, 7, 1);
 	agent_send(&other);
 	answer_ping(&agent);
-	agent_wait_error(&other, MSG_ERR_CLONE, "certificate");
+	agent_wait_error(&other, MSG_ERR_CLONE, "certificate of its own: vmtap pki agent");
 	agent_put_block(&agent, 7, 2);
 	agent_send(&agent);
 	agent_wait_ack(&agent, 2);
@@ -494,6 +494,45 @@ START_TEST(a_contender_wins_when_the_other_leaves)
 	agent_wait(&other, FRAME_WELCOME);
 	ck_assert_uint_lt(clock_mono_ns() - start, 1500000000u);
 	agent_close(&other);
+}
+END_TEST
+
+static void
+set_keepalive(uint64_t ms)
+{
+	const struct note settings = { .kind = NOTE_SETTINGS,
+	    .settings = { .rotate_size = 1u << 20, .rotate_interval_ms = 3600000, .keepalive_ms = ms } };
+
+	workers_tell(&session_lab.workers, &settings);
+}
+
+START_TEST(who_is_silent_is_asked_and_then_dead)
+{
+	uint64_t start, asked;
+
+	set_keepalive(1500);
+	open_session(&agent, 1, false);
+	start = clock_mono_ns();
+	agent_wait(&agent, FRAME_PING);
+	asked = clock_mono_ns() - start;
+	agent_wait_error(&agent, MSG_ERR_TIMEOUT, "nothing was heard");
+	ck_assert_uint_ge(asked, 400000000u);
+	ck_assert_uint_lt(asked, 1400000000u);
+	ck_assert_uint_ge(clock_mono_ns() - start, 1400000000u);
+	agent_close(&agent);
+}
+END_TEST
+
+START_TEST(who_answers_lives)
+{
+	set_keepalive(1000);
+	open_session(&agent, 1, false);
+	for (int i = 0; i < 6; i++)
+		answer_ping(&agent);
+	agent_put_block(&agent, 7, 1);
+	agent_send(&agent);
+	agent_wait_ack(&agent, 1);
+	agent_close(&agent);
 }
 END_TEST
 
@@ -675,6 +714,8 @@ main(void)
 	tcase_add_test(tcase, who_comes_again_is_no_clone);
 	tcase_add_test(tcase, a_dead_session_is_taken_over);
 	tcase_add_test(tcase, a_contender_wins_when_the_other_leaves);
+	tcase_add_test(tcase, who_is_silent_is_asked_and_then_dead);
+	tcase_add_test(tcase, who_answers_lives);
 	tcase_add_test(tcase, vms_do_not_meet);
 	tcase_add_test(tcase, policies_are_pushed);
 	tcase_add_test(tcase, reading_stops_while_too_much_is_not_durable);
