@@ -30,6 +30,7 @@ struct capture_tap_callbacks {
 	void	(*gone)(const struct ipc_interface_gone *, void *);
 	void	(*active)(void *);		/* packets came */
 	void	(*ended)(void *);		/* after capture_tap_end(): all is published */
+	void	(*look)(void *);		/* a block begins: has anything happened that is to be noted? NULL: no */
 };
 
 struct capture_tap_change {
@@ -73,6 +74,9 @@ bool	capture_tap_over(const struct capture_tap *);
 /* The same at once, whatever that loses. */
 void	capture_tap_end_now(struct capture_tap *);
 void	capture_tap_count(struct capture_tap *);	/* all counters to the spool */
+/* The same, and active() is called once a packet is offered: there is nothing to do until then. */
+void	capture_tap_count_and_wait(struct capture_tap *);
+void	capture_tap_note(struct capture_tap *, const char *text);	/* into its stream */
 void	capture_tap_log(struct capture_tap *);
 
 /* --- capture_change.c --- */
@@ -82,6 +86,7 @@ int	capture_change_apply(struct capture_tap *, const struct ipc_tap *, char erro
 int	capture_change_check(struct capture_tap *, const struct agent_options *, char error[MSG_TEXT_SIZE]);
 
 /* --- for capture_change.c --- */
+enum ledger_level capture_tap_ledger(const struct capture_tap *);
 void	capture_tap_add_ring(struct capture_tap *, struct capture_ring *);	/* takes it over, or frees it and logs why */
 void	capture_tap_tell_gone(struct capture_tap *, uint32_t ifindex, const char *reason);
 
