@@ -73,10 +73,15 @@ void	capture_tap_end(struct capture_tap *);
 bool	capture_tap_over(const struct capture_tap *);
 /* The same at once, whatever that loses. */
 void	capture_tap_end_now(struct capture_tap *);
+
+/* --- capture_count.c --- */
 void	capture_tap_count(struct capture_tap *);	/* all counters to the spool */
 /* The same, and active() is called once a packet is offered: there is nothing to do until then. */
 void	capture_tap_count_and_wait(struct capture_tap *);
 void	capture_tap_note(struct capture_tap *, const char *text);	/* into its stream */
+enum ledger_level capture_tap_ledger(const struct capture_tap *);	/* how much is counted */
+void	capture_tap_poll(void *);	/* the open block's callbacks, of a tap */
+void	capture_tap_look(void *);
 void	capture_tap_log(struct capture_tap *);
 
 /* --- capture_change.c --- */
@@ -86,7 +91,6 @@ int	capture_change_apply(struct capture_tap *, const struct ipc_tap *, char erro
 int	capture_change_check(struct capture_tap *, const struct agent_options *, char error[MSG_TEXT_SIZE]);
 
 /* --- for capture_change.c --- */
-enum ledger_level capture_tap_ledger(const struct capture_tap *);
 void	capture_tap_add_ring(struct capture_tap *, struct capture_ring *);	/* takes it over, or frees it and logs why */
 void	capture_tap_tell_gone(struct capture_tap *, uint32_t ifindex, const char *reason);
 
