@@ -23,6 +23,7 @@ struct agent_options {
 	bool		 promiscuous;	/* --promiscuous */
 	bool		 no_promiscuous;	/* -p: as tcpdump; the default anyway */
 	uint64_t	 flush_ms;	/* --flush-interval */
+	int		 ledger;	/* --ledger: values "kernel|ring|off" */
 	char		*compress;	/* --compress CODEC[:LEVEL] */
 	uint64_t	 spool_memory;
 	struct conf_list collectors;	/* --collector HOST[:PORT], tried in order */

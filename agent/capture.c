@@ -12,6 +12,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "agent/agent.h"
+#include "agent/capture_clock.h"
 #include "agent/capture_tap.h"
 #include "agent/ipc.h"
 #include "agent/role.h"
@@ -30,6 +31,7 @@ struct capture {
 	struct capture_totals totals;
 	struct capture_tap tap[IPC_TAPS_MAX];
 	struct event	*tick, *deadline;
+	struct capture_clock clock;
 	bool		 active;		/* packets came since the last tick */
 	bool		 ready;			/* IPC_READY was sent */
 	bool		 ending;
@@ -48,8 +50,34 @@ capture_arm_tick(struct capture *c)
 {
 	const struct timeval tv = { .tv_sec = TICK_S };
 
-	if (!event_pending(c->tick, EV_TIMEOUT, NULL))
-		event_add(c->tick, &tv);
+	if (event_pending(c->tick, EV_TIMEOUT, NULL))
+		return;
+	event_add(c->tick, &tv);
+	capture_clock_expect(&c->clock, clock_mono_ns() + TICK_S * UINT64_C(1000000000));
+}
+
+/* What it finds is told in all streams, on the packet that comes next. */
+static void
+capture_look(void *arg)
+{
+	struct capture *c = arg;
+	struct capture_clock_now now;
+	char text[CAPTURE_CLOCK_TEXT_SIZE];
+
+	if (capture_clock_read(&now) == -1 || !capture_clock_look(&c->clock, &now, text))
+		return;
+	log_info("%s", text);
+	spool_count_add(c->spool[0], COUNTER_CLOCK_STEPS, STATS_AGENT, 1);
+	for (size_t i = 0; i < IPC_TAPS_MAX; i++)
+		capture_tap_note(&c->tap[i], text);
+}
+
+static void
+capture_wait(struct capture *c)
+{
+	for (size_t i = 0; i < IPC_TAPS_MAX; i++)
+		capture_tap_count_and_wait(&c->tap[i]);
+	spool_count_set(c->spool[0], COUNTER_CPU_CAPTURE_US, STATS_AGENT, clock_cpu_us());
 }
 
 /* Nothing ticks while nothing comes. */
@@ -60,9 +88,14 @@ capture_tick(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	capture_count(c);
-	if (c->active)
+	capture_look(c);
+	capture_clock_expect(&c->clock, 0);
+	if (c->active) {
+		capture_count(c);
 		capture_arm_tick(c);
+	} else {
+		capture_wait(c);
+	}
 	c->active = false;
 }
 
@@ -111,6 +144,7 @@ static const struct capture_tap_callbacks tap_callbacks = {
 	.gone = capture_tap_gone,
 	.active = capture_tap_active,
 	.ended = capture_tap_ended,
+	.look = capture_look,
 };
 
 static void
@@ -297,6 +331,7 @@ capture_begin(struct capture *c)
 			fatal("start: %s", strerror(errno));
 		capture_tap_set_options(&c->tap[i], c->options);
 	}
+	capture_look(c);
 }
 
 static void

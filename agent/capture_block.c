@@ -3,6 +3,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,6 +22,7 @@ block_reset(struct capture_block *b)
 		b->stream->row[i].in_block = false;
 	b->len = b->row_count = 0;
 	b->limit = CAPTURE_BLOCK_SIZE;
+	b->flags = 0;
 	b->packets = 0;
 	b->bytes = b->first_ns = b->last_ns = b->begun_ns = 0;
 	b->busy_since_ns = 0;
@@ -91,15 +93,45 @@ block_make_room(struct capture_block *b, size_t need)
 	return -1;
 }
 
+void
+capture_block_note(struct capture_block *b, const char *text)
+{
+	size_t len = strlen(b->note);
+
+	if (len + strlen(text) + 3 <= sizeof(b->note))
+		snprintf(b->note + len, sizeof(b->note) - len, "%s%s", len > 0 ? "; " : "", text);
+}
+
+/* Whatever is done once a block is done here. A note has room: the block is empty. */
+static void
+block_append_first(struct capture_block *b, struct pcapng_packet *packet)
+{
+	struct buf buf = { .data = b->raw, .size = MSG_BLOCK_RAW_MAX, .max = MSG_BLOCK_RAW_MAX };
+
+	if (b->begin != NULL)
+		b->begin(b->poll_arg);
+	b->begun_ns = b->first_ns = b->last_ns = packet->time_ns;
+	if (b->note[0] == '\0') {
+		b->len = pcapng_write_epb(b->raw, packet);
+		return;
+	}
+	packet->comment = b->note;
+	pcapng_put_epb(&buf, packet);
+	b->len = buf.len;
+	b->flags |= BLOCK_EVENT;
+	b->note[0] = '\0';
+}
+
 static inline void
 block_append(struct capture_block *b, struct capture_row *row, struct pcapng_packet *packet)
 {
 	packet->interface = row->id;
 	packet->dropped = row->dropped_untold;
 	row->dropped_untold = 0;
-	b->len += pcapng_write_epb(b->raw + b->len, packet);
 	if (b->packets++ == 0)
-		b->begun_ns = b->first_ns = b->last_ns = packet->time_ns;
+		block_append_first(b, packet);
+	else
+		b->len += pcapng_write_epb(b->raw + b->len, packet);
 	if (packet->time_ns < b->first_ns)
 		b->first_ns = packet->time_ns;
 	if (packet->time_ns > b->last_ns)
@@ -142,6 +174,8 @@ block_statistics(struct capture_block *b)
 		if (!row->in_block)
 			continue;
 		isb.interface = row->id;
+		isb.has_offered = row->counted;
+		isb.offered = row->offered;
 		isb.received = row->received;
 		isb.dropped = row->dropped;
 		isb.delivered = row->packets;
@@ -171,7 +205,7 @@ block_count(struct capture_block *b, size_t encoded, bool stored)
 static void
 block_finish(struct capture_block *b, uint8_t *room, size_t room_size)
 {
-	struct spool_entry entry = { .codec = (uint8_t)b->codec->id, .packets = b->packets, .bytes = b->bytes };
+	struct spool_entry entry = { .codec = (uint8_t)b->codec->id, .flags = b->flags, .packets = b->packets, .bytes = b->bytes };
 	bool stored = false;
 	ssize_t encoded = -1;
 

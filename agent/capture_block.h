@@ -14,6 +14,7 @@ struct pcapng_packet;
 struct spool;
 
 #define CAPTURE_BLOCK_SIZE	(256u * 1024)	/* sealed before it grows beyond, unless one packet alone does */
+#define CAPTURE_BLOCK_NOTE_SIZE	1024		/* of what stands on one packet, notes beyond are only logged */
 #define CAPTURE_BLOCK_BUSY_MS	100		/* how long a sealed block waits for the spool before it is lost */
 
 /* What the role made of all blocks of all taps: the agent's counters, in the main spool. */
@@ -30,13 +31,16 @@ struct capture_block {
 	struct capture_stream *stream;
 	struct capture_totals *totals;
 	void		(*poll)(void *);	/* brings the rows' kernel counters up to date for the statistics blocks */
-	void		*poll_arg;
+	void		(*begin)(void *);	/* before the first packet is put: time to look around, and to note */
+	void		*poll_arg;		/* of both; they may be NULL */
 	struct encoder	*encoder;
 	const struct codec *codec;
 	int		 level;
 	uint8_t		*raw;			/* MSG_BLOCK_RAW_MAX */
 	size_t		 len, limit;
 	size_t		 row_count;		/* rows in it */
+	uint8_t		 flags;			/* BLOCK_EVENT */
+	char		 note[CAPTURE_BLOCK_NOTE_SIZE];	/* for the next block's first packet; "": none */
 	uint32_t	 packets;
 	uint64_t	 bytes, first_ns, last_ns;
 	uint64_t	 begun_ns;		/* timestamp of the packet that was put first */
@@ -52,6 +56,9 @@ bool	capture_block_empty(const struct capture_block *);
 /* Copies the packet in as one of row; interface and dropped are set here. 0; -1 EAGAIN: it is in, or counted as lost, but the block
  * has to be sealed by capture_block_seal() before the next. */
 int	capture_block_put(struct capture_block *, struct capture_row *, struct pcapng_packet *);
+/* What happened, in a line for people: becomes a comment on the first packet of the next block to begin, which is marked by
+ * BLOCK_EVENT. Several are joined by "; ". */
+void	capture_block_note(struct capture_block *, const char *text);
 /* The row's statistics shall stand in this block, packets or not. */
 void	capture_block_touch(struct capture_block *, struct capture_row *);
 /* 0: the block is empty now: published, or after CAPTURE_BLOCK_BUSY_MS of trying lost as a GAP. -1 EBUSY: try again in a moment. */

@@ -24,7 +24,7 @@ struct change_item {
 	const struct ipc_tap_interface *interface;
 	bool		fresh;			/* opened for this change */
 	bool		attached;
-	struct capture_program program;		/* to be attached; afterwards the one before */
+	struct capture_programs programs;	/* to be attached; afterwards those before */
 };
 
 struct change {
@@ -58,7 +58,8 @@ static int
 change_open_one(struct change *c, const struct ipc_tap_interface *interface, char error[MSG_TEXT_SIZE])
 {
 	const struct agent_options *options = c->tap->options;
-	struct capture_ring_settings settings = { options->buffer_kib, options->flush_ms, options->promiscuous };
+	struct capture_ring_settings settings = { options->buffer_kib, options->flush_ms, options->promiscuous,
+	    capture_tap_ledger(c->tap) };
 	struct change_item *item = &c->item[c->item_count];
 	bool gone = false;
 
@@ -90,25 +91,25 @@ change_open(struct change *c, char error[MSG_TEXT_SIZE])
 }
 
 /* The program depends on what the interface is, not on which. */
-static const struct capture_program *
+static const struct capture_programs *
 compiled_before(const struct change *c, const struct change_item *item)
 {
 	for (const struct change_item *other = c->item; other < item; other++)
 		if (other->ring->linktype == item->ring->linktype && other->ring->loopback == item->ring->loopback &&
 		    other->interface->paused == item->interface->paused)
-			return &other->program;
+			return &other->programs;
 	return NULL;
 }
 
 static int
 change_compile_one(struct change *c, struct change_item *item, char error[MSG_TEXT_SIZE])
 {
-	const struct capture_program *before = compiled_before(c, item);
+	const struct capture_programs *before = compiled_before(c, item);
 	struct capture_ring *r = item->ring;
 
 	if (before == NULL)
-		return capture_filter_build(r->pcap, r->name, &c->wish, r->loopback, item->interface->paused, &item->program, error);
-	if (capture_filter_copy(&item->program, before) == 0)
+		return capture_filter_build(r->pcap, r->name, &c->wish, r->loopback, item->interface->paused, &item->programs, error);
+	if (capture_programs_copy(&item->programs, before) == 0)
 		return 0;
 	snprintf(error, MSG_TEXT_SIZE, "%s: no memory for the filter", r->name);
 	return -1;
@@ -133,16 +134,16 @@ change_attach(struct change *c, char error[MSG_TEXT_SIZE])
 	for (i = 0; i < c->item_count; i++) {
 		struct change_item *item = &c->item[i];
 
-		if (capture_program_equal(&item->ring->program, &item->program))
+		if (capture_programs_equal(&item->ring->programs, &item->programs))
 			continue;
-		if (capture_ring_attach(item->ring, &item->program, error) == -1)
+		if (capture_ring_attach(item->ring, &item->programs, error) == -1)
 			break;
 		item->attached = true;
 	}
 	if (i == c->item_count)
 		return 0;
 	while (i-- > 0)
-		if (c->item[i].attached && capture_ring_attach(c->item[i].ring, &c->item[i].program, ignored) == -1)
+		if (c->item[i].attached && capture_ring_attach(c->item[i].ring, &c->item[i].programs, ignored) == -1)
 			log_error("%s: the filter before cannot be put back", ignored);
 	return -1;
 }
@@ -199,10 +200,12 @@ change_commit_item(struct change *c, const struct change_item *item)
 		r->snaplen = r->next_snaplen;
 	if (item->fresh) {
 		r->description = description;
-		log_info("%s: capturing, %zu instructions in the kernel, %s", r->name, r->program.len,
+		log_info("%s: capturing, %zu instructions in the kernel, %s", r->name, r->programs.of[PROGRAM_TAP].len,
 		    *description.filter != '\0' ? description.filter : "no filter");
 		capture_tap_add_ring(c->tap, r);
 	} else if (strcmp(description.filter, r->description.filter) != 0) {
+		if (!item->attached)
+			capture_ring_set_boundary(r);
 		r->next_description = description;
 		r->has_next = true;
 		r->unsettled = true;
@@ -243,7 +246,7 @@ static void
 change_clear(struct change *c, bool failed)
 {
 	for (size_t i = 0; i < c->item_count; i++) {
-		capture_program_clear(&c->item[i].program);
+		capture_programs_clear(&c->item[i].programs);
 		if (failed && c->item[i].fresh)
 			capture_ring_free(c->item[i].ring);
 	}
@@ -286,7 +289,7 @@ capture_change_apply(struct capture_tap *tap, const struct ipc_tap *want, char e
 int
 capture_change_check(struct capture_tap *tap, const struct agent_options *options, char error[MSG_TEXT_SIZE])
 {
-	struct capture_program program;
+	struct capture_programs programs;
 	struct ipc_tap want = tap->want;
 	struct capture_wish wish;
 	struct capture_ring *r;
@@ -300,9 +303,9 @@ capture_change_check(struct capture_tap *tap, const struct agent_options *option
 	TAILQ_FOREACH(r, &tap->rings, entry) {
 		if (r->closing)
 			continue;
-		if (capture_filter_build(r->pcap, r->name, &wish, r->loopback, false, &program, error) == -1)
+		if (capture_filter_build(r->pcap, r->name, &wish, r->loopback, false, &programs, error) == -1)
 			return -1;
-		capture_program_clear(&program);
+		capture_programs_clear(&programs);
 	}
 	return 0;
 }

@@ -81,15 +81,18 @@ static int
 dump_handle(struct pcap *pcap, const char *name, bool loopback, const struct capture_wish *wish)
 {
 	char error[MSG_TEXT_SIZE];
+	struct filter_parts parts;
 	struct bpf_chain chain;
 	int status = 2;
 
 	bpf_chain_init(&chain);
-	if (capture_filter_chain(pcap, name, wish, loopback, &chain, error) == -1)
+	if (capture_filter_compile(pcap, name, wish, loopback, &parts, error) == -1 ||
+	    capture_filter_chain(name, &parts, PROGRAM_TAP, &chain, error) == -1)
 		fprintf(stderr, "vmtap-agent: %s\n", error);
 	else
 		status = dump_chain(name, &chain, wish);
 	bpf_chain_clear(&chain);
+	capture_filter_parts_clear(&parts);
 	return status;
 }
 

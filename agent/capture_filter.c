@@ -2,15 +2,12 @@
  * Copyright (c) 2026 The vmtap authors */
 #include "config.h"
 
-#include <sys/socket.h>
 #include <arpa/inet.h>
 #include <ctype.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <linux/filter.h>
 #include <pcap/pcap.h>
 
 #include "common/buf.h"
@@ -23,8 +20,7 @@
 #define FILTER_SHOWN		200	/* bytes of a filter's text in an error */
 #define SLL_HEADER_LEN		16	/* LINKTYPE_LINUX_SLL */
 #define SLL2_HEADER_LEN		20
-
-_Static_assert(sizeof(struct bpf_insn) == sizeof(struct sock_filter), "libpcap's instructions are the kernel's");
+#define PARTS_MAX		(sizeof(((struct filter_parts *)NULL)->part) / sizeof(((struct filter_parts *)NULL)->part[0]))
 
 static bool
 filter_given(const char *text)
@@ -173,20 +169,30 @@ cooked_header_len(int linktype)
 }
 
 static int
-chain_add(struct bpf_chain *chain, const char *name, const char *part, const struct bpf_insn *insn, size_t len, bool negate,
-    char error[MSG_TEXT_SIZE])
+parts_add(struct filter_parts *parts, const char *name, enum filter_kind kind, const struct bpf_insn *insn, size_t len)
 {
-	enum bpf_error why = bpf_chain_add(chain, part, insn, len, negate);
+	struct capture_program *program = &parts->part[parts->count].program;
 
-	if (why == BPF_OK)
-		return 0;
-	snprintf(error, MSG_TEXT_SIZE, "%s: %s: %s", name, part, bpf_error_text(why));
-	return -1;
+	if (parts->count == PARTS_MAX || (program->insn = calloc(len, sizeof(*insn))) == NULL)
+		return -1;
+	memcpy(program->insn, insn, len * sizeof(*insn));
+	program->len = len;
+	parts->part[parts->count].name = name;
+	parts->part[parts->count++].kind = kind;
+	return 0;
 }
 
 static int
-chain_add_text(struct bpf_chain *chain, struct pcap *pcap, const char *name, const char *part, const char *text, bool negate,
-    char error[MSG_TEXT_SIZE])
+parts_add_direction(struct filter_parts *parts, const char *name, enum filter_kind kind, bool in)
+{
+	struct bpf_insn insn[BPF_PART_MAX];
+
+	return parts_add(parts, name, kind, insn, bpf_part_direction(insn, in));
+}
+
+static int
+parts_add_text(struct filter_parts *parts, struct pcap *pcap, const char *name, const char *part, enum filter_kind kind,
+    const char *text, char error[MSG_TEXT_SIZE])
 {
 	size_t cooked = cooked_header_len(pcap_datalink(pcap));
 	struct bpf_program program;
@@ -210,8 +216,8 @@ chain_add_text(struct bpf_chain *chain, struct pcap *pcap, const char *name, con
 	else if (cooked > 0 && bpf_fix_cooked(program.bf_insns, program.bf_len, cooked) == -1)
 		snprintf(error, MSG_TEXT_SIZE, "%s: %s \"%.*s\": asks for link-layer fields that this interface does not have", name,
 		    part, FILTER_SHOWN, text);
-	else
-		result = chain_add(chain, name, part, program.bf_insns, program.bf_len, negate, error);
+	else if ((result = parts_add(parts, part, kind, program.bf_insns, program.bf_len)) == -1)
+		snprintf(error, MSG_TEXT_SIZE, "%s: no memory for the filter", name);
 	pcap_freecode(&program);
 	return result;
 }
@@ -255,119 +261,60 @@ own_text(struct buf *text, const struct capture_wish *w, int linktype)
 }
 
 static int
-chain_add_own(struct bpf_chain *chain, struct pcap *pcap, const char *name, const struct capture_wish *w, char error[MSG_TEXT_SIZE])
+parts_add_own(struct filter_parts *parts, struct pcap *pcap, const char *name, const struct capture_wish *w,
+    char error[MSG_TEXT_SIZE])
 {
 	struct bpf_insn insn[BPF_PART_MAX];
 	struct buf text;
 	int result = -1;
 
-	if (chain_add(chain, name, "not the agent's own sockets", insn, bpf_part_own_mark(insn, AGENT_MARK), true, error) == -1)
-		return -1;
 	buf_init(&text, OWN_TEXT_MAX);
-	if (own_text(&text, w, pcap_datalink(pcap)) != 0)
+	if (parts_add(parts, "not the agent's own sockets", FILTER_OWN, insn, bpf_part_own_mark(insn, AGENT_MARK)) == -1)
+		snprintf(error, MSG_TEXT_SIZE, "%s: no memory for the filter", name);
+	else if (own_text(&text, w, pcap_datalink(pcap)) != 0)
 		snprintf(error, MSG_TEXT_SIZE, "%s: too many addresses and ports to exclude", name);
 	else
-		result = chain_add_text(chain, pcap, name, "not the agent's own connections", (const char *)text.data, true, error);
+		result = parts_add_text(parts, pcap, name, "not the agent's own connections", FILTER_OWN, (const char *)text.data, error);
 	buf_clear(&text);
 	return result;
 }
 
+/* Loopback shows each packet twice, whatever is wanted of it. */
+static int
+parts_add_directions(struct filter_parts *parts, const char *name, const struct capture_wish *w, bool loopback,
+    char error[MSG_TEXT_SIZE])
+{
+	bool in = w->direction == DIRECTION_IN;
+	int errs = 0;
+
+	if (w->direction != DIRECTION_INOUT)
+		errs += parts_add_direction(parts, in ? "inbound" : "outbound", in && loopback ? FILTER_VIEW : FILTER_REFUSES, in);
+	if (loopback && !in)
+		errs += parts_add_direction(parts, "inbound on loopback", FILTER_VIEW, true);
+	if (errs != 0)
+		snprintf(error, MSG_TEXT_SIZE, "%s: no memory for the filter", name);
+	return errs != 0 ? -1 : 0;
+}
+
 int
-capture_filter_chain(struct pcap *pcap, const char *name, const struct capture_wish *w, bool loopback, struct bpf_chain *chain,
+capture_filter_compile(struct pcap *pcap, const char *name, const struct capture_wish *w, bool loopback, struct filter_parts *parts,
     char error[MSG_TEXT_SIZE])
 {
 	const char *remote = w->operator ? "the operator's filter" : "the collector's filter";
-	struct bpf_insn insn[BPF_PART_MAX];
 
-	if (chain_add_text(chain, pcap, name, "the guest's filter", w->guest, false, error) == -1 ||
-	    chain_add_text(chain, pcap, name, remote, w->remote, false, error) == -1)
-		return -1;
-	if (w->direction != DIRECTION_INOUT && chain_add(chain, name, w->direction == DIRECTION_IN ? "inbound" : "outbound", insn,
-	    bpf_part_direction(insn, w->direction == DIRECTION_IN), false, error) == -1)
-		return -1;
-	if (loopback && w->direction != DIRECTION_IN &&
-	    chain_add(chain, name, "inbound on loopback", insn, bpf_part_direction(insn, true), false, error) == -1)
-		return -1;
-	return chain_add_own(chain, pcap, name, w, error);
-}
-
-static int
-program_finish(struct capture_program *program, const struct bpf_chain *chain, uint32_t snaplen)
-{
-	enum bpf_error why;
-
-	if ((program->insn = calloc(BPF_CHAIN_MAX, sizeof(*program->insn))) == NULL)
-		return -1;
-	if ((why = bpf_chain_finish(chain, snaplen, program->insn, &program->len)) == BPF_OK)
+	memset(parts, 0, sizeof(*parts));
+	if (parts_add_text(parts, pcap, name, "the guest's filter", FILTER_REFUSES, w->guest, error) == 0 &&
+	    parts_add_text(parts, pcap, name, remote, FILTER_REFUSES, w->remote, error) == 0 &&
+	    parts_add_directions(parts, name, w, loopback, error) == 0 && parts_add_own(parts, pcap, name, w, error) == 0)
 		return 0;
-	capture_program_clear(program);
+	capture_filter_parts_clear(parts);
 	return -1;
-}
-
-int
-capture_filter_build(struct pcap *pcap, const char *name, const struct capture_wish *w, bool loopback, bool paused,
-    struct capture_program *program, char error[MSG_TEXT_SIZE])
-{
-	struct bpf_insn insn[BPF_PART_MAX];
-	struct bpf_chain chain;
-	int result;
-
-	memset(program, 0, sizeof(*program));
-	bpf_chain_init(&chain);
-	result = capture_filter_chain(pcap, name, w, loopback, &chain, error);
-	if (result == 0 && paused) {
-		bpf_chain_clear(&chain);
-		result = chain_add(&chain, name, "paused", insn, bpf_part_nothing(insn), false, error);
-	}
-	if (result == 0 && (result = program_finish(program, &chain, w->snaplen)) == -1)
-		snprintf(error, MSG_TEXT_SIZE, "%s: no memory for the filter", name);
-	bpf_chain_clear(&chain);
-	return result;
-}
-
-int
-capture_filter_copy(struct capture_program *program, const struct capture_program *from)
-{
-	memset(program, 0, sizeof(*program));
-	if ((program->insn = calloc(from->len, sizeof(*program->insn))) == NULL)
-		return -1;
-	memcpy(program->insn, from->insn, from->len * sizeof(*program->insn));
-	program->len = from->len;
-	return 0;
-}
-
-int
-capture_filter_nothing(struct capture_program *program)
-{
-	memset(program, 0, sizeof(*program));
-	if ((program->insn = calloc(BPF_PART_MAX, sizeof(*program->insn))) == NULL)
-		return -1;
-	program->len = bpf_part_nothing(program->insn);
-	return 0;
-}
-
-int
-capture_filter_attach(int fd, const char *name, const struct capture_program *program, char error[MSG_TEXT_SIZE])
-{
-	struct sock_fprog fprog = { .len = (unsigned short)program->len, .filter = (struct sock_filter *)(void *)program->insn };
-
-	if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &fprog, sizeof(fprog)) == 0)
-		return 0;
-	snprintf(error, MSG_TEXT_SIZE, "%s: the kernel refuses the filter of %zu instructions: %s%s", name, program->len,
-	    strerror(errno), errno == ENOMEM ?
-	    "; shorten it, or raise net.core.optmem_max, which has to hold it beside the one it replaces" : "");
-	return -1;
-}
-
-bool
-capture_program_equal(const struct capture_program *a, const struct capture_program *b)
-{
-	return a->len == b->len && (a->len == 0 || memcmp(a->insn, b->insn, a->len * sizeof(*a->insn)) == 0);
 }
 
 void
-capture_program_clear(struct capture_program *program)
+capture_filter_parts_clear(struct filter_parts *parts)
 {
-	free(program->insn);
-	memset(program, 0, sizeof(*program));
+	for (size_t i = 0; i < parts->count; i++)
+		capture_program_clear(&parts->part[i].program);
+	memset(parts, 0, sizeof(*parts));
 }

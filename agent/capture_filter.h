@@ -36,6 +36,39 @@ struct capture_program {
 	size_t		 len;
 };
 
+/* What a wish is compiled to, each part once; programs are chained from them. */
+enum filter_kind {
+	FILTER_VIEW,		/* what of the interface counts as a packet at all: on loopback each comes by twice */
+	FILTER_REFUSES,		/* the filters and the direction */
+	FILTER_OWN		/* accepts the agent's own traffic, which is left out */
+};
+struct filter_parts {
+	size_t		count;
+	struct {
+		const char	*name;
+		enum filter_kind kind;
+		struct capture_program program;
+	} part[8];
+};
+
+/*
+ * The programs of one interface: the tap's, and those of the sockets that count what it does not take (capture_ledger.h). A load
+ * beyond the packet refuses it in any program, so what the filters refuse cannot be counted by a program turned round: counted is
+ * what is own or passes them, and the rest of what was offered was refused.
+ */
+enum capture_program_use {
+	PROGRAM_OFFERED,	/* every packet */
+	PROGRAM_OWN,
+	PROGRAM_TAKEN,		/* own, or what the tap's program passes */
+	PROGRAM_TAP,
+	PROGRAM_COUNT
+};
+struct capture_programs {
+	struct capture_program of[PROGRAM_COUNT];
+	bool		refuses;	/* there is something that does, so PROGRAM_TAKEN is not PROGRAM_OFFERED */
+	bool		paused;		/* it is the breaker, and refuses all */
+};
+
 /* What and, or, && and || join; a range counts as three. */
 size_t	capture_filter_conditions(const char *);
 /* -1 with a line in error: the directions leave nothing, a port that is none. */
@@ -43,14 +76,21 @@ int	capture_wish_init(struct capture_wish *, const struct agent_options *, const
 /* What is in force, for people and for if_filter: "(guest's) and (policy's) and inbound", cut to fit. */
 void	capture_wish_text(const struct capture_wish *, char *, size_t);
 
-/* Compiles the parts on the live handle of interface name and chains them. loopback: every packet comes by twice, the inbound one
- * is taken. -1 with a line in error, in pcap's own words. */
-int	capture_filter_chain(struct pcap *, const char *name, const struct capture_wish *, bool loopback, struct bpf_chain *,
+/* Compiles the parts on the live handle of interface name. loopback: the inbound one of each pair of packets is taken. -1 with a line
+ * in error, in pcap's own words. */
+int	capture_filter_compile(struct pcap *, const char *name, const struct capture_wish *, bool loopback, struct filter_parts *,
 	    char error[MSG_TEXT_SIZE]);
-/* The same as a program; paused: one that passes nothing. */
+void	capture_filter_parts_clear(struct filter_parts *);
+/* Adds them to the chain as a use has it; -1 with a line in error. */
+int	capture_filter_chain(const char *name, const struct filter_parts *, enum capture_program_use, struct bpf_chain *,
+	    char error[MSG_TEXT_SIZE]);
+/* All programs; paused: the tap's passes nothing. -1 with a line in error, nothing made. */
 int	capture_filter_build(struct pcap *, const char *name, const struct capture_wish *, bool loopback, bool paused,
-	    struct capture_program *, char error[MSG_TEXT_SIZE]);
-int	capture_filter_copy(struct capture_program *, const struct capture_program *);	/* -1 ENOMEM */
+	    struct capture_programs *, char error[MSG_TEXT_SIZE]);
+int	capture_programs_copy(struct capture_programs *, const struct capture_programs *);	/* -1 ENOMEM */
+int	capture_programs_nothing(struct capture_programs *);	/* that pass, and so count, nothing; -1 ENOMEM */
+bool	capture_programs_equal(const struct capture_programs *, const struct capture_programs *);
+void	capture_programs_clear(struct capture_programs *);
 int	capture_filter_nothing(struct capture_program *);	/* the program that passes nothing; -1 ENOMEM */
 /* In place of what is attached, at once; on -1 that stays, and error says what the kernel wants. */
 int	capture_filter_attach(int fd, const char *name, const struct capture_program *, char error[MSG_TEXT_SIZE]);

@@ -144,6 +144,30 @@ capture_ring_drain(struct capture_ring *r, int limit)
 	return (int)(r->delivered - before);
 }
 
+static void
+ring_forget(struct capture_ring *r)
+{
+	r->due_received = r->due_dropped = 0;
+	r->ledger.due = (struct ledger_counts){ 0 };
+}
+
+static void
+ring_credit(struct capture_ring *r)
+{
+	const struct ledger_counts *due = &r->ledger.due;
+	struct capture_row *row = r->row;
+
+	row->received += r->due_received;
+	row->dropped += r->due_dropped;
+	row->dropped_untold += r->due_dropped;
+	row->offered += due->offered;
+	row->filtered += due->filtered;
+	row->own += due->own;
+	row->paused_packets += due->paused;
+	row->switched += due->switched;
+	ring_forget(r);
+}
+
 /* Reading these resets them in the kernel; pcap_stats() would do the same, so nobody else may. */
 void
 capture_ring_poll(struct capture_ring *r)
@@ -151,50 +175,146 @@ capture_ring_poll(struct capture_ring *r)
 	struct tpacket_stats_v3 stats;
 	socklen_t len = sizeof(stats);
 
+	capture_ledger_poll(&r->ledger, r->programs.paused);
 	memset(&stats, 0, sizeof(stats));
 	if (getsockopt(r->fd, SOL_PACKET, PACKET_STATISTICS, &stats, &len) == -1)
-		return;
+		memset(&stats, 0, sizeof(stats));
 	r->received += stats.tp_packets;
 	r->dropped += stats.tp_drops;
-	if (r->row == NULL || !r->filtered)
-		return;
-	r->row->received += stats.tp_packets;
-	r->row->dropped += stats.tp_drops;
-	r->row->dropped_untold += stats.tp_drops;
+	r->due_received += stats.tp_packets;
+	r->due_dropped += stats.tp_drops;
+	if (!r->armed)
+		ring_forget(r);
+	else if (r->row != NULL && !r->has_next)
+		ring_credit(r);
 }
 
-static void
-ring_set_boundary(struct capture_ring *r)
+void
+capture_ring_poll_interface(struct capture_ring *r)
+{
+	struct capture_row *row = r->row;
+
+	if (row == NULL || capture_ledger_interface(r->name, r->ifindex, &row->interface_packets) == -1)
+		return;
+	if (!row->interface_known)
+		row->interface_start = row->interface_packets;
+	row->interface_known = true;
+}
+
+void
+capture_ring_set_row(struct capture_ring *r, struct capture_row *row)
+{
+	row->paused = r->paused;
+	if (r->row == row)
+		return;
+	r->row = row;
+	row->counted = capture_ledger_counts(&r->ledger);
+	capture_stream_pass_start(r->block->stream, row, r->ifindex);
+	capture_ring_poll_interface(r);
+}
+
+void
+capture_ring_leave_row(struct capture_ring *r)
+{
+	uint64_t inside = r->received - r->dropped - r->delivered;
+
+	if (!r->filtered)
+		inside -= r->boundary - r->delivered;
+	inside -= r->due_received - r->due_dropped;
+	if (r->row != NULL && inside <= r->row->received) {
+		r->row->received -= inside;
+		r->due_received += inside;
+		if (r->row->counted) {
+			r->row->offered -= inside;
+			r->ledger.due.offered += inside;
+		}
+	}
+	r->row = NULL;
+}
+
+void
+capture_ring_set_boundary(struct capture_ring *r)
 {
 	capture_ring_poll(r);
 	r->boundary = r->received - r->dropped;
 	r->unsettled = r->boundary != r->delivered || !r->filtered;
 }
 
-int
-capture_ring_attach(struct capture_ring *r, struct capture_program *program, char error[MSG_TEXT_SIZE])
+static int
+program_exchange(int fd, const char *name, struct capture_program *attached, struct capture_program *next,
+    char error[MSG_TEXT_SIZE])
 {
-	struct capture_program before = r->program;
+	struct capture_program before = *attached;
 
-	if (capture_filter_attach(r->fd, r->name, program, error) == -1)
+	if (fd != -1 && !capture_program_equal(attached, next) && capture_filter_attach(fd, name, next, error) == -1)
 		return -1;
-	r->program = *program;
-	*program = before;
-	ring_set_boundary(r);
+	*attached = *next;
+	*next = before;
+	return 0;
+}
+
+/* What is offered is counted for as long as anything else is. */
+static int
+ring_exchange(struct capture_ring *r, struct capture_programs *programs, char error[MSG_TEXT_SIZE])
+{
+	static const enum capture_program_use begin[] = { PROGRAM_OFFERED, PROGRAM_TAKEN, PROGRAM_OWN, PROGRAM_TAP };
+	static const enum capture_program_use end[] = { PROGRAM_TAP, PROGRAM_TAKEN, PROGRAM_OWN, PROGRAM_OFFERED };
+	const enum capture_program_use *order = r->closing ? end : begin;
+	char ignored[MSG_TEXT_SIZE];
+	size_t i;
+
+	for (i = 0; i < PROGRAM_COUNT; i++)
+		if (program_exchange(order[i] == PROGRAM_TAP ? r->fd : r->ledger.fd[order[i]], r->name, &r->programs.of[order[i]],
+		    &programs->of[order[i]], error) == -1)
+			break;
+	if (i == PROGRAM_COUNT)
+		return 0;
+	while (i-- > 0)
+		if (program_exchange(order[i] == PROGRAM_TAP ? r->fd : r->ledger.fd[order[i]], r->name, &r->programs.of[order[i]],
+		    &programs->of[order[i]], ignored) == -1)
+			log_error("%s: the program before cannot be put back", ignored);
+	return -1;
+}
+
+static int
+ring_open_taken(struct capture_ring *r, const struct capture_programs *programs, char error[MSG_TEXT_SIZE])
+{
+	if (!programs->refuses || !capture_ledger_counts(&r->ledger) || r->ledger.fd[PROGRAM_TAKEN] != -1)
+		return 0;
+	return capture_ledger_open(&r->ledger, PROGRAM_TAKEN, r->ifindex, r->name, &r->programs.of[PROGRAM_TAKEN], error);
+}
+
+int
+capture_ring_attach(struct capture_ring *r, struct capture_programs *programs, char error[MSG_TEXT_SIZE])
+{
+	const struct capture_programs before = r->programs;
+
+	capture_ring_poll(r);
+	if (ring_open_taken(r, programs, error) == -1 || ring_exchange(r, programs, error) == -1)
+		return -1;
+	capture_ledger_poll_switched(&r->ledger);
+	r->programs.refuses = programs->refuses;
+	r->programs.paused = programs->paused;
+	programs->refuses = before.refuses;
+	programs->paused = before.paused;
+	if (r->armed)
+		capture_ring_set_boundary(r);
+	r->armed = true;	/* until now nothing passed, so the boundary stays where it was */
 	return 0;
 }
 
 void
 capture_ring_close_begin(struct capture_ring *r)
 {
-	struct capture_program nothing;
+	struct capture_programs nothing;
 	char error[MSG_TEXT_SIZE];
 
 	r->closing = true;
-	if (capture_filter_nothing(&nothing) == -1 || capture_ring_attach(r, &nothing, error) == -1)
-		ring_set_boundary(r);
+	r->has_next = false;
+	if (capture_programs_nothing(&nothing) == -1 || capture_ring_attach(r, &nothing, error) == -1)
+		capture_ring_set_boundary(r);
 	r->unsettled = true;
-	capture_program_clear(&nothing);
+	capture_programs_clear(&nothing);
 }
 
 void
@@ -306,11 +426,31 @@ ring_learn(struct capture_ring *r)
 	return (uint32_t)device_ask(r->fd, r->name, SIOCGIFINDEX).ifr_ifindex == r->ifindex ? 0 : -1;
 }
 
+/* Nothing passes, and nothing is counted, until the first filter. The counting sockets come behind the ring: each packet meets them
+ * before it. */
+static int
+ring_begin(struct capture_ring *r, const struct capture_ring_settings *settings, char error[MSG_TEXT_SIZE])
+{
+	if (capture_programs_nothing(&r->programs) == -1) {
+		snprintf(error, MSG_TEXT_SIZE, "%s: no memory for the filter", r->name);
+		return -1;
+	}
+	if (capture_filter_attach(r->fd, r->name, &r->programs.of[PROGRAM_TAP], error) == -1)
+		return -1;
+	capture_ring_set_boundary(r);
+	if (settings->ledger != LEDGER_KERNEL)
+		return 0;
+	for (int place = PROGRAM_OFFERED; place <= PROGRAM_OWN; place++)
+		if (capture_ledger_open(&r->ledger, (enum capture_program_use)place, r->ifindex, r->name, &r->programs.of[place],
+		    error) == -1)
+			return -1;
+	return 0;
+}
+
 struct capture_ring *
 capture_ring_open(const struct capture_ring_settings *settings, const struct ipc_tap_interface *interface, bool *gone,
     char error[MSG_TEXT_SIZE])
 {
-	struct capture_program nothing;
 	struct capture_ring *r;
 
 	*gone = false;
@@ -318,6 +458,7 @@ capture_ring_open(const struct capture_ring_settings *settings, const struct ipc
 		snprintf(error, MSG_TEXT_SIZE, "%s: %s", interface->name, strerror(errno));
 		return NULL;
 	}
+	capture_ledger_init(&r->ledger);
 	r->ifindex = interface->ifindex;
 	snprintf(r->name, sizeof(r->name), "%s", interface->name);
 	if (ring_activate(r, settings, gone, error) == -1)
@@ -327,10 +468,8 @@ capture_ring_open(const struct capture_ring_settings *settings, const struct ipc
 		snprintf(error, MSG_TEXT_SIZE, "%s: the interface was renamed or replaced", r->name);
 		goto fail;
 	}
-	snprintf(error, MSG_TEXT_SIZE, "%s: no memory for the filter", r->name);
-	if (capture_filter_nothing(&nothing) == 0 && capture_ring_attach(r, &nothing, error) == 0)
+	if (ring_begin(r, settings, error) == 0)
 		return r;
-	capture_program_clear(&nothing);
 fail:
 	capture_ring_free(r);
 	return NULL;
@@ -343,10 +482,13 @@ capture_ring_free(struct capture_ring *r)
 		return;
 	if (r->readable != NULL)
 		event_free(r->readable);
+	if (r->offered != NULL)
+		event_free(r->offered);
+	capture_ledger_close(&r->ledger);
 	if (r->pcap != NULL)
 		pcap_close(r->pcap);
 	if (r->row != NULL)
 		r->row->used = false;
-	capture_program_clear(&r->program);
+	capture_programs_clear(&r->programs);
 	free(r);
 }

@@ -10,6 +10,7 @@
 
 #include "agent/capture_block.h"
 #include "agent/capture_filter.h"
+#include "agent/capture_ledger.h"
 #include "agent/ipc.h"
 #include "proto/pcapng.h"
 
@@ -23,6 +24,7 @@ struct capture_ring_settings {
 	uint64_t	buffer_kib;
 	uint64_t	flush_ms;
 	bool		promiscuous;
+	enum ledger_level ledger;
 };
 
 /*
@@ -44,20 +46,23 @@ struct capture_ring {
 	uint8_t		 mac[6];
 	uint64_t	 delivered;		/* packets taken out of the ring */
 	uint64_t	 received, dropped;	/* by the kernel's count, since the handle was opened */
+	uint64_t	 due_received, due_dropped;	/* of these, not yet a row's */
+	struct capture_ledger ledger;		/* likewise, of what does not come into the ring */
 	uint64_t	 boundary;		/* of delivered */
 	bool		 unsettled;		/* delivered has not reached the boundary */
 	bool		 filtered;		/* false: what comes was captured before the first filter and is discarded */
+	bool		 armed;			/* a filter has been attached: what the kernel counts now counts */
 	bool		 closing;		/* passes nothing more; to be closed once settled */
 	bool		 gone;			/* the interface went down or away, for this reason */
 	char		 reason[MSG_TEXT_SIZE];
-	struct capture_program program;		/* attached */
+	struct capture_programs programs;	/* attached, where there is a socket */
 	uint32_t	 snaplen, next_snaplen;	/* of what comes now, and behind the boundary */
 	struct pcapng_interface description, next_description;	/* likewise */
 	bool		 has_next;
 	struct capture_row *row;		/* of description; NULL: the stream has none for it yet */
 	bool		 paused;		/* by the breaker, told in the row's counters */
 	struct capture_block *block;
-	struct event	*readable;		/* the tap's; freed with the ring */
+	struct event	*readable, *offered;	/* the tap's; freed with the ring */
 	struct capture_tap *tap;
 	unsigned	 time_scale;		/* of the handle's timestamps, in ns */
 	bool		 ring_v3;
@@ -71,8 +76,11 @@ TAILQ_HEAD(capture_rings, capture_ring);
 struct capture_ring *capture_ring_open(const struct capture_ring_settings *, const struct ipc_tap_interface *, bool *gone,
 	    char error[MSG_TEXT_SIZE]);
 void	capture_ring_free(struct capture_ring *);
-/* Exchanges the program with the one attached before, in the caller's too, so that the same call goes back. On -1 nothing changed. */
-int	capture_ring_attach(struct capture_ring *, struct capture_program *, char error[MSG_TEXT_SIZE]);
+/* Exchanges the programs with those attached before, in the caller's too, so that the same call goes back. That cannot be at one
+ * moment: what was offered meanwhile is counted as switched. On -1 nothing changed. */
+int	capture_ring_attach(struct capture_ring *, struct capture_programs *, char error[MSG_TEXT_SIZE]);
+/* What comes from now on is of another description, under the same programs. */
+void	capture_ring_set_boundary(struct capture_ring *);
 /* Nothing passes any more; once settled the ring may be freed. */
 void	capture_ring_close_begin(struct capture_ring *);
 /* Takes at most limit packets, none beyond the boundary. Returns how many; -1 EAGAIN: the block has to be sealed before more is
@@ -80,6 +88,13 @@ void	capture_ring_close_begin(struct capture_ring *);
 int	capture_ring_drain(struct capture_ring *, int limit);
 void	capture_ring_settle(struct capture_ring *);	/* at the boundary: what comes now is of the program attached last */
 void	capture_ring_give_up(struct capture_ring *);	/* what is missing to the boundary will not come: counted as dropped */
-void	capture_ring_poll(struct capture_ring *);	/* brings received and dropped, the row's too, up to date */
+/* Brings the kernel's counts up to date. They become the row's; between a boundary and its settling they wait for the row to come,
+ * so that each row's counts are of what is delivered under it. */
+void	capture_ring_poll(struct capture_ring *);
+/* The interface's own count. */
+void	capture_ring_poll_interface(struct capture_ring *);
+void	capture_ring_set_row(struct capture_ring *, struct capture_row *);
+/* The row's stream ends: what it was credited with and is still in the ring is the next row's. */
+void	capture_ring_leave_row(struct capture_ring *);
 
 #endif

@@ -103,6 +103,23 @@ capture_stream_row(struct capture_stream *s, const struct pcapng_interface *inte
 	return row;
 }
 
+void
+capture_stream_pass_start(struct capture_stream *s, struct capture_row *row, uint32_t ifindex)
+{
+	struct capture_row *before;
+
+	row->ifindex = ifindex;
+	for (size_t i = 0; i < s->row_count; i++) {
+		before = &s->row[i];
+		if (before == row || before->ifindex != ifindex || !before->interface_known)
+			continue;
+		row->interface_start = before->interface_start;
+		row->interface_known = true;
+		before->interface_start = 0;
+		before->interface_known = false;
+	}
+}
+
 static void
 row_count(struct spool *spool, const struct capture_row *row)
 {
@@ -115,6 +132,13 @@ row_count(struct spool *spool, const struct capture_row *row)
 	spool_count_set(spool, COUNTER_PACKETS_OVERSIZE, row->id, row->oversize);
 	spool_count_set(spool, COUNTER_DIRECTION_UNKNOWN, row->id, row->direction_unknown);
 	spool_count_set(spool, COUNTER_PAUSED, row->id, row->paused);
+	spool_count_set(spool, COUNTER_OFFERED, row->id, row->offered);
+	spool_count_set(spool, COUNTER_FILTERED, row->id, row->filtered);
+	spool_count_set(spool, COUNTER_OWN, row->id, row->own);
+	spool_count_set(spool, COUNTER_PAUSED_PACKETS, row->id, row->paused_packets);
+	spool_count_set(spool, COUNTER_SWITCHED, row->id, row->switched);
+	spool_count_set(spool, COUNTER_INTERFACE_PACKETS, row->id, row->used ? row->interface_packets : 0);
+	spool_count_set(spool, COUNTER_INTERFACE_START, row->id, row->interface_start);
 }
 
 void

@@ -27,6 +27,12 @@ struct capture_row {
 	uint64_t	 start_ns;
 	uint64_t	 packets, bytes, original;	/* captured; bytes as captured and as on the interface */
 	uint64_t	 received, dropped;	/* by the kernel's count: passed the filter; of these, found the ring full */
+	bool		 counted;		/* what was offered and where it went, by sockets of their own; all up to the next line */
+	uint64_t	 offered, filtered, own, paused_packets;
+	uint64_t	 switched;		/* of offered: while programs were exchanged */
+	uint32_t	 ifindex;
+	bool		 interface_known;	/* the two below */
+	uint64_t	 interface_packets, interface_start;	/* in and out, by the interface's own count; now, and as capture began */
 	uint64_t	 dropped_untold;	/* of dropped: for the next packet's epb_dropcount */
 	uint64_t	 before_filter, oversize, direction_unknown;
 };
@@ -45,6 +51,8 @@ int	capture_stream_begin(struct capture_stream *);
 void	capture_stream_end(struct capture_stream *);
 /* NULL ENOSPC: ids are used up, begin a new stream; NULL ENOMEM. */
 struct capture_row *capture_stream_row(struct capture_stream *, const struct pcapng_interface *);
+/* The row is this interface's now. Where its count stood as capture began passes on from the id that it had before. */
+void	capture_stream_pass_start(struct capture_stream *, struct capture_row *, uint32_t ifindex);
 void	capture_stream_count(const struct capture_stream *);	/* the rows' counters to the spool */
 
 #endif

@@ -66,26 +66,29 @@ tap_begin_stream(struct capture_tap *tap)
 
 	if (tap_seal(tap) == -1)
 		return -1;
+	TAILQ_FOREACH(r, &tap->rings, entry)
+		capture_ring_leave_row(r);
+	if (tap->stream.open)
+		capture_stream_count(&tap->stream);
 	if (capture_stream_begin(&tap->stream) == -1) {
 		log_limited(&limit, 60000, LOG_LEVEL_WARN, "no new stream, capture waits: %s", errno == EAGAIN ?
 		    "too many older ones are not acknowledged yet" : strerror(errno));
 		tap_stop(tap, RESUME_STREAM_MS);
 		return -1;
 	}
-	TAILQ_FOREACH(r, &tap->rings, entry)
-		r->row = NULL;
 	return 0;
 }
 
 static int
 tap_assign_left(struct capture_tap *tap)
 {
+	struct capture_row *row;
 	struct capture_ring *r;
 
 	TAILQ_FOREACH(r, &tap->rings, entry) {
-		if (r->row == NULL && (r->row = capture_stream_row(&tap->stream, &r->description)) == NULL)
+		if ((row = r->row) == NULL && (row = capture_stream_row(&tap->stream, &r->description)) == NULL)
 			return -1;
-		r->row->paused = r->paused;
+		capture_ring_set_row(r, row);
 	}
 	return 0;
 }
@@ -171,13 +174,33 @@ tap_readable(evutil_socket_t fd, short what, void *arg)
 		tap_advance(tap);
 }
 
+/* Packets that the filter refuses make no ring readable, but they are counted. */
+static void
+tap_offered(evutil_socket_t fd, short what, void *arg)
+{
+	struct capture_tap *tap = arg;
+
+	(void)fd;
+	(void)what;
+	tap->callbacks->active(tap->arg);
+}
+
+static int
+tap_watch_offered(struct capture_tap *tap, struct capture_ring *r)
+{
+	if (!capture_ledger_counts(&r->ledger))
+		return 0;
+	r->offered = event_new(tap->base, r->ledger.fd[PROGRAM_OFFERED], EV_READ, tap_offered, tap);
+	return r->offered == NULL ? -1 : event_add(r->offered, NULL);
+}
+
 void
 capture_tap_add_ring(struct capture_tap *tap, struct capture_ring *r)
 {
 	r->tap = tap;
 	r->block = &tap->block;
 	if ((r->readable = event_new(tap->base, r->fd, EV_READ | EV_PERSIST, tap_readable, r)) == NULL ||
-	    (!tap->stopped && event_add(r->readable, NULL) == -1)) {
+	    (!tap->stopped && event_add(r->readable, NULL) == -1) || tap_watch_offered(tap, r) == -1) {
 		log_error("%s: no memory to watch it", r->name);
 		capture_ring_free(r);
 		return;
@@ -223,7 +246,6 @@ ring_settle(struct capture_tap *tap, struct capture_ring *r)
 	r->has_next = false;
 	r->description = r->next_description;
 	if (r->row != NULL) {
-		capture_ring_poll(r);
 		capture_block_touch(&tap->block, r->row);
 		r->row->used = false;
 		r->row = NULL;
@@ -457,40 +479,6 @@ capture_tap_end_now(struct capture_tap *tap)
 	capture_stream_end(&tap->stream);
 }
 
-static void
-tap_poll(void *arg)
-{
-	struct capture_tap *tap = arg;
-	struct capture_ring *r;
-
-	TAILQ_FOREACH(r, &tap->rings, entry)
-		capture_ring_poll(r);
-}
-
-void
-capture_tap_count(struct capture_tap *tap)
-{
-	tap_poll(tap);
-	if (tap->stream.open)
-		capture_stream_count(&tap->stream);
-}
-
-void
-capture_tap_log(struct capture_tap *tap)
-{
-	const struct capture_row *row;
-
-	capture_tap_count(tap);
-	for (size_t i = 0; i < tap->stream.row_count; i++) {
-		row = &tap->stream.row[i];
-		log_info("tap %u interface %u%s: %llu packets, %llu bytes captured; %llu received, %llu dropped in the ring; %llu before "
-		    "the filter, %llu oversize, %llu of unknown direction", tap->number, row->id, row->used ? "" : " (closed)",
-		    (unsigned long long)row->packets, (unsigned long long)row->bytes, (unsigned long long)row->received,
-		    (unsigned long long)row->dropped, (unsigned long long)row->before_filter, (unsigned long long)row->oversize,
-		    (unsigned long long)row->direction_unknown);
-	}
-}
-
 void
 capture_tap_set_options(struct capture_tap *tap, const struct agent_options *options)
 {
@@ -512,7 +500,8 @@ capture_tap_init(struct capture_tap *tap, uint8_t number, struct event_base *bas
 	capture_stream_init(&tap->stream, spool);
 	if (capture_block_init(&tap->block, &tap->stream, totals, tap->codec, 0) == -1)
 		return -1;
-	tap->block.poll = tap_poll;
+	tap->block.poll = capture_tap_poll;
+	tap->block.begin = capture_tap_look;
 	tap->block.poll_arg = tap;
 	tap->flush = evtimer_new(base, tap_flush, tap);
 	tap->settle = evtimer_new(base, tap_settle_timeout, tap);

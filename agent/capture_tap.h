@@ -30,6 +30,7 @@ struct capture_tap_callbacks {
 	void	(*gone)(const struct ipc_interface_gone *, void *);
 	void	(*active)(void *);		/* packets came */
 	void	(*ended)(void *);		/* after capture_tap_end(): all is published */
+	void	(*look)(void *);		/* a block begins: has anything happened that is to be noted? NULL: no */
 };
 
 struct capture_tap_change {
@@ -72,7 +73,15 @@ void	capture_tap_end(struct capture_tap *);
 bool	capture_tap_over(const struct capture_tap *);
 /* The same at once, whatever that loses. */
 void	capture_tap_end_now(struct capture_tap *);
+
+/* --- capture_count.c --- */
 void	capture_tap_count(struct capture_tap *);	/* all counters to the spool */
+/* The same, and active() is called once a packet is offered: there is nothing to do until then. */
+void	capture_tap_count_and_wait(struct capture_tap *);
+void	capture_tap_note(struct capture_tap *, const char *text);	/* into its stream */
+enum ledger_level capture_tap_ledger(const struct capture_tap *);	/* how much is counted */
+void	capture_tap_poll(void *);	/* the open block's callbacks, of a tap */
+void	capture_tap_look(void *);
 void	capture_tap_log(struct capture_tap *);
 
 /* --- capture_change.c --- */

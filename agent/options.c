@@ -52,6 +52,8 @@ const struct conf_row agent_rows[] = {
 	    "send a block after this time even if it is not full" },
 	{ "compress", 0, CONF_STRING, 0, 0, COMPRESS_INITIAL, "CODEC[:LEVEL]", NULL, CONF_RELOAD, AT(compress),
 	    "how blocks are compressed: lz4, zlib, zstd, none" },
+	{ "ledger", 0, CONF_ENUM, 0, 0, "kernel", NULL, "kernel|ring|off", 0, AT(ledger),
+	    "how much is counted: all that the interfaces see, or what passes the filter" },
 	{ "spool-memory", 0, CONF_SIZE, 2u << 20, UINT64_C(4) << 30, "16M", NULL, NULL, 0, AT(spool_memory),
 	    "memory for blocks that are not yet acknowledged" },
 	{ "collector", 0, CONF_LIST, 0, 0, NULL, "HOST[:PORT]", NULL, CONF_RELOAD, AT(collectors),

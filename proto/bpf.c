@@ -118,17 +118,17 @@ check_part(const struct bpf_insn *insn, size_t len)
 	return BPF_OK;
 }
 
-/* A return that accepts goes on behind the part, one that refuses stays; the other way round if negated. */
+/* A return that accepts, or refuses, goes on behind the part; the other one ends the whole with this result. */
 static void
-redirect_returns(struct bpf_insn *insn, size_t len, bool negate)
+redirect_returns(struct bpf_insn *insn, size_t len, bool accepts_go_on, uint32_t end)
 {
 	for (size_t i = 0; i < len; i++) {
 		if (BPF_CLASS(insn[i].code) != BPF_RET)
 			continue;
-		if ((insn[i].k != 0) != negate)
+		if ((insn[i].k != 0) == accepts_go_on)
 			insn[i] = (struct bpf_insn)BPF_STMT(BPF_JMP | BPF_JA, (uint32_t)(len - i - 1));
 		else
-			insn[i] = (struct bpf_insn)BPF_STMT(BPF_RET | BPF_K, 0);
+			insn[i] = (struct bpf_insn)BPF_STMT(BPF_RET | BPF_K, end);
 	}
 }
 
@@ -145,8 +145,8 @@ bpf_chain_clear(struct bpf_chain *chain)
 	bpf_chain_init(chain);
 }
 
-enum bpf_error
-bpf_chain_add(struct bpf_chain *chain, const char *name, const struct bpf_insn *insn, size_t len, bool negate)
+static enum bpf_error
+chain_append(struct bpf_chain *chain, const char *name, const struct bpf_insn *insn, size_t len, bool accepts_go_on, uint32_t end)
 {
 	size_t preamble = chain->part_count > 0 ? PREAMBLE_LEN : 0;
 	struct bpf_insn *grown;
@@ -168,9 +168,21 @@ bpf_chain_add(struct bpf_chain *chain, const char *name, const struct bpf_insn *
 		chain->insn[chain->len++] = (struct bpf_insn)BPF_STMT(BPF_MISC | BPF_TAX, 0);
 	}
 	memcpy(chain->insn + chain->len, insn, len * sizeof(*insn));
-	redirect_returns(chain->insn + chain->len, len, negate);
+	redirect_returns(chain->insn + chain->len, len, accepts_go_on, end);
 	chain->len += len;
 	return BPF_OK;
+}
+
+enum bpf_error
+bpf_chain_add(struct bpf_chain *chain, const char *name, const struct bpf_insn *insn, size_t len, bool negate)
+{
+	return chain_append(chain, name, insn, len, !negate, 0);
+}
+
+enum bpf_error
+bpf_chain_add_enough(struct bpf_chain *chain, const char *name, const struct bpf_insn *insn, size_t len)
+{
+	return chain_append(chain, name, insn, len, false, 1);
 }
 
 enum bpf_error

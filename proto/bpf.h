@@ -32,7 +32,9 @@ void		bpf_chain_clear(struct bpf_chain *);
  * refuses the packet in a negated part too, as it does under "not" in a pcap-filter(7) expression. "ret a" is malformed. The chain is
  * unchanged on failure. */
 enum bpf_error	bpf_chain_add(struct bpf_chain *, const char *name, const struct bpf_insn *, size_t len, bool negate);
-/* The whole program, with "return snaplen" at its end, into out[BPF_CHAIN_MAX]. */
+/* What this part accepts, the chain accepts at once, with length 1; what it refuses goes on to the parts behind it. For counting. */
+enum bpf_error	bpf_chain_add_enough(struct bpf_chain *, const char *name, const struct bpf_insn *, size_t len);
+/* The whole program, with "return snaplen" at its end, into out[BPF_CHAIN_MAX]. Snaplen 0: it accepts what was enough for a part. */
 enum bpf_error	bpf_chain_finish(const struct bpf_chain *, uint32_t snaplen, struct bpf_insn *out, size_t *out_len);
 const char	*bpf_error_text(enum bpf_error);
 

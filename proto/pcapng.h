@@ -19,7 +19,7 @@ struct buf;
 #define PCAPNG_SNAPLEN		262144u		/* if_snaplen of every interface: tcpdump refuses files where they differ */
 #define PCAPNG_EPB_IN		1u		/* epb_flags bits 0-1 */
 #define PCAPNG_EPB_OUT		2u
-#define PCAPNG_EPB_MAX(caplen)	((size_t)(caplen) + 3 + 32 + 8 + 12 + 12 + 4)	/* with all options pcapng_put_epb() writes */
+#define PCAPNG_EPB_MAX(caplen)	((size_t)(caplen) + 3 + 32 + 8 + 12 + 12 + 4)	/* with all options but a comment */
 
 /* Option codes; those of each kind of block count by themselves. */
 enum pcapng_option {
@@ -60,7 +60,9 @@ struct pcapng_packet {
 struct pcapng_statistics {
 	uint32_t	interface;
 	uint64_t	time_ns;
-	uint64_t	received;	/* isb_ifrecv */
+	bool		has_offered;
+	uint64_t	offered;	/* isb_ifrecv; written if has_offered */
+	uint64_t	received;	/* isb_filteraccept */
 	uint64_t	dropped;	/* isb_osdrop: ring */
 	uint64_t	delivered;	/* isb_usrdeliv */
 	uint64_t	start_ns;	/* isb_starttime */

@@ -238,7 +238,9 @@ pcapng_put_isb(struct buf *b, const struct pcapng_statistics *statistics)
 	errs += buf_put_u32le(b, statistics->interface) + put_time(b, statistics->time_ns);
 	errs += put_option_time(b, PCAPNG_ISB_STARTTIME, statistics->start_ns);
 	errs += put_option_time(b, PCAPNG_ISB_ENDTIME, statistics->time_ns);
-	errs += put_option_u64(b, PCAPNG_ISB_IFRECV, statistics->received);
+	if (statistics->has_offered)
+		errs += put_option_u64(b, PCAPNG_ISB_IFRECV, statistics->offered);
+	errs += put_option_u64(b, PCAPNG_ISB_FILTERACCEPT, statistics->received);
 	errs += put_option_u64(b, PCAPNG_ISB_OSDROP, statistics->dropped);
 	errs += put_option_u64(b, PCAPNG_ISB_USRDELIV, statistics->delivered);
 	errs += put_option(b, PCAPNG_OPT_END, "", 0);

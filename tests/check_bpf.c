@@ -268,6 +268,31 @@ passes(const struct bpf_insn *part, size_t part_len, bool negate, const struct b
 	return result != 0;
 }
 
+/* What was enough for one part passes whatever comes behind; with no rest, nothing else does. */
+START_TEST(enough)
+{
+	struct bpf_insn mark[BPF_PART_MAX], in[BPF_PART_MAX], out[BPF_CHAIN_MAX];
+	struct bpf_packet p = packet;
+	struct bpf_chain chain;
+	size_t len;
+
+	bpf_chain_init(&chain);
+	ck_assert_int_eq(bpf_chain_add_enough(&chain, "mark", mark, bpf_part_own_mark(mark, 0xcafe)), BPF_OK);
+	ck_assert_int_eq(bpf_chain_add(&chain, "in", in, bpf_part_direction(in, true), false), BPF_OK);
+	for (uint32_t snaplen = 0; snaplen <= 77; snaplen += 77) {
+		ck_assert_int_eq(bpf_chain_finish(&chain, snaplen, out, &len), BPF_OK);
+		p.pkttype = PACKET_OUTGOING;
+		p.mark = 0xcafe;
+		ck_assert_uint_eq(bpf_interpret(out, len, &p), 1);
+		p.mark = 0;
+		ck_assert_uint_eq(bpf_interpret(out, len, &p), 0);
+		p.pkttype = PACKET_HOST;
+		ck_assert_uint_eq(bpf_interpret(out, len, &p), snaplen);
+	}
+	bpf_chain_clear(&chain);
+}
+END_TEST
+
 START_TEST(ready_made_parts)
 {
 	struct bpf_insn mark[BPF_PART_MAX], in[BPF_PART_MAX], out[BPF_PART_MAX], nothing[BPF_PART_MAX];
@@ -350,6 +375,7 @@ main(void)
 	tcase_add_test(tc, registers_are_zeroed);
 	tcase_add_test(tc, too_long);
 	tcase_add_test(tc, too_many_parts);
+	tcase_add_test(tc, enough);
 	tcase_add_test(tc, ready_made_parts);
 	tcase_add_loop_test(tc, cooked_loads, 0, sizeof(cooked) / sizeof(cooked[0]));
 	tcase_add_test(tc, error_texts);

@@ -125,6 +125,7 @@ isb_option(const uint8_t *isb, size_t len, uint16_t code)
 }
 
 #define ISB_IFRECV	4
+#define ISB_FILTERACCEPT 6
 #define ISB_OSDROP	7
 #define ISB_USRDELIV	8
 
@@ -276,6 +277,8 @@ START_TEST(statistics_of_the_interfaces_in_it)
 
 	block.poll = poll_rows;
 	block.poll_arg = eth0;
+	eth2->counted = true;
+	eth2->offered = 9;
 	ck_assert_int_eq(put(eth0, 5, 60) | put(eth0, 3, 70), 0);
 	capture_block_touch(&block, eth2);
 	ck_assert_int_eq(capture_block_seal(&block), 0);
@@ -284,12 +287,81 @@ START_TEST(statistics_of_the_interfaces_in_it)
 	ck_assert_uint_eq(entry.first_ns, 3);
 	ck_assert_uint_eq(entry.last_ns, 5);
 	ck_assert_ptr_nonnull(isb = find_isb(raw, entry.raw_len, eth0->id, &n));
-	ck_assert_uint_eq(isb_option(isb, n, ISB_IFRECV), 5);
+	ck_assert_uint_eq(isb_option(isb, n, ISB_FILTERACCEPT), 5);
 	ck_assert_uint_eq(isb_option(isb, n, ISB_USRDELIV), 2);
 	ck_assert_ptr_null(find_isb(raw, entry.raw_len, eth1->id, &n));
 	ck_assert_ptr_nonnull(isb = find_isb(raw, entry.raw_len, eth2->id, &n));
+	ck_assert_uint_eq(isb_option(isb, n, ISB_IFRECV), 9);
 	ck_assert_uint_eq(isb_option(isb, n, ISB_USRDELIV), 0);
 	free(raw);
+}
+END_TEST
+
+static void
+note_at_begin(void *arg)
+{
+	(void)arg;
+	capture_block_note(&block, "then");
+	block.begin = NULL;
+}
+
+/* The comment of the first packet of a block, freshly allocated, or NULL. */
+static char *
+first_comment(const uint8_t *raw, size_t raw_len)
+{
+	struct pcapng_packet packet;
+	struct pcapng_walk walk;
+	uint16_t code, len;
+	const uint8_t *at;
+	struct cursor c;
+	uint32_t type;
+	size_t n;
+
+	pcapng_walk_init(&walk, raw, raw_len);
+	ck_assert_int_eq(pcapng_walk_next(&walk, &type, &packet, &at, &n), 1);
+	cursor_init(&c, at, n);
+	ck_assert_int_eq(cursor_skip(&c, 28 + ((packet.captured_len + 3) & ~3u)), 0);
+	ck_assert_int_eq(cursor_u16le(&c, &code) | cursor_u16le(&c, &len), 0);
+	return code == PCAPNG_OPT_COMMENT ? strndup((const char *)packet.data + ((packet.captured_len + 3) & ~3u) + 4, len) : NULL;
+}
+
+/* On the first packet of the block that begins after it, be it the largest there is, and on no other. */
+START_TEST(notes_stand_on_a_first_packet)
+{
+	static const uint32_t lengths[] = { 61, 60, PCAPNG_SNAPLEN, 60 };
+	static const char *const expected[] = { NULL, "first", "second; then", NULL };
+	struct capture_row *row = row_named("eth0", "");
+	struct spool_entry entry;
+	char *comment;
+	uint8_t *raw;
+
+	for (size_t i = 0; i < 4; i++) {
+		ck_assert_int_eq(put(row, 1 + i, lengths[i]), 0);
+		if (i == 0)
+			capture_block_note(&block, "first");
+		if (i == 1) {
+			capture_block_note(&block, "second");
+			block.begin = note_at_begin;
+		}
+		ck_assert_int_eq(capture_block_seal(&block), 0);
+		raw = take(&entry);
+		check_well_formed(&entry, raw);
+		comment = first_comment(raw, entry.raw_len);
+		ck_assert_pstr_eq(comment, expected[i]);
+		ck_assert_uint_eq(entry.flags, expected[i] != NULL ? BLOCK_EVENT : 0);
+		free(comment);
+		free(raw);
+	}
+}
+END_TEST
+
+/* What does not fit is in the log. */
+START_TEST(notes_are_bounded)
+{
+	for (unsigned i = 0; i < 200; i++)
+		capture_block_note(&block, "the clock went wrong");
+	ck_assert_uint_lt(strlen(block.note), CAPTURE_BLOCK_NOTE_SIZE);
+	ck_assert_uint_gt(strlen(block.note), CAPTURE_BLOCK_NOTE_SIZE - 30);
 }
 END_TEST
 
@@ -492,6 +564,8 @@ suite(void)
 	tcase_add_test(t, oversize_is_counted);
 	tcase_add_test(t, drops_stand_on_the_next_packet_of_their_interface);
 	tcase_add_test(t, statistics_of_the_interfaces_in_it);
+	tcase_add_test(t, notes_stand_on_a_first_packet);
+	tcase_add_test(t, notes_are_bounded);
 	tcase_add_test(t, nothing_to_seal);
 	tcase_add_test(t, room_for_all_statistics);
 	tcase_add_test(t, waits_while_the_spool_is_busy);

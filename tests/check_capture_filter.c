@@ -22,7 +22,7 @@
 static struct agent_options options;
 static struct ipc_tap *tap;
 static struct capture_wish wish;
-static struct capture_program program;
+static struct capture_programs programs;
 static struct pcap *pcap;
 static char error[MSG_TEXT_SIZE];
 
@@ -32,14 +32,14 @@ setup(void)
 	memset(&options, 0, sizeof(options));
 	ck_assert_ptr_nonnull(tap = calloc(1, sizeof(*tap)));
 	ck_assert_ptr_nonnull(pcap = pcap_open_dead(DLT_EN10MB, (int)PCAPNG_SNAPLEN));
-	memset(&program, 0, sizeof(program));
+	memset(&programs, 0, sizeof(programs));
 	error[0] = '\0';
 }
 
 static void
 teardown(void)
 {
-	capture_program_clear(&program);
+	capture_programs_clear(&programs);
 	pcap_close(pcap);
 	free(tap);
 }
@@ -47,9 +47,9 @@ teardown(void)
 static void
 build(bool loopback, bool paused)
 {
-	capture_program_clear(&program);
+	capture_programs_clear(&programs);
 	ck_assert_msg(capture_wish_init(&wish, &options, tap, error) == 0, "%s", error);
-	ck_assert_msg(capture_filter_build(pcap, "eth0", &wish, loopback, paused, &program, error) == 0, "%s", error);
+	ck_assert_msg(capture_filter_build(pcap, "eth0", &wish, loopback, paused, &programs, error) == 0, "%s", error);
 }
 
 static uint32_t
@@ -58,7 +58,7 @@ run(const uint8_t *data, size_t len, uint8_t type, uint32_t mark)
 	struct bpf_packet packet = { .data = data, .captured_len = len, .len = len, .protocol = 0x800, .pkttype = type, .ifindex = 1,
 		.mark = mark };
 
-	return bpf_interpret(program.insn, program.len, &packet);
+	return bpf_interpret(programs.of[PROGRAM_TAP].insn, programs.of[PROGRAM_TAP].len, &packet);
 }
 
 /* An Ethernet frame with IPv4, options of that many words, and TCP from 10.0.0.1:source to 10.0.0.2:destination. */
@@ -258,6 +258,57 @@ START_TEST(loopback_takes_the_inbound_copy)
 }
 END_TEST
 
+static uint32_t
+run_use(enum capture_program_use use, const uint8_t *data, size_t len, uint8_t type, uint32_t mark)
+{
+	struct bpf_packet packet = { .data = data, .captured_len = len, .len = len, .protocol = 0x800, .pkttype = type, .ifindex = 1,
+		.mark = mark };
+
+	return bpf_interpret(programs.of[use].insn, programs.of[use].len, &packet);
+}
+
+/* Offered is own, or taken and then passed, or refused; what the filter reads beyond a packet's end refuses it. */
+START_TEST(each_packet_is_counted_in_one_place)
+{
+	static const struct {
+		const char *filter;
+		enum msg_direction direction;
+		bool loopback, paused;
+	} rows[] = {
+		{ "", DIRECTION_INOUT, false, false }, { "tcp port 443", DIRECTION_INOUT, false, false },
+		{ "tcp port 443", DIRECTION_INOUT, false, true }, { "", DIRECTION_IN, false, false },
+		{ "", DIRECTION_OUT, false, false }, { "", DIRECTION_INOUT, true, false }, { "", DIRECTION_IN, true, false },
+		{ "not ether[100] = 5", DIRECTION_INOUT, false, false },
+	};
+	static const uint16_t ports[] = { 443, 80, OWN_PORT };
+	bool offered, own, taken, passed;
+	uint8_t p[120];
+	size_t len;
+
+	snprintf(tap->filter, sizeof(tap->filter), "%s", rows[_i].filter);
+	tap->direction = rows[_i].direction;
+	build(rows[_i].loopback, rows[_i].paused);
+	ck_assert_int_eq(programs.refuses, rows[_i].paused || *rows[_i].filter != '\0' ||
+	    (rows[_i].direction != DIRECTION_INOUT && !rows[_i].loopback));
+	for (unsigned i = 0; i < 12; i++) {
+		uint8_t type = i & 1 ? PACKET_OUTGOING : PACKET_HOST;
+		uint32_t mark = i & 2 ? AGENT_MARK : 0;
+
+		len = tcp4(p, 0, 40000, ports[i / 4]);
+		offered = run_use(PROGRAM_OFFERED, p, len, type, mark) != 0;
+		own = run_use(PROGRAM_OWN, p, len, type, mark) != 0;
+		taken = run_use(PROGRAM_TAKEN, p, len, type, mark) != 0;
+		passed = run_use(PROGRAM_TAP, p, len, type, mark) != 0;
+		ck_assert_int_eq(offered, !rows[_i].loopback || type == PACKET_HOST);
+		ck_assert_int_eq(own, offered && (ports[i / 4] == OWN_PORT || (type == PACKET_OUTGOING && mark != 0)));
+		ck_assert_int_eq(taken, own || passed);
+		ck_assert(!(own && passed) && (!taken || offered));
+		if (!programs.refuses)
+			ck_assert_int_eq(taken, offered);
+	}
+}
+END_TEST
+
 START_TEST(paused_passes_nothing)
 {
 	uint8_t p[120];
@@ -287,13 +338,13 @@ START_TEST(refused_in_pcaps_words)
 	snprintf(tap->filter, sizeof(tap->filter), "%s", rows[_i].remote);
 	tap->tap = rows[_i].tap;
 	ck_assert_int_eq(capture_wish_init(&wish, &options, tap, error), 0);
-	ck_assert_int_eq(capture_filter_build(pcap, "eth0", &wish, false, false, &program, error), -1);
-	ck_assert_ptr_null(program.insn);
+	ck_assert_int_eq(capture_filter_build(pcap, "eth0", &wish, false, false, &programs, error), -1);
+	ck_assert_ptr_null(programs.of[PROGRAM_TAP].insn);
 	ck_assert_msg(strncmp(error, "eth0: ", 6) == 0, "%s", error);
 	ck_assert_msg(strstr(error, rows[_i].part) != NULL, "%s", error);
 	ck_assert_msg(strstr(error, rows[_i].why) != NULL, "%s", error);
 	/* A pause does not hide it. */
-	ck_assert_int_eq(capture_filter_build(pcap, "eth0", &wish, false, true, &program, error), -1);
+	ck_assert_int_eq(capture_filter_build(pcap, "eth0", &wish, false, true, &programs, error), -1);
 }
 END_TEST
 
@@ -305,10 +356,10 @@ START_TEST(too_long_for_the_kernel)
 	for (unsigned i = 0; i < 200; i++)
 		len += (size_t)snprintf(tap->filter + len, sizeof(tap->filter) - len, "%sip6 host fe80::%x", i > 0 ? " or " : "", i);
 	build(false, false);
-	capture_program_clear(&program);
+	capture_programs_clear(&programs);
 	options.filter = tap->filter;
 	ck_assert_int_eq(capture_wish_init(&wish, &options, tap, error), 0);
-	ck_assert_int_eq(capture_filter_build(pcap, "eth0", &wish, false, false, &program, error), -1);
+	ck_assert_int_eq(capture_filter_build(pcap, "eth0", &wish, false, false, &programs, error), -1);
 	ck_assert_msg(strstr(error, "4096") != NULL, "%s", error);
 }
 END_TEST
@@ -323,9 +374,9 @@ START_TEST(too_many_conditions)
 		for (unsigned i = 1; i < count; i++)
 			len += (size_t)snprintf(tap->filter + len, sizeof(tap->filter) - len, "||%u", i & 255);
 		ck_assert_int_eq(capture_wish_init(&wish, &options, tap, error), 0);
-		ck_assert_int_eq(capture_filter_build(pcap, "eth0", &wish, false, false, &program, error),
+		ck_assert_int_eq(capture_filter_build(pcap, "eth0", &wish, false, false, &programs, error),
 		    count <= CAPTURE_CONDITIONS_MAX ? 0 : -1);
-		capture_program_clear(&program);
+		capture_programs_clear(&programs);
 	}
 	ck_assert_msg(strstr(error, "257 conditions") != NULL, "%s", error);
 }
@@ -402,6 +453,7 @@ suite(void)
 	tcase_add_test(t, filters_are_not_joined_as_text);
 	tcase_add_loop_test(t, directions, 0, 6);
 	tcase_add_test(t, loopback_takes_the_inbound_copy);
+	tcase_add_loop_test(t, each_packet_is_counted_in_one_place, 0, 8);
 	tcase_add_test(t, paused_passes_nothing);
 	tcase_add_loop_test(t, refused_in_pcaps_words, 0, 5);
 	tcase_add_test(t, too_long_for_the_kernel);

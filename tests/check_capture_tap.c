@@ -77,7 +77,7 @@ on_ended(void *arg)
 	ended = true;
 }
 
-static const struct capture_tap_callbacks callbacks = { on_result, on_gone, on_active, on_ended };
+static const struct capture_tap_callbacks callbacks = { on_result, on_gone, on_active, on_ended, NULL };
 
 static void
 shell(const char *command)

@@ -38,7 +38,7 @@ make_packet(uint32_t len)
 static void
 make_block(struct buf *b)
 {
-	struct pcapng_statistics statistics = {.interface = 0, .time_ns = TIME_NS, .received = 10, .dropped = 2, .delivered = 8,
+	struct pcapng_statistics statistics = {.interface = 0, .time_ns = TIME_NS, .has_offered = true, .offered = 12, .received = 10, .dropped = 2, .delivered = 8,
 	    .start_ns = 1};
 	struct pcapng_packet packet = make_packet(5);
 

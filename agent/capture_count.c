@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <event2/event.h>
+
+#include "common/log.h"
+#include "agent/agent.h"
+#include "agent/capture_tap.h"
+#include "agent/spool.h"
+
+/* A tap's counters, and what is noted in its stream. */
+
+void
+capture_tap_look(void *arg)
+{
+	struct capture_tap *tap = arg;
+
+	if (tap->callbacks->look != NULL)
+		tap->callbacks->look(tap->arg);
+}
+
+void
+capture_tap_poll(void *arg)
+{
+	struct capture_tap *tap = arg;
+	struct capture_ring *r;
+
+	TAILQ_FOREACH(r, &tap->rings, entry)
+		capture_ring_poll(r);
+}
+
+void
+capture_tap_count(struct capture_tap *tap)
+{
+	struct capture_ring *r;
+
+	TAILQ_FOREACH(r, &tap->rings, entry)
+		capture_ring_poll_interface(r);
+	capture_tap_poll(tap);
+	if (!tap->stream.open)
+		return;
+	capture_stream_count(&tap->stream);
+	spool_count_set(tap->stream.spool, COUNTER_LEDGER, STATS_AGENT, capture_tap_ledger(tap));
+}
+
+void
+capture_tap_count_and_wait(struct capture_tap *tap)
+{
+	struct capture_ring *r;
+
+	TAILQ_FOREACH(r, &tap->rings, entry)
+		if (r->offered != NULL)
+			capture_ledger_drain(&r->ledger);
+	capture_tap_count(tap);
+	TAILQ_FOREACH(r, &tap->rings, entry)
+		if (r->offered != NULL)
+			event_add(r->offered, NULL);
+}
+
+void
+capture_tap_note(struct capture_tap *tap, const char *text)
+{
+	if (tap->stream.open)
+		capture_block_note(&tap->block, text);
+}
+
+/* Operators' own taps, which come and go, cost the guest no more sockets than they need. */
+enum ledger_level
+capture_tap_ledger(const struct capture_tap *tap)
+{
+	static const enum ledger_level levels[] = { LEDGER_KERNEL, LEDGER_RING, LEDGER_OFF };
+	enum ledger_level level = levels[tap->options->ledger];
+
+	return tap->number > 0 && level > LEDGER_RING ? LEDGER_RING : level;
+}
+
+void
+capture_tap_log(struct capture_tap *tap)
+{
+	const struct capture_row *row;
+
+	capture_tap_count(tap);
+	for (size_t i = 0; i < tap->stream.row_count; i++) {
+		row = &tap->stream.row[i];
+		log_info("tap %u interface %u%s: %llu packets, %llu bytes captured; %llu offered, %llu filtered, %llu own, %llu while "
+		    "paused; %llu received, %llu dropped in the ring; %llu before the filter, %llu oversize, %llu of unknown direction",
+		    tap->number, row->id, row->used ? "" : " (closed)",
+		    (unsigned long long)row->packets, (unsigned long long)row->bytes, (unsigned long long)row->offered,
+		    (unsigned long long)row->filtered, (unsigned long long)row->own, (unsigned long long)row->paused_packets,
+		    (unsigned long long)row->received,
+		    (unsigned long long)row->dropped, (unsigned long long)row->before_filter, (unsigned long long)row->oversize,
+		    (unsigned long long)row->direction_unknown);
+	}
+}
