@@ -190,7 +190,7 @@ session_input(struct session *session)
 	size_t taken = 0, n;
 
 	session->backlog = false;
-	while (!session->backlog && session_may_take(session) &&
+	while (!session->backlog && taken < input->len && session_may_take(session) &&
 	    (n = session_frame(session, input->data + taken, input->len - taken)) > 0) {
 		taken += n;
 		worker_consider_commit(session->worker);
