@@ -293,8 +293,10 @@ step_time(struct peer *peer, struct cursor *cursor)
 		s = TAILQ_NEXT(s, entry);
 	if (s == NULL)
 		return;
-	if (what & 4)
-		s->heard_ns -= LINK_MS * 1000 * (what >> 4) * 20;
+	if (what & 4) {
+		s->alive.heard_ns -= LINK_MS * 1000 * (what >> 4) * 20;
+		s->alive.due_ns -= LINK_MS * 1000 * (what >> 4) * 20;
+	}
 	event_active(what & 8 ? s->pacer : s->timer, EV_TIMEOUT, 1);
 }
 
