@@ -27,6 +27,7 @@
 #include "collector/listen.h"
 #include "collector/policy.h"
 #include "collector/pull.h"
+#include "collector/quota.h"
 #include "collector/store_retain.h"
 
 #define START_ERROR_SIZE	1024
@@ -78,9 +79,9 @@ collector_fill_settings(const struct collector *collector, struct worker_setting
 	settings->keepalive_ms = collector->options.keepalive_ms;
 }
 
-/* Every VM is a socket and a file. */
+/* Every VM is a socket and a file or two. */
 static void
-start_raise_limits(void)
+start_raise_limits(unsigned workers)
 {
 	struct rlimit limit;
 
@@ -88,6 +89,8 @@ start_raise_limits(void)
 		limit.rlim_cur = limit.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &limit);
 	}
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0)
+		quota_init(limit.rlim_cur, workers);
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);	/* a file size limit is an error of write(2) like others */
 }
@@ -158,6 +161,7 @@ start_workers(struct collector *collector)
 	collector->workers.store = &collector->store;
 	collector->workers.retainer = collector->retainer;
 	collector->workers.tenants = &collector->options.tenants;
+	log_info("descriptors for %u VMs at a time", quota_vms_max());
 	if (workers_start(&collector->workers, (unsigned)collector->options.workers, collector->tls, collector->policy, &settings,
 	    error, sizeof(error)) == -1)
 		fatal("%s", error);
@@ -186,7 +190,7 @@ collector_start(struct collector *collector)
 	sigemptyset(&set);
 	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
 		sigaddset(&set, ours[i]);
-	start_raise_limits();
+	start_raise_limits((unsigned)collector->options.workers);
 	if (collector_load_tls(collector, collector->tls, error, sizeof(error)) == -1)
 		fatal("%s", error);
 	if (collector->options.daemon && daemon_detach() == -1)
