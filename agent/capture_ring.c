@@ -346,7 +346,7 @@ capture_ring_free(struct capture_ring *r)
 	if (r->pcap != NULL)
 		pcap_close(r->pcap);
 	if (r->row != NULL)
-		r->row->used = false;
+		r->row->users--;
 	capture_program_clear(&r->program);
 	free(r);
 }

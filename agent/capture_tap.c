@@ -225,7 +225,7 @@ ring_settle(struct capture_tap *tap, struct capture_ring *r)
 	if (r->row != NULL) {
 		capture_ring_poll(r);
 		capture_block_touch(&tap->block, r->row);
-		r->row->used = false;
+		r->row->users--;
 		r->row = NULL;
 	}
 }
@@ -484,7 +484,7 @@ capture_tap_log(struct capture_tap *tap)
 	for (size_t i = 0; i < tap->stream.row_count; i++) {
 		row = &tap->stream.row[i];
 		log_info("tap %u interface %u%s: %llu packets, %llu bytes captured; %llu received, %llu dropped in the ring; %llu before "
-		    "the filter, %llu oversize, %llu of unknown direction", tap->number, row->id, row->used ? "" : " (closed)",
+		    "the filter, %llu oversize, %llu of unknown direction", tap->number, row->id, row->users > 0 ? "" : " (closed)",
 		    (unsigned long long)row->packets, (unsigned long long)row->bytes, (unsigned long long)row->received,
 		    (unsigned long long)row->dropped, (unsigned long long)row->before_filter, (unsigned long long)row->oversize,
 		    (unsigned long long)row->direction_unknown);
