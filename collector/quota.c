@@ -5,12 +5,14 @@
 #include <limits.h>
 #include <stdatomic.h>
 
+#include "common/clock.h"
+
 #include "collector/quota.h"
 
 static uint64_t quota_limit;
 static unsigned vms_max = UINT_MAX, connections_max = UINT_MAX;	/* set before there are threads */
 static atomic_uint vms, connections;
-static atomic_bool turned_away;
+static _Atomic uint64_t turned_away_ns;	/* monotonic: the last time; 0: never */
 
 void
 quota_init(uint64_t descriptors, unsigned workers)
@@ -53,7 +55,7 @@ quota_take_vm(void)
 {
 	if (take(&vms, vms_max))
 		return true;
-	atomic_store(&turned_away, true);
+	atomic_store(&turned_away_ns, clock_mono_ns());
 	return false;
 }
 
@@ -61,13 +63,14 @@ void
 quota_give_vm(void)
 {
 	atomic_fetch_sub(&vms, 1);
-	atomic_store(&turned_away, false);
 }
 
 bool
 quota_short(void)
 {
-	return atomic_load(&turned_away);
+	uint64_t last = atomic_load(&turned_away_ns);
+
+	return last != 0 && clock_mono_ns() - last < QUOTA_SHORT_NS;
 }
 
 unsigned

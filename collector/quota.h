@@ -15,6 +15,7 @@
 #define QUOTA_RESERVE		64u	/* standard streams, listeners, control, pulls, the catalog, retention */
 #define QUOTA_RESERVE_WORKER	16u	/* event loop, mailbox, two connections to the catalog, directories of a commit */
 #define QUOTA_PER_VM		3u	/* descriptors */
+#define QUOTA_SHORT_NS		UINT64_C(3000000000)	/* each worker looks once a second, so all of them see it */
 #define QUOTA_SPARE_MIN		16u	/* connections without a VM's place */
 
 void		quota_init(uint64_t descriptors, unsigned workers);
@@ -22,7 +23,7 @@ bool		quota_take_connection(void);
 void		quota_give_connection(void);
 bool		quota_take_vm(void);
 void		quota_give_vm(void);
-bool		quota_short(void);		/* a VM has been turned away and there is no place yet */
+bool		quota_short(void);		/* a VM has been turned away a moment ago */
 unsigned	quota_vms_max(void);
 uint64_t	quota_descriptors(void);	/* RLIMIT_NOFILE, as given to quota_init() */
 
