@@ -42,13 +42,22 @@ struct change {
 	} gone[MSG_INTERFACES_MAX];
 };
 
+/* A renamed interface is told by its MAC; its ring stays open. */
+static bool
+ring_is(const struct capture_ring *r, const struct ipc_tap_interface *interface)
+{
+	if (strcmp(r->name, interface->name) == 0)
+		return true;
+	return r->has_mac && interface->has_mac && memcmp(r->mac, interface->mac, sizeof(r->mac)) == 0;
+}
+
 static struct capture_ring *
 ring_find(struct capture_tap *tap, const struct ipc_tap_interface *interface)
 {
 	struct capture_ring *r;
 
 	TAILQ_FOREACH(r, &tap->rings, entry)
-		if (!r->closing && !r->gone && r->ifindex == interface->ifindex && strcmp(r->name, interface->name) == 0)
+		if (!r->closing && !r->gone && r->ifindex == interface->ifindex && ring_is(r, interface))
 			return r;
 	return NULL;
 }
@@ -184,6 +193,28 @@ describe(struct pcapng_interface *d, const struct capture_ring *r, const struct 
 	memcpy(d->ipv6, interface->ipv6, sizeof(d->ipv6));
 }
 
+static bool
+same_id(const struct pcapng_interface *a, const struct pcapng_interface *b)
+{
+	return strcmp(a->name, b->name) == 0 && strcmp(a->filter, b->filter) == 0 && a->has_mac == b->has_mac &&
+	    memcmp(a->mac, b->mac, sizeof(a->mac)) == 0;
+}
+
+/* The new one holds behind the boundary; where no filter was exchanged that is here and now. */
+static void
+change_description(struct capture_ring *r, const struct pcapng_interface *description)
+{
+	if (strcmp(description->name, r->name) != 0) {
+		log_info("%s: is called %s now, its capture goes on", r->name, description->name);
+		snprintf(r->name, sizeof(r->name), "%.*s", (int)sizeof(r->name) - 1, description->name);
+	}
+	if (strcmp(description->filter, r->description.filter) != 0)
+		log_info("%s: filter now %s", r->name, *description->filter != '\0' ? description->filter : "none");
+	r->next_description = *description;
+	r->has_next = true;
+	r->unsettled = true;
+}
+
 /* An interface description is of the moment when its id was first used: new addresses alone make no new one, another filter does. */
 static void
 change_commit_item(struct change *c, const struct change_item *item)
@@ -203,13 +234,10 @@ change_commit_item(struct change *c, const struct change_item *item)
 		log_info("%s: capturing, %zu instructions in the kernel, %s", r->name, r->programs.of[PROGRAM_TAP].len,
 		    *description.filter != '\0' ? description.filter : "no filter");
 		capture_tap_add_ring(c->tap, r);
-	} else if (strcmp(description.filter, r->description.filter) != 0) {
+	} else if (!same_id(&description, &r->description)) {
 		if (!item->attached)
 			capture_ring_set_boundary(r);
-		r->next_description = description;
-		r->has_next = true;
-		r->unsettled = true;
-		log_info("%s: filter now %s", r->name, *description.filter != '\0' ? description.filter : "none");
+		change_description(r, &description);
 	} else if (r->row != NULL) {
 		r->row->paused = r->paused;
 	}

@@ -85,7 +85,7 @@ capture_tap_log(struct capture_tap *tap)
 		row = &tap->stream.row[i];
 		log_info("tap %u interface %u%s: %llu packets, %llu bytes captured; %llu offered, %llu filtered, %llu own, %llu while "
 		    "paused; %llu received, %llu dropped in the ring; %llu before the filter, %llu oversize, %llu of unknown direction",
-		    tap->number, row->id, row->used ? "" : " (closed)",
+		    tap->number, row->id, row->users > 0 ? "" : " (closed)",
 		    (unsigned long long)row->packets, (unsigned long long)row->bytes, (unsigned long long)row->offered,
 		    (unsigned long long)row->filtered, (unsigned long long)row->own, (unsigned long long)row->paused_packets,
 		    (unsigned long long)row->received,

@@ -488,7 +488,7 @@ capture_ring_free(struct capture_ring *r)
 	if (r->pcap != NULL)
 		pcap_close(r->pcap);
 	if (r->row != NULL)
-		r->row->used = false;
+		r->row->users--;
 	capture_programs_clear(&r->programs);
 	free(r);
 }

@@ -24,7 +24,7 @@ static void
 rows_clear(struct capture_stream *s)
 {
 	for (size_t i = 0; i < s->row_count; i++)
-		free(s->row[i].idb);
+		free(s->row[i].key);
 	memset(s->row, 0, sizeof(s->row));
 	s->row_count = 0;
 }
@@ -58,17 +58,17 @@ capture_stream_end(struct capture_stream *s)
 }
 
 static struct capture_row *
-row_find(struct capture_stream *s, const struct buf *idb)
+row_find(struct capture_stream *s, const struct buf *key)
 {
 	for (size_t i = 0; i < s->row_count; i++)
-		if (!s->row[i].used && s->row[i].idb_len == idb->len && memcmp(s->row[i].idb, idb->data, idb->len) == 0)
+		if (s->row[i].key_len == key->len && memcmp(s->row[i].key, key->data, key->len) == 0)
 			return &s->row[i];
 	return NULL;
 }
 
-/* The row takes the buffer's bytes over. */
+/* The row takes the key's bytes over. */
 static struct capture_row *
-row_add(struct capture_stream *s, struct buf *idb)
+row_add(struct capture_stream *s, const struct buf *idb, struct buf *key)
 {
 	struct capture_row *row;
 	int id;
@@ -82,24 +82,36 @@ row_add(struct capture_stream *s, struct buf *idb)
 	row = &s->row[s->row_count++];
 	row->id = (uint32_t)id;
 	row->start_ns = clock_wall_ns();
-	row->idb = idb->data;
-	row->idb_len = idb->len;
-	memset(idb, 0, sizeof(*idb));
+	row->key = key->data;
+	row->key_len = key->len;
+	memset(key, 0, sizeof(*key));
 	return row;
+}
+
+/* Addresses come and go; the interface is the same. */
+static int
+put_key(struct buf *key, const struct pcapng_interface *interface)
+{
+	struct pcapng_interface bare = *interface;
+
+	bare.ipv4_count = bare.ipv6_count = 0;
+	return pcapng_put_idb(key, &bare);
 }
 
 struct capture_row *
 capture_stream_row(struct capture_stream *s, const struct pcapng_interface *interface)
 {
 	struct capture_row *row = NULL;
-	struct buf idb;
+	struct buf idb, key;
 
 	buf_init(&idb, MSG_IDB_MAX);
-	if (pcapng_put_idb(&idb, interface) == 0 && (row = row_find(s, &idb)) == NULL)
-		row = row_add(s, &idb);
+	buf_init(&key, MSG_IDB_MAX);
+	if (put_key(&key, interface) == 0 && pcapng_put_idb(&idb, interface) == 0 && (row = row_find(s, &key)) == NULL)
+		row = row_add(s, &idb, &key);
 	buf_clear(&idb);
+	buf_clear(&key);
 	if (row != NULL)
-		row->used = true;
+		row->users++;
 	return row;
 }
 
@@ -137,7 +149,7 @@ row_count(struct spool *spool, const struct capture_row *row)
 	spool_count_set(spool, COUNTER_OWN, row->id, row->own);
 	spool_count_set(spool, COUNTER_PAUSED_PACKETS, row->id, row->paused_packets);
 	spool_count_set(spool, COUNTER_SWITCHED, row->id, row->switched);
-	spool_count_set(spool, COUNTER_INTERFACE_PACKETS, row->id, row->used ? row->interface_packets : 0);
+	spool_count_set(spool, COUNTER_INTERFACE_PACKETS, row->id, row->users > 0 ? row->interface_packets : 0);
 	spool_count_set(spool, COUNTER_INTERFACE_START, row->id, row->interface_start);
 }
 

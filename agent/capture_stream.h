@@ -14,14 +14,14 @@ struct spool;
 
 /*
  * The stream of one tap: its interface ids and what was counted under each, copied to the spool for whoever asks.
- * An id stands for one Interface Description Block: the same description gets the same id again (an interface that comes back, a
- * filter that is put back); any other description, so any other filter in force, gets the next id.
+ * An id stands for a name, a MAC address, a link type and a filter: the same gets the same id again (an interface that comes back,
+ * with other addresses too, a filter that is put back); any other name or filter in force gets the next id.
  */
 struct capture_row {
 	uint32_t	 id;
-	uint8_t		*idb;
-	size_t		 idb_len;
-	bool		 used;			/* by an open ring */
+	uint8_t		*key;			/* its description, addresses left out */
+	size_t		 key_len;
+	unsigned	 users;			/* open rings; two while one is drained and the next has begun */
 	bool		 in_block;		/* the open block owes it an Interface Statistics Block */
 	bool		 paused;
 	uint64_t	 start_ns;

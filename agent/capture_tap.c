@@ -247,7 +247,7 @@ ring_settle(struct capture_tap *tap, struct capture_ring *r)
 	r->description = r->next_description;
 	if (r->row != NULL) {
 		capture_block_touch(&tap->block, r->row);
-		r->row->used = false;
+		r->row->users--;
 		r->row = NULL;
 	}
 }

@@ -79,6 +79,7 @@ interfaces_changed(void *arg)
 		netif_watch_later(link->watch, GONE_MAX_MS);
 		return;
 	}
+	netif_carry(&link->netifs, &fresh);
 	netif_clear(&link->netifs);
 	link->netifs = fresh;
 	gone_review(link);

@@ -281,19 +281,45 @@ text_matches(const char *text, const char *name, bool *literal)
 }
 
 static bool
-netif_wanted(const struct netif *netif, const struct conf_list *guest, const char *policy)
+name_wanted(const struct netif *netif, const char *name, const struct conf_list *guest, const char *policy)
 {
-	bool literal = false, named = policy[0] != '\0' && text_matches(policy, netif->tap.name, &literal);
+	bool literal = false, named = policy[0] != '\0' && text_matches(policy, name, &literal);
 
-	if (!netif->up || netif->gone || (policy[0] != '\0' && !named))
+	if (policy[0] != '\0' && !named)
 		return false;
 	if (guest->count > 0)
-		return list_matches(guest, netif->tap.name);
+		return list_matches(guest, name);
 	return policy[0] != '\0' ? !netif->loopback || literal : netif->default_route;
 }
 
+static bool
+netif_wanted(struct netif *netif, const struct conf_list *guest, const char *policy)
+{
+	if (!netif->up || netif->gone)
+		return false;
+	if (name_wanted(netif, netif->tap.name, guest, policy)) {
+		memcpy(netif->known_as, netif->tap.name, sizeof(netif->known_as));
+		return true;
+	}
+	return netif->known_as[0] != '\0' && name_wanted(netif, netif->known_as, guest, policy);
+}
+
+void
+netif_carry(const struct netif_table *before, struct netif_table *fresh)
+{
+	const struct netif *old;
+	size_t i;
+
+	for (i = 0; i < fresh->count; i++) {
+		old = netif_by_index(before, fresh->netif[i].tap.ifindex);
+		if (old != NULL && old->tap.has_mac && fresh->netif[i].tap.has_mac &&
+		    memcmp(old->tap.mac, fresh->netif[i].tap.mac, sizeof(old->tap.mac)) == 0)
+			memcpy(fresh->netif[i].known_as, old->known_as, sizeof(old->known_as));
+	}
+}
+
 size_t
-netif_pick(const struct netif_table *table, const struct conf_list *guest, const char *policy,
+netif_pick(struct netif_table *table, const struct conf_list *guest, const char *policy,
     struct ipc_tap_interface out[MSG_INTERFACES_MAX], size_t *left_out)
 {
 	size_t i, count = 0;

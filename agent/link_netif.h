@@ -19,6 +19,7 @@ struct netif {
 	bool		up, running, loopback;
 	bool		default_route;
 	bool		gone;			/* capture could not keep it open; not picked */
+	char		known_as[IF_NAMESIZE];	/* its name when it was last picked by it; "": never was */
 	bool		has_drops;
 	uint32_t	rx_dropped, rx_missed;	/* rtnetlink's, modulo 2^32 */
 };
@@ -38,13 +39,17 @@ struct netif	*netif_by_name(const struct netif_table *, const char *);
 void		 netif_routes_ipv4(struct netif_table *, FILE *);
 void		 netif_routes_ipv6(struct netif_table *, FILE *);
 
+/* What fresh has of before, by ifindex and MAC, is known as it was: a rename does not end its capture. */
+void		 netif_carry(const struct netif_table *before, struct netif_table *fresh);
+
 /*
  * The interfaces to capture: those of the guest's patterns (glob(7) style; without any: those with a default route) that are up
  * and not gone, and of these the ones that the policy's patterns (comma-separated, empty: all) match. Where the guest names none
- * and the policy does, the policy picks among all; a loopback must then be named in full.
+ * and the policy does, the policy picks among all; a loopback must then be named in full. One picked before by a name that it has
+ * lost since is picked by that.
  * Returns how many were written to out; *left_out: how many more would have matched.
  */
-size_t		 netif_pick(const struct netif_table *, const struct conf_list *guest, const char *policy,
+size_t		 netif_pick(struct netif_table *, const struct conf_list *guest, const char *policy,
 		    struct ipc_tap_interface out[MSG_INTERFACES_MAX], size_t *left_out);
 /* 0, or -1 with a line about the first of the names without wildcards that no interface has. */
 int		 netif_check_names(const struct conf_list *, struct conf_error *);

@@ -13,6 +13,7 @@
 #include "common/clock.h"
 
 #include "collector/archive.h"
+#include "collector/quota.h"
 #include "collector/catalog.h"
 #include "collector/stream.h"
 
@@ -291,6 +292,37 @@ archive_rotate_old(struct archive *archive)
 		TAILQ_FOREACH(stream, &vm->streams, entry)
 			if (stream->file != NULL && (away || (limit > 0 && now - stream->file->created_mono_ns >= limit)))
 				stream_close_file(archive, stream);
+	}
+}
+
+static bool
+archive_has_file(const struct vm *vm)
+{
+	const struct stream *stream;
+
+	TAILQ_FOREACH(stream, &vm->streams, entry)
+		if (stream->file != NULL)
+			return true;
+	return false;
+}
+
+void
+archive_give_places(struct archive *archive)
+{
+	bool wanted = quota_short();
+	struct stream *stream;
+	struct vm *vm;
+
+	TAILQ_FOREACH(vm, &archive->vms, entry) {
+		if (!vm->has_place || vm->session != NULL)
+			continue;
+		if (wanted)
+			TAILQ_FOREACH(stream, &vm->streams, entry)
+				stream_close_file(archive, stream);
+		if (archive_has_file(vm))
+			continue;
+		vm->has_place = false;
+		quota_give_vm();
 	}
 }
 

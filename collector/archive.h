@@ -39,6 +39,7 @@ struct vm {
 	struct vm_row		 row;
 	TAILQ_HEAD(, stream)	 streams;
 	unsigned		 stream_count;
+	bool			 has_place;	/* of quota.h: from its first session until that and its files are closed */
 	uint64_t		 files_paid_ns;	/* monotonic: as if each of its files had taken a second */
 	struct session		*session;	/* open, and the only one that may bring blocks */
 	struct session		*contender;	/* waits for the session's PONG */
@@ -78,6 +79,8 @@ struct batch	*archive_take_batch(struct archive *);
 void	archive_committed(struct archive *, const struct batch *, void (*durable)(struct stream *, void *), void *arg);
 /* Files older than the rotation interval, or of a VM long away; all files. */
 void	archive_rotate_old(struct archive *);
+/* VMs without a session and open files give up their place; where others want it, the files are closed for that. */
+void	archive_give_places(struct archive *);
 void	archive_close_files(struct archive *);
 /* Makes control and non-ASCII bytes of what a peer said harmless for logs, tables and JSON; returns its argument. */
 char	*archive_clean_text(char *);

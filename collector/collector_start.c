@@ -27,6 +27,7 @@
 #include "collector/policy.h"
 #include "collector/pull.h"
 #include "collector/scrape.h"
+#include "collector/quota.h"
 #include "collector/store_retain.h"
 
 #define START_ERROR_SIZE	1024
@@ -39,9 +40,9 @@ collector_fill_settings(const struct collector *collector, struct worker_setting
 	settings->keepalive_ms = collector->options.keepalive_ms;
 }
 
-/* Every VM is a socket and a file. */
+/* Every VM is a socket and a file or two. */
 static void
-start_raise_limits(void)
+start_raise_limits(unsigned workers)
 {
 	struct rlimit limit;
 
@@ -49,6 +50,8 @@ start_raise_limits(void)
 		limit.rlim_cur = limit.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &limit);
 	}
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0)
+		quota_init(limit.rlim_cur, workers);
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);	/* a file size limit is an error of write(2) like others */
 }
@@ -120,6 +123,7 @@ start_workers(struct collector *collector)
 	collector->workers.store = &collector->store;
 	collector->workers.retainer = collector->retainer;
 	collector->workers.tenants = &collector->options.tenants;
+	log_info("descriptors for %u VMs at a time", quota_vms_max());
 	if (workers_start(&collector->workers, (unsigned)collector->options.workers, collector->tls, collector->policy, &settings,
 	    error, sizeof(error)) == -1)
 		fatal("%s", error);
@@ -148,7 +152,7 @@ collector_start(struct collector *collector)
 	sigemptyset(&set);
 	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
 		sigaddset(&set, ours[i]);
-	start_raise_limits();
+	start_raise_limits((unsigned)collector->options.workers);
 	if (credentials_load(collector, collector->tls, error, sizeof(error)) == -1)
 		fatal("%s", error);
 	if (collector->options.daemon && daemon_detach() == -1)

@@ -19,6 +19,7 @@ static const char *const count_names[COUNT_MAX] = {
 	[COUNT_CONNECTIONS] = "connections",
 	[COUNT_CONNECTIONS_DROPPED] = "connections_dropped",
 	[COUNT_HANDSHAKES_FAILED] = "handshakes_failed",
+	[COUNT_SESSIONS_REFUSED] = "sessions_refused",
 	[COUNT_SESSIONS] = "sessions",
 	[COUNT_BLOCKS] = "blocks",
 	[COUNT_BLOCK_BYTES] = "block_bytes",

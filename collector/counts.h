@@ -10,8 +10,9 @@
 /* What the collector itself counts since its start; any thread adds. */
 enum count {
 	COUNT_CONNECTIONS,		/* accepted or dialled */
-	COUNT_CONNECTIONS_DROPPED,	/* too many without a handshake, or no memory */
+	COUNT_CONNECTIONS_DROPPED,	/* too many without a handshake or a place, or no memory */
 	COUNT_HANDSHAKES_FAILED,
+	COUNT_SESSIONS_REFUSED,		/* no descriptors for one more VM */
 	COUNT_SESSIONS,			/* that got a WELCOME */
 	COUNT_BLOCKS,
 	COUNT_BLOCK_BYTES,		/* as stored */

@@ -19,7 +19,7 @@
 
 #include "collector/listen.h"
 
-#define LISTEN_BACKLOG		256
+#define LISTEN_BACKLOG		4096	/* all agents come back at once; the system's somaxconn bounds it */
 #define LISTEN_BUDGET		64	/* connections of one wake-up */
 #define LISTEN_PAUSE_MS		500	/* when descriptors have run out */
 #define LISTEN_HOST_SIZE	256

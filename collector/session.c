@@ -2,6 +2,7 @@
  * Copyright (c) 2026 The vmtap authors */
 #include "config.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,7 @@
 #include "proto/frame.h"
 
 #include "collector/counts.h"
+#include "collector/quota.h"
 #include "collector/session.h"
 #include "collector/store.h"
 #include "collector/stream.h"
@@ -414,12 +416,14 @@ session_new(struct worker *worker, int fd, int pull, const char *name)
 	struct session *session = NULL;
 
 	count_add(COUNT_CONNECTIONS, 1);
-	if (worker->handshakes < HANDSHAKES_MAX)
-		session = session_allocate(worker, fd, pull);
+	if (worker->handshakes < HANDSHAKES_MAX && quota_take_connection() &&
+	    (session = session_allocate(worker, fd, pull)) == NULL)
+		quota_give_connection();
 	if (session == NULL) {
 		count_add(COUNT_CONNECTIONS_DROPPED, 1);
 		log_limited(&worker->connect_limit, SESSION_LOG_MS, LOG_LEVEL_WARN,
-		    "connection dropped: no memory, or more than %u others have not shown who they are", HANDSHAKES_MAX);
+		    "connection dropped: no memory, %u others that have not shown who they are, or no descriptors (limit of open"
+		    " files: %" PRIu64 ")", HANDSHAKES_MAX, quota_descriptors());
 		close(fd);
 		session_end_pull(worker, pull, false);
 		return;
@@ -459,6 +463,7 @@ session_free(struct session *session)
 	if (session->timer != NULL)
 		event_free(session->timer);
 	tlsio_free(session->tls);
+	quota_give_connection();
 	free(session->hello);
 	free(session);
 }

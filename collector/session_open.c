@@ -15,6 +15,7 @@
 
 #include "collector/counts.h"
 #include "collector/policy.h"
+#include "collector/quota.h"
 #include "collector/session.h"
 #include "collector/stream.h"
 #include "collector/worker.h"
@@ -97,6 +98,17 @@ session_take_streams(struct session *session, const struct msg_hello *hello, str
 	return 0;
 }
 
+/* A VM that has its place keeps it: what is open already must go on. */
+static int
+session_take_place(struct vm *vm, struct fault *fault)
+{
+	if (vm->has_place || (vm->has_place = quota_take_vm()))
+		return 0;
+	count_add(COUNT_SESSIONS_REFUSED, 1);
+	return fault_set(fault, MSG_ERR_LIMIT, "this collector has descriptors for %u VMs and as many are there: its limit of open files"
+	    " is %" PRIu64 "; LimitNOFILE= of its systemd unit, or ulimit -n, raises it", quota_vms_max(), quota_descriptors());
+}
+
 /* From here on the session's blocks are the VM's. */
 static int
 session_open(struct session *session, const struct msg_hello *hello, struct fault *fault)
@@ -106,6 +118,8 @@ session_open(struct session *session, const struct msg_hello *hello, struct faul
 
 	if (worker->failing)
 		return fault_set(fault, MSG_ERR_STORE, "%s", worker->failing_text);
+	if (session_take_place(session->vm, fault) == -1)
+		return -1;
 	session->vm->session = session;
 	session_fill_row(session, hello);
 	if (session_take_streams(session, hello, fault) == -1)

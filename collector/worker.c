@@ -358,6 +358,7 @@ worker_tick(evutil_socket_t fd, short events, void *arg)
 		session->tick_bytes = bytes;
 	}
 	archive_rotate_old(&worker->archive);
+	archive_give_places(&worker->archive);
 	worker_consider_commit(worker);
 }
 

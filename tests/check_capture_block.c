@@ -528,7 +528,7 @@ START_TEST(same_description_same_id)
 	ck_assert_ptr_nonnull(filtered = row_named("eth0", "tcp"));
 	ck_assert_uint_eq(filtered->id, 1);
 	plain->packets = 5;
-	plain->used = false;
+	plain->users = 0;
 	ck_assert_ptr_eq(row_named("eth0", ""), plain);
 	ck_assert_uint_eq(plain->packets, 5);
 	ck_assert_uint_eq(row_named("eth1", "")->id, 2);

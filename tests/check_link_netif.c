@@ -87,6 +87,30 @@ START_TEST(picks_as_named)
 }
 END_TEST
 
+/* Picked as eth0, then renamed: still picked, unless another card took its place. */
+START_TEST(renamed_is_still_picked)
+{
+	struct netif old = { .tap = { .ifindex = 7, .name = "eth0", .has_mac = true, .mac = { 2, 1 } }, .up = true }, new = old;
+	struct netif_table before = { .netif = &old, .count = 1 }, after = { .netif = &new, .count = 1 };
+	struct ipc_tap_interface out[MSG_INTERFACES_MAX];
+	char *patterns[] = { "eth*" };
+	const struct conf_list guest = { .value = patterns, .count = 1 };
+	size_t left_out;
+
+	strcpy(new.tap.name, "ens3");
+	netif_carry(&before, &after);
+	ck_assert_uint_eq(netif_pick(&after, &guest, "", out, &left_out), 0);
+	ck_assert_uint_eq(netif_pick(&before, &guest, "", out, &left_out), 1);
+	netif_carry(&before, &after);
+	ck_assert_uint_eq(netif_pick(&after, &guest, "", out, &left_out), 1);
+	ck_assert_str_eq(out[0].name, "ens3");
+	new.known_as[0] = '\0';
+	new.tap.mac[1] = 9;
+	netif_carry(&before, &after);
+	ck_assert_uint_eq(netif_pick(&after, &guest, "", out, &left_out), 0);
+}
+END_TEST
+
 START_TEST(gone_is_left_out)
 {
 	char names[256];
@@ -239,6 +263,7 @@ main(void)
 
 	tcase_add_loop_test(tc, picks_as_named, 0, sizeof(cases) / sizeof(cases[0]));
 	tcase_add_test(tc, gone_is_left_out);
+	tcase_add_test(tc, renamed_is_still_picked);
 	tcase_add_test(tc, no_more_than_fit);
 	tcase_add_test(tc, default_route_ipv4);
 	tcase_add_test(tc, default_route_ipv6);

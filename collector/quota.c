@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <limits.h>
+#include <stdatomic.h>
+
+#include "common/clock.h"
+
+#include "collector/quota.h"
+
+static uint64_t quota_limit;
+static unsigned vms_max = UINT_MAX, connections_max = UINT_MAX;	/* set before there are threads */
+static atomic_uint vms, connections;
+static _Atomic uint64_t turned_away_ns;	/* monotonic: the last time; 0: never */
+
+void
+quota_init(uint64_t descriptors, unsigned workers)
+{
+	uint64_t reserve = QUOTA_RESERVE + (uint64_t)QUOTA_RESERVE_WORKER * workers, rest, spare, places;
+
+	quota_limit = descriptors;
+	rest = descriptors > reserve ? descriptors - reserve : 0;
+	spare = rest / 8 > QUOTA_SPARE_MIN ? rest / 8 : QUOTA_SPARE_MIN;
+	places = rest > spare + QUOTA_PER_VM ? (rest - spare) / QUOTA_PER_VM : 1;
+	vms_max = places < UINT_MAX / 4 ? (unsigned)places : UINT_MAX / 4;
+	connections_max = vms_max + (spare < UINT_MAX / 4 ? (unsigned)spare : UINT_MAX / 4);
+}
+
+static bool
+take(atomic_uint *taken, unsigned max)
+{
+	unsigned now = atomic_load(taken);
+
+	while (now < max)
+		if (atomic_compare_exchange_weak(taken, &now, now + 1))
+			return true;
+	return false;
+}
+
+bool
+quota_take_connection(void)
+{
+	return take(&connections, connections_max);
+}
+
+void
+quota_give_connection(void)
+{
+	atomic_fetch_sub(&connections, 1);
+}
+
+bool
+quota_take_vm(void)
+{
+	if (take(&vms, vms_max))
+		return true;
+	atomic_store(&turned_away_ns, clock_mono_ns());
+	return false;
+}
+
+void
+quota_give_vm(void)
+{
+	atomic_fetch_sub(&vms, 1);
+}
+
+bool
+quota_short(void)
+{
+	uint64_t last = atomic_load(&turned_away_ns);
+
+	return last != 0 && clock_mono_ns() - last < QUOTA_SHORT_NS;
+}
+
+unsigned
+quota_vms_max(void)
+{
+	return vms_max;
+}
+
+uint64_t
+quota_descriptors(void)
+{
+	return quota_limit;
+}

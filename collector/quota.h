@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#ifndef VMTAP_COLLECTOR_QUOTA_H
+#define VMTAP_COLLECTOR_QUOTA_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/*
+ * How many VMs and connections the process has descriptors for. A VM with a session needs a socket and up to two files (the one that
+ * is written, the one before); its files may stay open when the session is gone, so the VM keeps its place until they are closed.
+ * Connections beyond those of VMs get as far as an ERROR that says why; beyond their margin they are closed at once.
+ * Until quota_init() there is no limit. Any thread.
+ */
+#define QUOTA_RESERVE		64u	/* standard streams, listeners, control, pulls, the catalog, retention */
+#define QUOTA_RESERVE_WORKER	16u	/* event loop, mailbox, two connections to the catalog, directories of a commit */
+#define QUOTA_PER_VM		3u	/* descriptors */
+#define QUOTA_SHORT_NS		UINT64_C(3000000000)	/* each worker looks once a second, so all of them see it */
+#define QUOTA_SPARE_MIN		16u	/* connections without a VM's place */
+
+void		quota_init(uint64_t descriptors, unsigned workers);
+bool		quota_take_connection(void);
+void		quota_give_connection(void);
+bool		quota_take_vm(void);
+void		quota_give_vm(void);
+bool		quota_short(void);		/* a VM has been turned away a moment ago */
+unsigned	quota_vms_max(void);
+uint64_t	quota_descriptors(void);	/* RLIMIT_NOFILE, as given to quota_init() */
+
+#endif
