@@ -39,6 +39,8 @@ struct vm {
 	struct vm_row		 row;
 	TAILQ_HEAD(, stream)	 streams;
 	unsigned		 stream_count;
+	bool			 cut_pending;	/* a stream of it may have been cut off, and how much that lost is not yet recorded */
+	uint8_t			 instance[MSG_ID_SIZE];	/* the agent process of the last session */
 	uint64_t		 files_paid_ns;	/* monotonic: as if each of its files had taken a second */
 	struct session		*session;	/* open, and the only one that may bring blocks */
 	struct session		*contender;	/* waits for the session's PONG */
