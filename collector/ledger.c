@@ -251,7 +251,7 @@ stream_settle_end(struct ledger_stream *stream, int64_t *left)
 		part->term[LEDGER_CUT].more = part->term[LEDGER_CUT].more || !part->term[LEDGER_CUT].known;
 		part->term[LEDGER_CUT].known = true;
 		under_way->packets = *left = 0;
-		part->balanced = part->level != LEDGER_OFF;
+		part->balanced = true;
 		part->exact = false;
 	} else if (elsewhere->more || stream->cut == STREAM_ELSEWHERE) {
 		/* Whether the other store has them, only that one knows. */
@@ -263,17 +263,29 @@ stream_settle_end(struct ledger_stream *stream, int64_t *left)
 	}
 }
 
+/* An agent that does not count before the filter may tell 0 for that. */
+static void
+part_forget_untold(struct ledger_part *part)
+{
+	static const enum ledger_id kernel[] = { LEDGER_OFFERED, LEDGER_FILTERED, LEDGER_OWN, LEDGER_PAUSED, LEDGER_SWITCHED };
+
+	for (size_t i = 0; part->level != LEDGER_KERNEL && i < sizeof(kernel) / sizeof(kernel[0]); i++)
+		memset(&part->term[kernel[i]], 0, sizeof(part->term[kernel[i]]));
+}
+
 /* left is what no term has; near enough to 0, it is what the terms may be wrong by. */
 static void
 stream_balance(struct ledger_stream *stream)
 {
 	struct ledger_part *part = &stream->part;
 	struct ledger_term *under_way = &part->term[LEDGER_UNDER_WAY];
-	int64_t captured = under_way->packets, slack, switched = part->term[LEDGER_SWITCHED].packets;
-	int64_t taken = part_taken(part, &slack), left = ledger_add(part_captured(part), -taken);
+	int64_t captured = under_way->packets, taken, left, slack, switched;
 
-	part->balanced = part->level != LEDGER_OFF &&
-	    part->term[part->level == LEDGER_KERNEL ? LEDGER_OFFERED : LEDGER_RING_RECEIVED].known;
+	part_forget_untold(part);
+	switched = part->term[LEDGER_SWITCHED].packets;
+	taken = part_taken(part, &slack);
+	left = ledger_add(part_captured(part), -taken);
+	part->balanced = part->term[part->level == LEDGER_KERNEL ? LEDGER_OFFERED : LEDGER_RING_RECEIVED].known;
 	part->exact = part->balanced && slack == 0 && switched == 0;
 	under_way->packets = under_way->known ? ledger_add(captured, -taken) : 0;
 	under_way->from_ns = part->term[LEDGER_STORED].to_ns;
@@ -318,7 +330,7 @@ stream_speaks(const struct ledger_stream *stream)
 	const struct ledger_part *part = &stream->part;
 	int64_t slack;
 
-	return part->balanced || part->level == LEDGER_OFF || part->term[LEDGER_CUT].known || part_taken(part, &slack) > 0;
+	return part->balanced || part->term[LEDGER_CUT].known || part_taken(part, &slack) > 0;
 }
 
 int

@@ -31,7 +31,7 @@ enum ledger_id {
 };
 #define LEDGER_GAP(place)	((enum ledger_id)(LEDGER_GAP_SPOOL + (place)))	/* of enum loss_place, those before LOSS_CUT */
 
-enum ledger_level {		/* how much of the equation is promised; the counter "ledger" */
+enum ledger_level {		/* the counter "ledger"; below kernel the second equation is what there is */
 	LEDGER_OFF, LEDGER_RING, LEDGER_KERNEL
 };
 
@@ -46,7 +46,7 @@ struct ledger_term {
 struct ledger_part {		/* of a stream, or of all */
 	enum ledger_level	level;
 	struct ledger_term	term[LEDGER_TERMS];
-	bool			balanced;	/* level is not off: unaccounted means something */
+	bool			balanced;	/* the counters that the equation begins with were told */
 	int64_t			unaccounted;
 	bool			exact;		/* no term is a bound, and nothing was made to fit */
 };

@@ -292,13 +292,20 @@ START_TEST(switched_off)
 {
 	stream(A, 50, 0, 0);
 	count(A, -1, "ledger", 0);
-	ring(A, 70, 0, 60);
+	count(A, 0, "offered_packets", 0);
+	count(A, 0, "own_packets", 0);
+	ring(A, 50, 0, 50);
 	stream(B, 10, 0, 0);
 	ring(B, 10, 0, 10);
 	read_it();
 	ck_assert_int_eq(ledger.sum.level, LEDGER_OFF);
-	ck_assert(!ledger.sum.balanced && !ledger.sum.exact);
+	ck_assert(!sum(LEDGER_OFFERED)->known && !sum(LEDGER_OWN)->known);
+	ck_assert_int_eq(ledger.sum.unaccounted, 0);
+	/* Of one that has told nothing yet nothing is unaccounted. */
+	sql("DELETE FROM stat WHERE stream = " A);
+	read_it();
 	ck_assert(!ledger.stream[0].part.balanced && ledger.stream[1].part.balanced);
+	ck_assert_int_eq(ledger.stream[0].part.unaccounted, 0);
 }
 END_TEST
 
