@@ -37,8 +37,8 @@ static const char cut_pending_sql[] =
     " WHERE cut.vm = ?1 AND cut.ended AND cut.cut = 1 AND next.stats_ns IS NOT NULL"
     " AND NOT EXISTS (SELECT 1 FROM loss WHERE vm = ?1 AND stream = cut.id AND place = 'cut') LIMIT 16";
 static const char cut_left_sql[] =
-    "SELECT count(*) FROM stream WHERE vm = ?1 AND ended AND cut = 1"
-    " AND NOT EXISTS (SELECT 1 FROM loss WHERE vm = ?1 AND stream = id AND place = 'cut')";
+    "SELECT count(*) FROM stream AS cut WHERE cut.vm = ?1 AND cut.ended AND cut.cut = 1"
+    " AND NOT EXISTS (SELECT 1 FROM loss WHERE vm = ?1 AND stream = cut.id AND place = 'cut')";
 
 /* By the interfaces' names: how many told their count last, how many of these told it again at the begin, and what lies between.
  * An interface may have several ids: the last one of the old stream counts, and the first one of the new. */
