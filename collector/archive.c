@@ -162,6 +162,7 @@ archive_new_vm(struct archive *archive, const struct identity *identity, struct 
 	}
 	TAILQ_INIT(&vm->streams);
 	vm->row.policy_state = "none";
+	vm->cut_pending = true;
 	memcpy(vm->row.uuid, identity->uuid, sizeof(vm->row.uuid));
 	memcpy(vm->row.tenant, identity->tenant, sizeof(vm->row.tenant));
 	if (archive_load_vm(archive, vm, fault) == -1)
@@ -254,6 +255,18 @@ archive_stream_durable(struct stream *stream, const struct stream_row *row)
 	stream->ack_wanted = true;
 }
 
+/* What the catalog says by now of streams that were cut off. */
+static void
+archive_settle_cuts(struct archive *archive, const struct batch *batch)
+{
+	const struct stream_row *row = batch->streams.row;
+	struct vm *vm;
+
+	for (size_t i = 0; i < batch->streams.count; i++)
+		if ((vm = archive_find_vm(archive, row[i].vm)) != NULL && vm->cut_pending)
+			stream_settle_cuts(archive, vm);
+}
+
 void
 archive_committed(struct archive *archive, const struct batch *batch, void (*durable)(struct stream *, void *), void *arg)
 {
@@ -271,6 +284,7 @@ archive_committed(struct archive *archive, const struct batch *batch, void (*dur
 		if (stream->end_durable)
 			stream_free(stream);
 	}
+	archive_settle_cuts(archive, batch);
 }
 
 static bool

@@ -40,6 +40,8 @@ struct vm {
 	TAILQ_HEAD(, stream)	 streams;
 	unsigned		 stream_count;
 	bool			 has_place;	/* of quota.h: from its first session until that and its files are closed */
+	bool			 cut_pending;	/* a stream of it may have been cut off, and how much that lost is not yet recorded */
+	uint8_t			 instance[MSG_ID_SIZE];	/* the agent process of the last session */
 	uint64_t		 files_paid_ns;	/* monotonic: as if each of its files had taken a second */
 	struct session		*session;	/* open, and the only one that may bring blocks */
 	struct session		*contender;	/* waits for the session's PONG */

@@ -14,6 +14,7 @@
 #include <sqlite3.h>
 
 #include "collector/catalog.h"
+#include "collector/catalog_migrate.h"
 
 #define CATALOG_BUSY_WRITER_MS	10000
 #define CATALOG_BUSY_READER_MS	5000
@@ -67,6 +68,9 @@ catalog_check_version(const char *path, int64_t version, char *error, size_t err
 		snprintf(error, error_size,
 		    "%s: catalog version %lld is newer than %d, the newest this program knows; use a newer vmtap", path,
 		    (long long)version, CATALOG_VERSION);
+	else if (version > 0)
+		snprintf(error, error_size, "%s: catalog version %lld is older than %d; the collector makes it new when it starts",
+		    path, (long long)version, CATALOG_VERSION);
 	else
 		snprintf(error, error_size, "%s: not a vmtap catalog (version %lld)", path, (long long)version);
 	return -1;
@@ -140,10 +144,10 @@ catalog_prepare(sqlite3 *db, const char *path, char *error, size_t error_size)
 			goto sql;
 		return catalog_create_schema(db, error, error_size);
 	}
-	if (catalog_check_version(path, version, error, error_size) == -1)
+	if ((version <= 0 || version > CATALOG_VERSION) && catalog_check_version(path, version, error, error_size) == -1)
 		return -1;
 	if (catalog_set_up(db) == 0)
-		return 0;
+		return version < CATALOG_VERSION ? catalog_migrate(db, version, error, error_size) : 0;
 sql:
 	snprintf(error, error_size, "%s: %s", path, sqlite3_errmsg(db));
 	return -1;

@@ -12,13 +12,30 @@
 
 struct sqlite3;
 
+/* How a stream ended, in stream.cut: orderly; by the death of what captured it, with packets in no counter; or somewhere else, its
+ * agent living on, with another store having the rest. */
+enum stream_cut { STREAM_WHOLE, STREAM_CUT, STREAM_ELSEWHERE };
+
 /*
  * The catalog: STORE/catalog.sqlite, SQLite in WAL mode, synchronous=FULL, one schema for the collector (which writes it) and the
  * vmtap command (which opens it read-only). What is in it is durable; what a file holds beyond file.length is not yet.
  * Times are nanoseconds since 1970 UTC; blobs are 16-byte stream ids.
  */
 #define CATALOG_NAME	"catalog.sqlite"
-#define CATALOG_VERSION	1	/* PRAGMA user_version; a newer one is refused */
+#define CATALOG_VERSION	2	/* PRAGMA user_version; a newer one is refused, an older one migrated by the collector */
+
+/* What the ledger asks about a stream when its files may be gone. */
+#define CATALOG_STREAM_LEDGER \
+	" packets INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0,"	/* of all blocks ever taken */		\
+	" packets_block INTEGER NOT NULL DEFAULT 0,"	/* the last block taken that has packets */				\
+	" first_ns INTEGER, last_ns INTEGER,"		/* smallest and largest time of their packets */			\
+	" stats_ns INTEGER,"				/* guest's time of the last STATS */					\
+	" cut INTEGER NOT NULL DEFAULT 0,"		/* enum stream_cut */							\
+	" instance BLOB"				/* the agent process that spoke of it last */
+#define CATALOG_EVENT \
+	"CREATE TABLE event (id INTEGER PRIMARY KEY, vm TEXT NOT NULL REFERENCES vm, stream BLOB NOT NULL, block INTEGER NOT NULL,"	\
+	" at_ns INTEGER NOT NULL, text TEXT NOT NULL);"		/* what an agent's comment on a packet told */			\
+	"CREATE INDEX event_vm ON event (vm);"
 
 #define CATALOG_SCHEMA \
 	"CREATE TABLE vm (uuid TEXT PRIMARY KEY, tenant TEXT NOT NULL, name TEXT NOT NULL,"					\
@@ -28,7 +45,8 @@ struct sqlite3;
 	" policy_version INTEGER, policy_state TEXT, policy_text TEXT, policy_reason TEXT);" /* accepted refused pending none */ \
 	"CREATE TABLE stream (id BLOB PRIMARY KEY, vm TEXT NOT NULL REFERENCES vm, started_ns INTEGER NOT NULL,"		\
 	" last_block INTEGER NOT NULL DEFAULT 0,"	/* durable, gaps included: what WELCOME tells */			\
-	" ended INTEGER NOT NULL DEFAULT 0);"											\
+	" ended INTEGER NOT NULL DEFAULT 0," CATALOG_STREAM_LEDGER ");"								\
+	"CREATE INDEX stream_vm ON stream (vm);"	/* rowids: the order in which a VM's streams became known */		\
 	"CREATE TABLE interface (stream BLOB NOT NULL REFERENCES stream, id INTEGER NOT NULL, name TEXT, mac TEXT,"		\
 	" linktype INTEGER NOT NULL, filter TEXT, idb BLOB NOT NULL, PRIMARY KEY (stream, id));"				\
 	"CREATE TABLE file (id INTEGER PRIMARY KEY, vm TEXT NOT NULL REFERENCES vm, stream BLOB NOT NULL REFERENCES stream,"	\
@@ -46,14 +64,17 @@ struct sqlite3;
 	"CREATE TABLE loss (id INTEGER PRIMARY KEY, vm TEXT NOT NULL REFERENCES vm, stream BLOB NOT NULL, place TEXT NOT NULL,"	\
 	" first_block INTEGER, last_block INTEGER, packets INTEGER NOT NULL, bytes INTEGER NOT NULL,"				\
 	" first_ns INTEGER, last_ns INTEGER, recorded_ns INTEGER NOT NULL,"							\
-	" approximate INTEGER NOT NULL DEFAULT 0);"	/* 1: packets and bytes are an upper bound */				\
+	" approximate INTEGER NOT NULL DEFAULT 0);"	/* 1: packets and bytes are an upper bound; 2: there is none, ever so many */ \
 	"CREATE INDEX loss_vm ON loss (vm);"											\
 	"CREATE TABLE stat (vm TEXT NOT NULL REFERENCES vm, stream BLOB NOT NULL, interface INTEGER NOT NULL,"	/* -1: agent */	\
 	" counter TEXT NOT NULL, value INTEGER NOT NULL, updated_ns INTEGER NOT NULL,"						\
+	" since_ns INTEGER,"	/* guest's time of the STATS before the one in which it was above 0; NULL: it never was */	\
+	" changed_ns INTEGER,"	/* guest's time of the STATS in which it last changed; of version 1: NULL, and since_ns too */	\
 	" PRIMARY KEY (vm, stream, interface, counter)) WITHOUT ROWID;"								\
+	CATALOG_EVENT														\
 	"CREATE TABLE policy (scope TEXT PRIMARY KEY, text TEXT NOT NULL);"	/* "vm web1": what vmtap policy set has set */
 
-/* Opens for writing: makes file and schema if there are none. NULL with a line for people: newer version, damaged, no rights. */
+/* Opens for writing: makes file and schema if there are none, migrates an older schema in one transaction. NULL with a line for people: newer version, damaged, no rights. */
 struct sqlite3	*catalog_open(const char *store, char *error, size_t error_size);
 /* Ends a transaction: COMMIT if good; else, or if that fails, ROLLBACK, and error has what SQLite had said before. 0 / -1. */
 int		 catalog_end(struct sqlite3 *, bool good, char *error, size_t error_size);

@@ -13,7 +13,9 @@
 #include "collector/catalog_write.h"
 #include "collector/store_batch.h"
 
-enum catalog_sql { SQL_VM, SQL_STREAM, SQL_INTERFACE, SQL_FILE, SQL_REVEALED, SQL_POINT, SQL_LOSS, SQL_STAT, SQL_MAX };
+enum catalog_sql {
+	SQL_VM, SQL_STREAM, SQL_RESUMED, SQL_INTERFACE, SQL_FILE, SQL_REVEALED, SQL_POINT, SQL_LOSS, SQL_STAT, SQL_EVENT, SQL_MAX
+};
 
 struct catalog_writer {
 	sqlite3		*db;
@@ -30,8 +32,13 @@ static const char *const catalog_sql[SQL_MAX] = {
 	    " policy_version = excluded.policy_version,"
 	    " policy_state = excluded.policy_state, policy_text = excluded.policy_text, policy_reason = excluded.policy_reason"
 	    " WHERE tenant = excluded.tenant",
-	[SQL_STREAM] = "INSERT INTO stream (id, vm, started_ns, last_block, ended) VALUES (?1,?2,?3,?4,?5)"
-	    " ON CONFLICT (id) DO UPDATE SET last_block = excluded.last_block, ended = excluded.ended WHERE vm = excluded.vm",
+	[SQL_STREAM] = "INSERT INTO stream (id, vm, started_ns, last_block, ended, cut, packets, bytes, packets_block, first_ns,"
+	    " last_ns, stats_ns, instance) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13)"
+	    " ON CONFLICT (id) DO UPDATE SET last_block = excluded.last_block, ended = excluded.ended, cut = excluded.cut,"
+	    " packets = excluded.packets, bytes = excluded.bytes, packets_block = excluded.packets_block,"
+	    " first_ns = excluded.first_ns, last_ns = excluded.last_ns, stats_ns = excluded.stats_ns,"
+	    " instance = excluded.instance WHERE vm = excluded.vm",
+	[SQL_RESUMED] = "DELETE FROM loss WHERE vm = ?2 AND stream = ?1 AND place = 'cut'",
 	[SQL_INTERFACE] = "INSERT OR IGNORE INTO interface (stream, id, name, mac, linktype, filter, idb)"
 	    " VALUES (?1,?2,?3,?4,?5,?6,?7)",
 	[SQL_FILE] = "INSERT INTO file (id, vm, stream, path, codec, live, created_ns, length, raw, packets, bytes, first_block,"
@@ -42,9 +49,14 @@ static const char *const catalog_sql[SQL_MAX] = {
 	[SQL_REVEALED] = "UPDATE file SET hidden = 0 WHERE id = ?1",
 	[SQL_POINT] = "INSERT OR IGNORE INTO point (file, block, offset, first_ns) VALUES (?1,?2,?3,?4)",
 	[SQL_LOSS] = "INSERT INTO loss (vm, stream, place, first_block, last_block, packets, bytes, first_ns, last_ns, recorded_ns,"
-	    " approximate) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)",
-	[SQL_STAT] = "INSERT INTO stat (vm, stream, interface, counter, value, updated_ns) VALUES (?1,?2,?3,?4,?5,?6)"
-	    " ON CONFLICT (vm, stream, interface, counter) DO UPDATE SET value = excluded.value, updated_ns = excluded.updated_ns",
+	    " approximate) SELECT ?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11"
+	    /* A stream is cut off once, however often that is found out before it is in the catalog. */
+	    " WHERE ?3 <> 'cut' OR NOT EXISTS (SELECT 1 FROM loss WHERE vm = ?1 AND stream = ?2 AND place = 'cut')",
+	[SQL_STAT] = "INSERT INTO stat (vm, stream, interface, counter, value, updated_ns, since_ns, changed_ns)"
+	    " VALUES (?1,?2,?3,?4,?5,?6,?7,?8)"
+	    " ON CONFLICT (vm, stream, interface, counter) DO UPDATE SET value = excluded.value, updated_ns = excluded.updated_ns,"
+	    " since_ns = excluded.since_ns, changed_ns = excluded.changed_ns",
+	[SQL_EVENT] = "INSERT INTO event (vm, stream, block, at_ns, text) VALUES (?1,?2,?3,?4,?5)",
 };
 
 struct catalog_writer *
@@ -151,7 +163,25 @@ catalog_write_stream(sqlite3_stmt *stmt, const void *any)
 	errs += bind_u64(stmt, 3, row->started_ns);
 	errs += bind_u64(stmt, 4, row->last_block);
 	errs += sqlite3_bind_int(stmt, 5, row->ended);
+	errs += sqlite3_bind_int(stmt, 6, row->cut);
+	errs += bind_u64(stmt, 7, row->packets);
+	errs += bind_u64(stmt, 8, row->bytes);
+	errs += bind_u64(stmt, 9, row->packets_block);
+	errs += bind_u64_or_null(stmt, 10, row->first_ns);
+	errs += bind_u64_or_null(stmt, 11, row->last_ns);
+	errs += bind_u64_or_null(stmt, 12, row->stats_ns);
+	errs += bind_id(stmt, 13, row->instance);
 	return catalog_step(stmt, errs);
+}
+
+static int
+catalog_write_resumed(sqlite3_stmt *stmt, const void *any)
+{
+	const struct stream_row *row = any;
+
+	if (!row->resumed)
+		return 0;
+	return catalog_step(stmt, bind_id(stmt, 1, row->id) + bind_text(stmt, 2, row->vm));
 }
 
 static int
@@ -239,6 +269,22 @@ catalog_write_stat(sqlite3_stmt *stmt, const void *any)
 	errs += bind_text(stmt, 4, row->counter);
 	errs += bind_u64(stmt, 5, row->value);
 	errs += bind_u64(stmt, 6, row->updated_ns);
+	errs += bind_u64_or_null(stmt, 7, row->since_ns);
+	errs += bind_u64_or_null(stmt, 8, row->changed_ns);
+	return catalog_step(stmt, errs);
+}
+
+static int
+catalog_write_event(sqlite3_stmt *stmt, const void *any)
+{
+	const struct event_row *row = any;
+	int errs = 0;
+
+	errs += bind_text(stmt, 1, row->vm);
+	errs += bind_id(stmt, 2, row->stream);
+	errs += bind_u64(stmt, 3, row->block);
+	errs += bind_u64(stmt, 4, row->at_ns);
+	errs += bind_text(stmt, 5, row->text);
 	return catalog_step(stmt, errs);
 }
 
@@ -251,20 +297,31 @@ catalog_write_rows(sqlite3_stmt *stmt, const struct rows *rows, size_t row_size,
 	return 0;
 }
 
+/* In this order: what others refer to comes first. */
 static int
 catalog_write_batch(struct catalog_writer *writer, const struct batch *batch)
 {
-	sqlite3_stmt **stmt = writer->stmt;
+	const struct {
+		enum catalog_sql	 sql;
+		const struct rows	*rows;
+		size_t			 row_size;
+		int			(*write_row)(sqlite3_stmt *, const void *);
+	} part[] = {
+		{ SQL_VM, &batch->vms, sizeof(struct vm_row), catalog_write_vm },
+		{ SQL_STREAM, &batch->streams, sizeof(struct stream_row), catalog_write_stream },
+		{ SQL_RESUMED, &batch->streams, sizeof(struct stream_row), catalog_write_resumed },
+		{ SQL_INTERFACE, &batch->interfaces, sizeof(struct interface_row), catalog_write_interface },
+		{ SQL_FILE, &batch->files, sizeof(struct file_row), catalog_write_file },
+		{ SQL_POINT, &batch->points, sizeof(struct point_row), catalog_write_point },
+		{ SQL_LOSS, &batch->losses, sizeof(struct loss_row), catalog_write_loss },
+		{ SQL_STAT, &batch->stats, sizeof(struct stat_row), catalog_write_stat },
+		{ SQL_EVENT, &batch->events, sizeof(struct event_row), catalog_write_event },
+	};
 
-	if (catalog_write_rows(stmt[SQL_VM], &batch->vms, sizeof(struct vm_row), catalog_write_vm) == -1 ||
-	    catalog_write_rows(stmt[SQL_STREAM], &batch->streams, sizeof(struct stream_row), catalog_write_stream) == -1 ||
-	    catalog_write_rows(stmt[SQL_INTERFACE], &batch->interfaces, sizeof(struct interface_row),
-	    catalog_write_interface) == -1 ||
-	    catalog_write_rows(stmt[SQL_FILE], &batch->files, sizeof(struct file_row), catalog_write_file) == -1 ||
-	    catalog_write_rows(stmt[SQL_POINT], &batch->points, sizeof(struct point_row), catalog_write_point) == -1 ||
-	    catalog_write_rows(stmt[SQL_LOSS], &batch->losses, sizeof(struct loss_row), catalog_write_loss) == -1)
-		return -1;
-	return catalog_write_rows(stmt[SQL_STAT], &batch->stats, sizeof(struct stat_row), catalog_write_stat);
+	for (size_t i = 0; i < sizeof(part) / sizeof(part[0]); i++)
+		if (catalog_write_rows(writer->stmt[part[i].sql], part[i].rows, part[i].row_size, part[i].write_row) == -1)
+			return -1;
+	return 0;
 }
 
 static int

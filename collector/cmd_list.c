@@ -8,19 +8,14 @@
 #include <jansson.h>
 #include <sqlite3.h>
 
-#include "proto/counter.h"
-
 #include "catalog.h"
 #include "cmd.h"
+#include "cmd_list.h"
 #include "table.h"
 
-/* vmtap vms, files and stats: what the catalog says, as tables or JSON. */
+/* vmtap vms and files: what the catalog says, as tables or JSON. */
 
-struct list_options {
-	char	*store;
-	bool	 json;
-};
-static const struct conf_row list_rows[] = {
+const struct conf_row list_rows[] = {
 	{ .name = "store", .type = CONF_STRING, .initial = CMD_STORE, .argument = "DIR", .offset = offsetof(struct list_options, store),
 	  .help = "the collector's store" },
 	{ .name = "json", .type = CONF_FLAG, .offset = offsetof(struct list_options, json), .help = "as JSON" },
@@ -58,30 +53,8 @@ static const char file_sql[] =
     " bytes, length, raw, first_block, last_block, lower(hex(stream)) AS stream, created_ns AS created"
     " FROM file WHERE vm = ?1 ORDER BY id";
 
-static const struct table_column stat_columns[] = {
-	{ "stream", "STREAM", TABLE_TEXT }, { "interface", "INTERFACE", TABLE_TEXT }, { "place", "PLACE", TABLE_TEXT },
-	{ "counter", "COUNTER", TABLE_TEXT }, { "value", "VALUE", TABLE_COUNT }, { "updated", "UPDATED", TABLE_TIME },
-	{ NULL, NULL, TABLE_TEXT }
-};
-static const char stat_sql[] =
-    "SELECT substr(lower(hex(stat.stream)), 1, 8) AS stream, coalesce(interface.name, CASE stat.interface WHEN -1 THEN '-'"
-    " ELSE stat.interface END) AS interface, counter, value, updated_ns AS updated FROM stat"
-    " LEFT JOIN interface ON interface.stream = stat.stream AND interface.id = stat.interface"
-    " JOIN stream ON stream.id = stat.stream"
-    " WHERE stat.vm = ?1 ORDER BY stream.started_ns, stat.stream, stat.interface, counter";
-
-static const struct table_column loss_columns[] = {
-	{ "stream", "STREAM", TABLE_TEXT }, { "place", "PLACE", TABLE_TEXT }, { "first_block", "FIRST", TABLE_COUNT },
-	{ "last_block", "LAST", TABLE_COUNT }, { "packets", "PACKETS", TABLE_COUNT }, { "bytes", "BYTES", TABLE_BYTES },
-	{ "from", "FROM", TABLE_TIME }, { "to", "TO", TABLE_TIME }, { "approximate", NULL, TABLE_COUNT }, { NULL, NULL, TABLE_TEXT }
-};
-static const char loss_sql[] =
-    "SELECT substr(lower(hex(stream)), 1, 8) AS stream, place, first_block, last_block, packets, bytes, first_ns AS \"from\","
-    " last_ns AS \"to\", approximate FROM loss WHERE vm = ?1 ORDER BY id";
-
-/* Common begin of the verbs that name one VM: its row, or the exit status. */
-static int
-open_vm(int argc, char **argv, struct list_options *options, sqlite3 **db, struct catalog_vm *vm)
+int
+list_open_vm(int argc, char **argv, struct list_options *options, sqlite3 **db, struct catalog_vm *vm)
 {
 	char error[512];
 	const char *name;
@@ -128,7 +101,7 @@ cmd_files(int argc, char **argv)
 	json_t *rows;
 	sqlite3 *db;
 
-	if (open_vm(argc, argv, &options, &db, &vm) != 0)
+	if (list_open_vm(argc, argv, &options, &db, &vm) != 0)
 		return 1;
 	rows = table_query(db, argv[0], file_columns, file_sql, vm.uuid);
 	sqlite3_close(db);
@@ -137,67 +110,4 @@ cmd_files(int argc, char **argv)
 	json_decref(rows);
 	conf_free(list_rows, &options);
 	return rows == NULL;
-}
-
-/* Where in the data path a counter counts, beside its name. */
-static void
-add_places(json_t *rows)
-{
-	const struct counter_row *row;
-	const char *name;
-	size_t i;
-	unsigned id;
-
-	for (i = 0; i < json_array_size(rows); i++) {
-		name = json_string_value(json_object_get(json_array_get(rows, i), "counter"));
-		for (id = 1; id < COUNTER_MAX; id++)
-			if ((row = counter_row(id)) != NULL && name != NULL && strcmp(row->name, name) == 0)
-				json_object_set_new(json_array_get(rows, i), "place", json_string(row->place));
-	}
-}
-
-static void
-print_stats(const struct catalog_vm *vm, json_t *counters, json_t *losses, bool json)
-{
-	json_t *all;
-
-	if (json) {
-		all = json_pack("{s:{s:s,s:s,s:s},s:O,s:O}", "vm", "name", vm->name, "tenant", vm->tenant, "uuid", vm->uuid,
-		    "counters", counters, "losses", losses);
-		json_dumpf(all, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII);
-		fputc('\n', stdout);
-		json_decref(all);
-		return;
-	}
-	printf("%s (tenant %s, %s)\n\n", vm->name, vm->tenant, vm->uuid);
-	table_print(stat_columns, counters, false);
-	if (json_array_size(losses) == 0) {
-		printf("\nno gaps\n");
-		return;
-	}
-	printf("\ngaps\n");
-	table_print(loss_columns, losses, false);
-}
-
-int
-cmd_stats(int argc, char **argv)
-{
-	struct list_options options = { 0 };
-	json_t *counters, *losses = NULL;
-	struct catalog_vm vm;
-	sqlite3 *db;
-
-	if (open_vm(argc, argv, &options, &db, &vm) != 0)
-		return 1;
-	if ((counters = table_query(db, argv[0], stat_columns, stat_sql, vm.uuid)) != NULL)
-		losses = table_query(db, argv[0], loss_columns, loss_sql, vm.uuid);
-	sqlite3_close(db);
-	if (losses != NULL) {
-		add_places(counters);
-		print_stats(&vm, counters, losses, options.json);
-	}
-	json_decref(counters);
-	json_decref(losses);
-	conf_free(list_rows, &options);
-	return losses == NULL;
 }

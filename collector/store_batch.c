@@ -46,6 +46,8 @@ batch_free(struct batch *batch)
 		free(((struct vm_row *)batch->vms.row)[i].policy_text);
 	for (size_t i = 0; i < batch->interfaces.count; i++)
 		free(((struct interface_row *)batch->interfaces.row)[i].idb);
+	for (size_t i = 0; i < batch->events.count; i++)
+		free(((struct event_row *)batch->events.row)[i].text);
 	free(batch->vms.row);
 	free(batch->streams.row);
 	free(batch->interfaces.row);
@@ -53,6 +55,7 @@ batch_free(struct batch *batch)
 	free(batch->points.row);
 	free(batch->losses.row);
 	free(batch->stats.row);
+	free(batch->events.row);
 	free(batch);
 }
 
@@ -106,4 +109,10 @@ struct stat_row *
 batch_add_stat(struct batch *batch)
 {
 	return rows_add(batch, &batch->stats, sizeof(struct stat_row));
+}
+
+struct event_row *
+batch_add_event(struct batch *batch)
+{
+	return rows_add(batch, &batch->events, sizeof(struct event_row));
 }

@@ -42,6 +42,10 @@ struct stream_row {
 	char		vm[IDENTITY_UUID_SIZE];
 	uint64_t	started_ns, last_block;
 	bool		ended;
+	bool		resumed;		/* it was taken for over: what was said to be cut off was not */
+	int		cut;			/* enum stream_cut */
+	uint64_t	packets, bytes, packets_block, first_ns, last_ns, stats_ns;
+	uint8_t		instance[MSG_ID_SIZE];
 };
 
 struct interface_row {
@@ -72,7 +76,7 @@ struct loss_row {
 	uint8_t		stream[MSG_ID_SIZE];
 	const char	*place;			/* static */
 	uint64_t	first_block, last_block, packets, bytes, first_ns, last_ns, recorded_ns;
-	bool		approximate;
+	int		approximate;
 };
 
 struct stat_row {
@@ -80,11 +84,18 @@ struct stat_row {
 	uint8_t		stream[MSG_ID_SIZE];
 	int64_t		interface;		/* -1: the agent */
 	const char	*counter;		/* static */
-	uint64_t	value, updated_ns;
+	uint64_t	value, updated_ns, since_ns, changed_ns;	/* the last two 0: not known */
+};
+
+struct event_row {
+	char		vm[IDENTITY_UUID_SIZE];
+	uint8_t		stream[MSG_ID_SIZE];
+	uint64_t	block, at_ns;
+	char		*text;			/* heap */
 };
 
 struct batch {
-	struct rows	vms, streams, interfaces, files, points, losses, stats;
+	struct rows	vms, streams, interfaces, files, points, losses, stats, events;
 	uint64_t	dirty_bytes;		/* written to files and not known to be durable, and what the rows take */
 	uint64_t	file_bytes;		/* the first of the two */
 };
@@ -100,5 +111,6 @@ struct file_row		*batch_add_file(struct batch *);
 struct point_row	*batch_add_point(struct batch *);
 struct loss_row		*batch_add_loss(struct batch *);
 struct stat_row		*batch_add_stat(struct batch *);
+struct event_row	*batch_add_event(struct batch *);
 
 #endif

@@ -58,6 +58,7 @@ static const char *const retain_forget[] = {
 	"DELETE FROM interface WHERE stream IN " RETAIN_FORGOTTEN,
 	"DELETE FROM stat WHERE stream IN " RETAIN_FORGOTTEN,
 	"DELETE FROM loss WHERE stream IN " RETAIN_FORGOTTEN,
+	"DELETE FROM event WHERE stream IN " RETAIN_FORGOTTEN,
 	"DELETE FROM stream WHERE id IN " RETAIN_FORGOTTEN,
 };
 

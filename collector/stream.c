@@ -37,6 +37,7 @@ stream_free(struct stream *stream)
 		free(stream->interface[i].idb);
 	store_file_free(stream->file);
 	free(stream->stat);
+	free(stream->preface);
 	free(stream);
 }
 
@@ -48,13 +49,16 @@ stream_mark_dirty(struct archive *archive, struct stream *stream)
 }
 
 static void
-stream_record_loss(struct archive *archive, struct stream *stream, const char *place, const struct msg_gap *gap, bool approximate)
+stream_record_loss(struct archive *archive, struct stream *stream, enum loss_place place, const struct msg_gap *gap,
+    enum loss_bound bound)
 {
+	const struct loss loss = { .packets = gap->packets, .bytes = gap->bytes, .first_ns = gap->first_ns, .last_ns = gap->last_ns,
+	    .bound = bound };
 	struct loss_row *row = batch_add_loss(archive->batch);
 
 	memcpy(row->vm, stream->vm->row.uuid, sizeof(row->vm));
 	memcpy(row->stream, stream->id, MSG_ID_SIZE);
-	row->place = place;
+	row->place = loss_name(place);
 	row->first_block = gap->first;
 	row->last_block = gap->last;
 	row->packets = gap->packets;
@@ -62,7 +66,8 @@ stream_record_loss(struct archive *archive, struct stream *stream, const char *p
 	row->first_ns = gap->first_ns;
 	row->last_ns = gap->last_ns;
 	row->recorded_ns = clock_wall_ns();
-	row->approximate = approximate;
+	row->approximate = bound;
+	loss_add(&stream->missing[place], &loss);
 	archive->soon = true;
 	stream_mark_dirty(archive, stream);
 }
@@ -74,15 +79,18 @@ stream_begin_at(struct archive *archive, struct stream *stream, uint64_t first, 
 
 	if (first == 0 || first > STREAM_NUMBER_MAX)
 		return fault_set(fault, MSG_ERR_PROTOCOL, "HELLO: a stream cannot begin at block %" PRIu64, first);
+	memcpy(stream->instance, stream->vm->instance, MSG_ID_SIZE);
 	if (stream->ended && last <= stream->received)
 		return 0;
 	if (stream->ended) {
 		stream->ended = stream->end_durable = false;
+		stream->cut = STREAM_WHOLE;
+		stream->resumed = true;
 		stream_mark_dirty(archive, stream);
 	}
 	if (gap.last < gap.first)
 		return 0;
-	stream_record_loss(archive, stream, "elsewhere", &gap, true);
+	stream_record_loss(archive, stream, LOSS_ELSEWHERE, &gap, LOSS_UNKNOWN);
 	stream->received = gap.last;
 	return 0;
 }
@@ -163,6 +171,21 @@ stream_repeated(struct stream *stream, uint64_t number)
 		stream->ack_wanted = true;
 }
 
+static void
+stream_count_packets(struct stream *stream, const struct msg_block *block)
+{
+	if (block->packets == 0)
+		return;
+	stream->packets += block->packets;
+	stream->bytes += block->bytes;
+	stream->packets_block = block->number;
+	if (stream->first_ns == 0 || block->first_ns < stream->first_ns)
+		stream->first_ns = block->first_ns;
+	if (block->last_ns > stream->last_ns)
+		stream->last_ns = block->last_ns;
+	memset(stream->missing, 0, sizeof(stream->missing));
+}
+
 int
 stream_add_block(struct archive *archive, struct stream *stream, const struct msg_block *block, struct fault *fault)
 {
@@ -181,6 +204,9 @@ stream_add_block(struct archive *archive, struct stream *stream, const struct ms
 	if (stream_check_block(archive, stream, block, fault) == -1 || stream_store_block(archive, stream, block, fault) == -1)
 		return -1;
 	stream->received = block->number;
+	stream_count_packets(stream, block);
+	if (block->flags & BLOCK_EVENT)
+		stream_record_events(archive, stream, block);
 	archive->soon = true;
 	if (block->flags & BLOCK_URGENT)
 		archive->urgent = true;
@@ -191,18 +217,14 @@ stream_add_block(struct archive *archive, struct stream *stream, const struct ms
 	return 0;
 }
 
-static const char *
+/* -1: none has that number. */
+static int
 stream_gap_place(uint8_t place)
 {
-	switch (place) {
-	case GAP_SPOOL:
-		return "spool";
-	case GAP_CAPTURE:
-		return "capture";
-	case GAP_PULL:
-		return "pull";
-	}
-	return NULL;
+	static const enum loss_place places[] = { [GAP_SPOOL] = LOSS_SPOOL, [GAP_CAPTURE] = LOSS_CAPTURE, [GAP_PULL] = LOSS_PULL,
+	    [GAP_DISK] = LOSS_DISK };
+
+	return place >= GAP_SPOOL && place < sizeof(places) / sizeof(places[0]) ? (int)places[place] : -1;
 }
 
 /*
@@ -232,11 +254,11 @@ stream_gap_rest(const struct stream *stream, const struct msg_gap *gap, bool *ap
 int
 stream_add_gap(struct archive *archive, struct stream *stream, const struct msg_gap *gap, struct fault *fault)
 {
-	const char *place = stream_gap_place(gap->place);
+	int place = stream_gap_place(gap->place);
 	struct msg_gap rest;
 	bool approximate;
 
-	if (place == NULL)
+	if (place == -1)
 		return fault_set(fault, MSG_ERR_PROTOCOL, "GAP: place %u is unknown", gap->place);
 	if (gap->first == 0 || gap->last < gap->first || gap->last > STREAM_NUMBER_MAX)
 		return fault_set(fault, MSG_ERR_SEQUENCE, "GAP: from %" PRIu64 " to %" PRIu64 " is no range", gap->first,
@@ -251,7 +273,7 @@ stream_add_gap(struct archive *archive, struct stream *stream, const struct msg_
 	if (stream->ended)
 		return fault_set(fault, MSG_ERR_SEQUENCE, "GAP: after the stream's END");
 	rest = stream_gap_rest(stream, gap, &approximate);
-	stream_record_loss(archive, stream, place, &rest, approximate);
+	stream_record_loss(archive, stream, (enum loss_place)place, &rest, approximate ? LOSS_UP_TO : LOSS_EXACT);
 	stream->received = gap->last;
 	stream->gap = *gap;
 	count_add(COUNT_GAPS, 1);
@@ -260,11 +282,13 @@ stream_add_gap(struct archive *archive, struct stream *stream, const struct msg_
 }
 
 static void
-stream_set_ended(struct archive *archive, struct stream *stream, bool cut)
+stream_set_ended(struct archive *archive, struct stream *stream, enum stream_cut cut)
 {
 	stream_close_file(archive, stream);
 	stream->ended = true;
 	stream->cut = cut;
+	if (cut == STREAM_CUT)
+		stream->vm->cut_pending = true;
 	archive->soon = true;
 	stream_mark_dirty(archive, stream);
 }
@@ -278,7 +302,7 @@ stream_end(struct archive *archive, struct stream *stream, const struct msg_stre
 	if (stream->ended)
 		stream_repeated(stream, end->number);
 	else
-		stream_set_ended(archive, stream, end->cut);
+		stream_set_ended(archive, stream, end->cut ? STREAM_CUT : STREAM_WHOLE);
 	return 0;
 }
 
@@ -289,6 +313,17 @@ stream_in_hello(const struct msg_hello *hello, const uint8_t *id)
 		if (memcmp(hello->stream[i].id, id, MSG_ID_SIZE) == 0)
 			return true;
 	return false;
+}
+
+/* The process that had the stream and lives has given the rest of it to another store. One that is gone has lost what it held. */
+static enum stream_cut
+stream_abandoned(const struct stream *stream, const struct msg_hello *hello)
+{
+	static const uint8_t unknown[MSG_ID_SIZE];
+
+	if (memcmp(stream->instance, unknown, MSG_ID_SIZE) != 0 && memcmp(stream->instance, hello->instance, MSG_ID_SIZE) == 0)
+		return STREAM_ELSEWHERE;
+	return STREAM_CUT;
 }
 
 int
@@ -303,7 +338,7 @@ stream_abandon_others(struct archive *archive, struct vm *vm, const struct msg_h
 		if (stream_in_hello(hello, stream->id))
 			continue;
 		if (!stream->ended)
-			stream_set_ended(archive, stream, true);
+			stream_set_ended(archive, stream, stream_abandoned(stream, hello));
 		else if (stream->end_durable && !stream->dirty)
 			stream_free(stream);
 	}
@@ -337,6 +372,18 @@ stream_stat_slot(struct stream *stream, const struct msg_stat *msg, size_t *hint
 	return stat;
 }
 
+static void
+stream_set_stat(const struct stream *stream, struct stream_stat *stat, uint64_t value, uint64_t told_ns)
+{
+	if (stat->value == value)
+		return;
+	if (stat->since_ns == 0)
+		stat->since_ns = stream->stats_ns != 0 ? stream->stats_ns : stream->started_ns;
+	stat->changed_ns = told_ns;
+	stat->value = value;
+	stat->dirty = true;
+}
+
 int
 stream_set_stats(struct archive *archive, struct stream *stream, const struct msg_stats *stats, struct fault *fault)
 {
@@ -353,10 +400,9 @@ stream_set_stats(struct archive *archive, struct stream *stream, const struct ms
 			continue;
 		if ((stat = stream_stat_slot(stream, msg, &hint)) == NULL)
 			return fault_set(fault, MSG_ERR_LIMIT, "out of memory");
-		if (stat->value != msg->value)
-			stat->dirty = true;
-		stat->value = msg->value;
+		stream_set_stat(stream, stat, msg->value, stats->wall_ns);
 	}
+	stream->stats_ns = stats->wall_ns;
 	stream_mark_dirty(archive, stream);
 	return 0;
 }

@@ -10,6 +10,8 @@
 #include "proto/msg.h"
 
 #include "collector/archive.h"
+#include "collector/catalog.h"
+#include "collector/loss.h"
 
 struct stream_interface {
 	uint8_t	*idb;
@@ -20,6 +22,7 @@ struct stream_stat {
 	uint16_t	counter;
 	uint32_t	interface;
 	uint64_t	value;
+	uint64_t	since_ns, changed_ns;	/* guest's time, see the catalog's table stat; 0: not known */
 	bool		dirty;
 };
 
@@ -36,7 +39,13 @@ struct stream {
 	uint64_t		 durable;	/* last one committed */
 	bool			 known;		/* in the catalog, or of a session before: WELCOME tells */
 	bool			 ended;		/* END received: nothing comes after received */
-	bool			 cut;		/* its capture died: what was not sealed is in no counter */
+	enum stream_cut		 cut;
+	bool			 resumed;	/* it was taken for over and is not; the next batch says so */
+	uint8_t			 instance[MSG_ID_SIZE];	/* the agent process that spoke of it last; 0: not known */
+	uint64_t		 packets, bytes;	/* of all blocks taken */
+	uint64_t		 packets_block;	/* the last of them that has packets */
+	uint64_t		 first_ns, last_ns;	/* smallest and largest time of their packets; 0: none */
+	uint64_t		 stats_ns;	/* guest's time of the last STATS; 0: none */
 	bool			 end_durable;
 	bool			 dirty;
 	bool			 ack_wanted;	/* a repeat of what is durable came: the agent missed an ACK */
@@ -45,6 +54,8 @@ struct stream {
 	struct stream_interface	 interface[MSG_INTERFACES_MAX];
 	struct store_file	*file;		/* NULL: none open */
 	bool			 had_file;
+	struct loss_sum		 missing[LOSS_PLACES];	/* since packets_block: the next packets stored say so */
+	char			*preface;	/* heap: what its first file begins with, that the stream before it was cut off; or NULL */
 	struct stream_stat	*stat;		/* the latest of each counter */
 	size_t			 stat_count, stat_size;
 };
@@ -67,6 +78,8 @@ int	stream_set_stats(struct archive *, struct stream *, const struct msg_stats *
 /* The agent holds only these now: of all others of the VM, in memory or in the catalog, nothing will come any more. */
 int	stream_abandon_others(struct archive *, struct vm *, const struct msg_hello *, struct fault *);
 void	stream_close_file(struct archive *, struct stream *);
+/* Records how many packets the cut off streams of the VM have lost, of those for which the catalog tells by now. */
+void	stream_settle_cuts(struct archive *, struct vm *);
 /* Puts what changed into the archive's batch. */
 void	stream_put_rows(struct archive *, struct stream *);
 

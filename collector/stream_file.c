@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/buf.h"
@@ -22,39 +23,6 @@
 #define HEAD_MAX	(64u * 1024 + MSG_INTERFACES_MAX * MSG_IDB_MAX)
 
 static int
-stream_check_sums(const struct msg_block *block, const struct pcapng_summary *found, struct fault *fault)
-{
-	if (found->packets != block->packets || found->bytes != block->bytes)
-		return fault_set(fault, MSG_ERR_BLOCK,
-		    "BLOCK: %" PRIu64 " announces %" PRIu32 " packets of %" PRIu64 " bytes, holds %"
-		    PRIu32 " of %" PRIu64, block->number, block->packets, block->bytes, found->packets, found->bytes);
-	if (found->first_ns != block->first_ns || found->last_ns != block->last_ns)
-		return fault_set(fault, MSG_ERR_BLOCK, "BLOCK: %" PRIu64 " announces other times than it holds", block->number);
-	return 0;
-}
-
-int
-stream_check_block(struct archive *archive, const struct stream *stream, const struct msg_block *block, struct fault *fault)
-{
-	const struct codec *codec = codec_by_id(block->codec);
-	struct pcapng_summary found;
-	char error[160];
-
-	if (codec == NULL)
-		return fault_set(fault, MSG_ERR_BLOCK, "BLOCK: %" PRIu64 " is of codec %u, which this collector does not read",
-		    block->number, block->codec);
-	if (block->raw_len == 0 || block->raw_len > MSG_BLOCK_RAW_MAX)
-		return fault_set(fault, MSG_ERR_BLOCK, "BLOCK: %" PRIu64 " announces %" PRIu32 " bytes; 1 to %u may be",
-		    block->number, block->raw_len, MSG_BLOCK_RAW_MAX);
-	if (codec->decode(block->data, block->data_len, archive->scratch, block->raw_len) == -1)
-		return fault_set(fault, MSG_ERR_BLOCK, "BLOCK: %" PRIu64 " is not %s of the %" PRIu32 " bytes it announces",
-		    block->number, codec->name, block->raw_len);
-	if (pcapng_check_block(archive->scratch, block->raw_len, stream->interface_count, &found, error, sizeof(error)) == -1)
-		return fault_set(fault, MSG_ERR_BLOCK, "BLOCK: %" PRIu64 ": %s", block->number, error);
-	return stream_check_sums(block, &found, fault);
-}
-
-static int
 stream_put_head(const struct stream *stream, struct buf *head)
 {
 	const struct vm_row *vm = &stream->vm->row;
@@ -63,7 +31,7 @@ stream_put_head(const struct stream *stream, struct buf *head)
 
 	snprintf(application, sizeof(application), "%s%svmtap-collector %s", vm->software, vm->software[0] != '\0' ? ", " : "",
 	    PACKAGE_VERSION);
-	errs += pcapng_put_shb(head, vm->hardware, vm->os, application);
+	errs += pcapng_put_shb_comment(head, vm->hardware, vm->os, application, stream->preface);
 	for (uint32_t i = 0; i < stream->interface_count; i++)
 		errs += buf_put(head, stream->interface[i].idb, stream->interface[i].len);
 	return errs == 0 ? 0 : -1;
@@ -81,6 +49,8 @@ stream_open_file(struct archive *archive, struct stream *stream, const struct co
 	buf_clear(&head);
 	if (stream->file == NULL)
 		return -1;
+	free(stream->preface);
+	stream->preface = NULL;
 	stream->file->interface_count = stream->interface_count;
 	archive->batch->file_bytes += stream->file->length;
 	archive->batch->dirty_bytes += stream->file->length;
@@ -159,12 +129,29 @@ stream_pay_file(struct vm *vm, struct fault *fault)
 	return 0;
 }
 
+/* Into the open file. */
+static int
+stream_append_block(struct archive *archive, struct stream *stream, const struct msg_block *block)
+{
+	uint64_t offset = stream->file->length;
+
+	if (stream_append_interfaces(stream) == -1 || store_file_append(stream->file, block->data, block->data_len) == -1)
+		return -1;
+	stream_add_point(archive, stream->file, block, offset);
+	stream_count_block(stream->file, block);
+	archive->batch->file_bytes += block->data_len;
+	archive->batch->dirty_bytes += block->data_len;
+	return 0;
+}
+
 int
 stream_store_block(struct archive *archive, struct stream *stream, const struct msg_block *block, struct fault *fault)
 {
 	const struct codec *codec = codec_by_id(block->codec);
 	bool other = stream->file != NULL && stream->file->codec != codec;
-	uint64_t offset;
+	struct msg_block commented;
+	struct buf unit;
+	int rc;
 
 	if ((other || !stream->had_file) && stream_pay_file(stream->vm, fault) == -1)
 		return -1;
@@ -173,13 +160,12 @@ stream_store_block(struct archive *archive, struct stream *stream, const struct 
 		stream_close_file(archive, stream);
 	if (stream->file == NULL && stream_open_file(archive, stream, codec) == -1)
 		return stream_store_fault(fault);
-	offset = stream->file->length;
-	if (stream_append_interfaces(stream) == -1 || store_file_append(stream->file, block->data, block->data_len) == -1)
+	if (stream_comment_block(archive, stream, block, &commented, &unit) == 0)
+		block = &commented;
+	rc = stream_append_block(archive, stream, block);
+	buf_clear(&unit);
+	if (rc == -1)
 		return stream_store_fault(fault);
-	stream_add_point(archive, stream->file, block, offset);
-	stream_count_block(stream->file, block);
-	archive->batch->file_bytes += block->data_len;
-	archive->batch->dirty_bytes += block->data_len;
 	if (stream->file->length >= archive->settings.rotate_size)
 		stream_close_file(archive, stream);
 	return 0;
@@ -230,20 +216,38 @@ stream_put_stats(struct archive *archive, struct stream *stream)
 		row->counter = counter_row(stat->counter)->name;
 		row->value = stat->value;
 		row->updated_ns = now;
+		row->since_ns = stat->since_ns;
+		row->changed_ns = stat->changed_ns;
 		stat->dirty = false;
 	}
 }
 
-void
-stream_put_rows(struct archive *archive, struct stream *stream)
+static void
+stream_put_row(struct archive *archive, struct stream *stream)
 {
 	struct stream_row *row = batch_add_stream(archive->batch);
 
 	memcpy(row->id, stream->id, MSG_ID_SIZE);
 	memcpy(row->vm, stream->vm->row.uuid, sizeof(row->vm));
+	memcpy(row->instance, stream->instance, MSG_ID_SIZE);
 	row->started_ns = stream->started_ns;
 	row->last_block = stream->received;
 	row->ended = stream->ended;
+	row->resumed = stream->resumed;
+	row->cut = stream->cut;
+	row->packets = stream->packets;
+	row->bytes = stream->bytes;
+	row->packets_block = stream->packets_block;
+	row->first_ns = stream->first_ns;
+	row->last_ns = stream->last_ns;
+	row->stats_ns = stream->stats_ns;
+	stream->resumed = false;
+}
+
+void
+stream_put_rows(struct archive *archive, struct stream *stream)
+{
+	stream_put_row(archive, stream);
 	if (stream->file != NULL)
 		stream_put_file(archive, stream, true);
 	stream_put_stats(archive, stream);

@@ -21,7 +21,7 @@ static const struct command {
 	{ "vms", cmd_vms, "list the virtual machines of a store" },
 	{ "files", cmd_files, "list the files of a virtual machine" },
 	{ "read", cmd_read, "write the packets of a virtual machine as one pcapng" },
-	{ "stats", cmd_stats, "show the counters and losses of a virtual machine" },
+	{ "stats", cmd_stats, "show where the packets of a virtual machine went" },
 	{ "policy", cmd_policy, "show, set or clear what agents capture" },
 	{ "pki", cmd_pki, "make the certificates of a deployment" },
 };

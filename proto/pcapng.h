@@ -70,6 +70,8 @@ struct pcapng_statistics {
 
 /* Appending writers: 0 / -1 as buf_put(). */
 int	pcapng_put_shb(struct buf *, const char *hardware, const char *os, const char *application);
+/* The same with an opt_comment in front; NULL: none. */
+int	pcapng_put_shb_comment(struct buf *, const char *hardware, const char *os, const char *application, const char *comment);
 int	pcapng_put_idb(struct buf *, const struct pcapng_interface *);
 int	pcapng_put_isb(struct buf *, const struct pcapng_statistics *);
 int	pcapng_put_epb(struct buf *, const struct pcapng_packet *);
@@ -91,6 +93,13 @@ void	pcapng_walk_init(struct pcapng_walk *, const uint8_t *, size_t);
 int	pcapng_walk_next(struct pcapng_walk *, uint32_t *type, struct pcapng_packet *, const uint8_t **block, size_t *block_len);
 /* Walks SHB and IDB too (of files). */
 int	pcapng_walk_any(struct pcapng_walk *, uint32_t *type, struct pcapng_packet *, const uint8_t **block, size_t *block_len);
+
+/* The next opt_comment of an EPB that a walk has returned whole; *at is 0 at first. 1: *text (not NUL-terminated, it points into the
+ * block) and its length are set; 0: no more. */
+int	pcapng_next_comment(const uint8_t *block, size_t block_len, size_t *at, const uint8_t **text, size_t *text_len);
+/* Appends a copy of a block's inside, as a walk goes through it, with an opt_comment more on its first EPB, before those that it
+ * has. 0; or -1 with EBADMSG (malformed up to there, or no packet) or as buf_put(), and nothing is appended. */
+int	pcapng_put_commented(struct buf *, const uint8_t *, size_t, const char *comment);
 
 /* What a collector asks before it stores: only EPB and ISB, declared interfaces. 0 / -1 with error. Fills in the sums (times are 0
  * without packets), which the caller compares with those announced. */

@@ -259,6 +259,30 @@ pcapng_walk_any(struct pcapng_walk *walk, uint32_t *type, struct pcapng_packet *
 	return walk_next(walk, true, type, packet, block, block_len);
 }
 
+int
+pcapng_next_comment(const uint8_t *block, size_t block_len, size_t *at, const uint8_t **text, size_t *text_len)
+{
+	struct cursor c, body;
+	struct option option;
+	uint32_t type, length, captured_len;
+	bool torn;
+
+	cursor_init(&c, block, block_len);
+	if (split_block(&c, &type, &length, &body, &torn) != NULL || type != PCAPNG_EPB || cursor_skip(&body, 12) == -1 ||
+	    cursor_u32le(&body, &captured_len) == -1 || cursor_skip(&body, 4) == -1 ||
+	    cursor_skip(&body, padded(captured_len)) == -1 || cursor_skip(&body, *at) == -1)
+		return 0;
+	while (option_next(&body, &option) == 1) {
+		*at += 4 + padded(option.len);
+		if (option.code != PCAPNG_OPT_COMMENT)
+			continue;
+		*text = option.value;
+		*text_len = option.len;
+		return 1;
+	}
+	return 0;
+}
+
 static void
 summary_add(struct pcapng_summary *summary, const struct pcapng_packet *packet)
 {

@@ -192,12 +192,19 @@ put_option_filter(struct buf *b, const char *filter)
 int
 pcapng_put_shb(struct buf *b, const char *hardware, const char *os, const char *application)
 {
+	return pcapng_put_shb_comment(b, hardware, os, application, NULL);
+}
+
+int
+pcapng_put_shb_comment(struct buf *b, const char *hardware, const char *os, const char *application, const char *comment)
+{
 	size_t start = b->len;
 	int errs = block_begin(b, PCAPNG_SHB);
 
 	errs += buf_put_u32le(b, PCAPNG_MAGIC);
 	errs += buf_put_u16le(b, 1) + buf_put_u16le(b, 0);	/* version 1.0 */
 	errs += buf_put_u64le(b, UINT64_MAX);			/* the section's length is not told */
+	errs += put_option_string(b, PCAPNG_OPT_COMMENT, comment);
 	errs += put_option_string(b, PCAPNG_SHB_HARDWARE, hardware);
 	errs += put_option_string(b, PCAPNG_SHB_OS, os);
 	errs += put_option_string(b, PCAPNG_SHB_USERAPPL, application);
@@ -245,4 +252,45 @@ pcapng_put_isb(struct buf *b, const struct pcapng_statistics *statistics)
 	errs += put_option_u64(b, PCAPNG_ISB_USRDELIV, statistics->delivered);
 	errs += put_option(b, PCAPNG_OPT_END, "", 0);
 	return block_end(b, start, errs);
+}
+
+/* An EPB with a comment in front of its options, or as its only one. */
+static int
+put_commented_epb(struct buf *b, const uint8_t *block, size_t block_len, const struct pcapng_packet *packet, const char *comment)
+{
+	size_t start = b->len, before = (size_t)(packet->data - block) + padded(packet->captured_len);
+	size_t options = block_len - before - 4;
+	int errs = block_begin(b, PCAPNG_EPB);
+
+	errs += buf_put(b, block + 8, before - 8);
+	errs += put_option(b, PCAPNG_OPT_COMMENT, comment, strlen(comment));
+	if (options != 0)
+		errs += buf_put(b, block + before, options);
+	else
+		errs += put_option(b, PCAPNG_OPT_END, "", 0);
+	return block_end(b, start, errs);
+}
+
+int
+pcapng_put_commented(struct buf *b, const uint8_t *data, size_t len, const char *comment)
+{
+	size_t start = b->len, block_len;
+	struct pcapng_packet packet;
+	struct pcapng_walk walk;
+	const uint8_t *block;
+	uint32_t type;
+	int r;
+
+	pcapng_walk_init(&walk, data, len);
+	while ((r = pcapng_walk_next(&walk, &type, &packet, &block, &block_len)) == 1 && type != PCAPNG_EPB)
+		;
+	if (r != 1) {
+		errno = EBADMSG;
+		return -1;
+	}
+	if (buf_put(b, data, (size_t)(block - data)) == 0 && put_commented_epb(b, block, block_len, &packet, comment) == 0 &&
+	    buf_put(b, walk.p, walk.left) == 0)
+		return 0;
+	b->len = start;
+	return -1;
 }

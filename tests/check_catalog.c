@@ -80,12 +80,125 @@ START_TEST(a_newer_one_is_refused)
 {
 	struct sqlite3 *db = open_good();
 
-	run(db, "PRAGMA user_version = 2");
+	run(db, "PRAGMA user_version = 3");
 	sqlite3_close(db);
 	ck_assert_ptr_null(catalog_open(dir, error, sizeof(error)));
-	ck_assert_ptr_nonnull(strstr(error, "version 2 is newer"));
+	ck_assert_ptr_nonnull(strstr(error, "version 3 is newer"));
 	ck_assert_ptr_null(catalog_open_read_only(dir, error, sizeof(error)));
-	ck_assert_ptr_nonnull(strstr(error, "version 2 is newer"));
+	ck_assert_ptr_nonnull(strstr(error, "version 3 is newer"));
+}
+END_TEST
+
+/* What version 1 had; a store of it must be taken over whole. */
+static const char version_1[] =
+    "CREATE TABLE vm (uuid TEXT PRIMARY KEY, tenant TEXT NOT NULL, name TEXT NOT NULL, software TEXT, os TEXT, hardware TEXT,"
+    " address TEXT, connected INTEGER NOT NULL DEFAULT 0, since_ns INTEGER, seen_ns INTEGER, clock_offset_ns INTEGER,"
+    " policy_version INTEGER, policy_state TEXT, policy_text TEXT, policy_reason TEXT);"
+    "CREATE TABLE stream (id BLOB PRIMARY KEY, vm TEXT NOT NULL REFERENCES vm, started_ns INTEGER NOT NULL,"
+    " last_block INTEGER NOT NULL DEFAULT 0, ended INTEGER NOT NULL DEFAULT 0);"
+    "CREATE TABLE interface (stream BLOB NOT NULL REFERENCES stream, id INTEGER NOT NULL, name TEXT, mac TEXT,"
+    " linktype INTEGER NOT NULL, filter TEXT, idb BLOB NOT NULL, PRIMARY KEY (stream, id));"
+    "CREATE TABLE file (id INTEGER PRIMARY KEY, vm TEXT NOT NULL REFERENCES vm, stream BLOB NOT NULL REFERENCES stream,"
+    " path TEXT NOT NULL UNIQUE, hidden INTEGER NOT NULL DEFAULT 1, codec TEXT NOT NULL, live INTEGER NOT NULL DEFAULT 1,"
+    " created_ns INTEGER NOT NULL, length INTEGER NOT NULL, raw INTEGER NOT NULL DEFAULT 0, packets INTEGER NOT NULL DEFAULT 0,"
+    " bytes INTEGER NOT NULL DEFAULT 0, first_block INTEGER, last_block INTEGER, first_ns INTEGER, last_ns INTEGER);"
+    "CREATE INDEX file_vm_time ON file (vm, first_ns);"
+    "CREATE TABLE point (file INTEGER NOT NULL REFERENCES file, block INTEGER NOT NULL, offset INTEGER NOT NULL,"
+    " first_ns INTEGER NOT NULL, PRIMARY KEY (file, block)) WITHOUT ROWID;"
+    "CREATE TABLE loss (id INTEGER PRIMARY KEY, vm TEXT NOT NULL REFERENCES vm, stream BLOB NOT NULL, place TEXT NOT NULL,"
+    " first_block INTEGER, last_block INTEGER, packets INTEGER NOT NULL, bytes INTEGER NOT NULL, first_ns INTEGER,"
+    " last_ns INTEGER, recorded_ns INTEGER NOT NULL, approximate INTEGER NOT NULL DEFAULT 0);"
+    "CREATE INDEX loss_vm ON loss (vm);"
+    "CREATE TABLE stat (vm TEXT NOT NULL REFERENCES vm, stream BLOB NOT NULL, interface INTEGER NOT NULL, counter TEXT NOT NULL,"
+    " value INTEGER NOT NULL, updated_ns INTEGER NOT NULL, PRIMARY KEY (vm, stream, interface, counter)) WITHOUT ROWID;"
+    "CREATE TABLE policy (scope TEXT PRIMARY KEY, text TEXT NOT NULL);"
+    "INSERT INTO vm (uuid, tenant, name) VALUES ('u', 't', 'n');"
+    "INSERT INTO stream VALUES (x'01', 'u', 1, 9, 0), (x'02', 'u', 2, 0, 0);"
+    "INSERT INTO file (vm, stream, path, codec, created_ns, length, packets, bytes, last_block, first_ns, last_ns) VALUES"
+    " ('u', x'01', 'a', 'none', 1, 1, 10, 100, 5, 20, 30), ('u', x'01', 'b', 'none', 1, 1, 5, 50, 9, 31, 40);"
+    "INSERT INTO loss (vm, stream, place, packets, bytes, recorded_ns) VALUES ('u', x'01', 'store', 3, 30, 1),"
+    " ('u', x'01', 'spool', 7, 70, 1);"
+    "INSERT INTO stat VALUES ('u', x'01', 0, 'captured_packets', 25, 1);"
+    "PRAGMA user_version = 1";
+
+static void
+make_version_1(const char *spoil)
+{
+	struct sqlite3 *db;
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, CATALOG_NAME);
+	ck_assert_int_eq(sqlite3_open(path, &db), SQLITE_OK);
+	run(db, version_1);
+	run(db, spoil);
+	sqlite3_close(db);
+}
+
+/* As text: what the tables and indexes of a catalog are. */
+static void
+schema_of(struct sqlite3 *db, char *text, size_t text_size)
+{
+	sqlite3_stmt *stmt;
+
+	ck_assert_int_eq(sqlite3_prepare_v2(db, "SELECT group_concat(x, ' ') FROM (SELECT m.name || '.' || coalesce(c.name, '') AS x"
+	    " FROM sqlite_master AS m LEFT JOIN pragma_table_info(m.name) AS c WHERE m.name NOT LIKE 'sqlite%' ORDER BY x)", -1, &stmt,
+	    NULL), SQLITE_OK);
+	ck_assert_int_eq(sqlite3_step(stmt), SQLITE_ROW);
+	snprintf(text, text_size, "%s", (const char *)sqlite3_column_text(stmt, 0));
+	sqlite3_finalize(stmt);
+}
+
+static void
+expect(struct sqlite3 *db, const char *condition)
+{
+	char sql[512];
+	sqlite3_stmt *stmt;
+
+	snprintf(sql, sizeof(sql), "SELECT %s", condition);
+	ck_assert_msg(sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) == SQLITE_OK, "%s", sqlite3_errmsg(db));
+	ck_assert_int_eq(sqlite3_step(stmt), SQLITE_ROW);
+	ck_assert_msg(sqlite3_column_int(stmt, 0) == 1, "not so: %s", condition);
+	sqlite3_finalize(stmt);
+}
+
+START_TEST(an_older_one_is_migrated)
+{
+	char migrated[8192], made[8192], path[128];
+	struct sqlite3 *db;
+
+	make_version_1("");
+	ck_assert_ptr_null(catalog_open_read_only(dir, error, sizeof(error)));
+	ck_assert_ptr_nonnull(strstr(error, "the collector makes it new when it starts"));
+	db = open_good();
+	expect(db, "(SELECT packets = 18 AND bytes = 180 AND packets_block = 9 AND first_ns = 20 AND last_ns = 40 AND cut = 0"
+	    " FROM stream WHERE id = x'01')");
+	expect(db, "(SELECT packets = 0 AND first_ns IS NULL FROM stream WHERE id = x'02')");
+	expect(db, "(SELECT value = 25 AND since_ns IS NULL FROM stat)");
+	expect(db, "(SELECT count(*) = 2 FROM loss)");
+	schema_of(db, migrated, sizeof(migrated));
+	sqlite3_close(db);
+	db = open_good();		/* once */
+	sqlite3_close(db);
+	db = catalog_open_read_only(dir, error, sizeof(error));
+	ck_assert_ptr_nonnull(db);
+	sqlite3_close(db);
+	snprintf(path, sizeof(path), "%s/%s", dir, CATALOG_NAME);
+	ck_assert_int_eq(unlink(path), 0);
+	db = open_good();
+	schema_of(db, made, sizeof(made));
+	ck_assert_str_eq(migrated, made);
+	sqlite3_close(db);
+}
+END_TEST
+
+/* Whole or not at all. */
+START_TEST(a_migration_that_fails_changes_nothing)
+{
+	make_version_1("CREATE TABLE event (x)");
+	ck_assert_ptr_null(catalog_open(dir, error, sizeof(error)));
+	ck_assert_ptr_nonnull(strstr(error, "event"));
+	ck_assert_ptr_null(catalog_open_read_only(dir, error, sizeof(error)));
+	ck_assert_ptr_nonnull(strstr(error, "version 1 is older"));
 }
 END_TEST
 
@@ -263,6 +376,8 @@ main(void)
 	tcase_add_test(tcase, it_is_made_once);
 	tcase_add_test(tcase, stays_locked);
 	tcase_add_test(tcase, a_newer_one_is_refused);
+	tcase_add_test(tcase, an_older_one_is_migrated);
+	tcase_add_test(tcase, a_migration_that_fails_changes_nothing);
 	tcase_add_test(tcase, what_is_none_is_refused);
 	tcase_add_test(tcase, readers_make_nothing);
 	tcase_add_test(tcase, vms_are_found);

@@ -559,6 +559,63 @@ START_TEST(section_header_refused)
 }
 END_TEST
 
+/* Comments of an EPB, joined by '|'. */
+static void
+comments_of(const uint8_t *block, size_t len, char *text)
+{
+	const uint8_t *comment;
+	size_t at = 0, comment_len;
+
+	*text = '\0';
+	while (pcapng_next_comment(block, len, &at, &comment, &comment_len) == 1) {
+		strncat(text, (const char *)comment, comment_len);
+		strcat(text, "|");
+	}
+}
+
+/* The first packet, behind statistics, gets one more; what it had, and all else, is as it was. */
+START_TEST(comment_added)
+{
+	struct pcapng_packet packet = { .time_ns = 5, .captured_len = 3, .original_len = 3, .data = (const uint8_t *)"abc",
+	    .flags = _i & 1 ? PCAPNG_EPB_IN : 0, .comment = _i & 2 ? "had" : NULL };
+	struct pcapng_summary before, after;
+	struct pcapng_walk walk;
+	const uint8_t *block;
+	char error[128], text[256];
+	struct buf raw, out;
+	uint32_t type;
+	size_t len;
+
+	buf_init(&raw, 4096);
+	buf_init(&out, 4096);
+	ck_assert_int_eq(pcapng_put_isb(&raw, &(struct pcapng_statistics){ .time_ns = 1 }), 0);
+	ck_assert_int_eq(pcapng_put_commented(&out, raw.data, raw.len, "new"), -1);	/* no packet */
+	ck_assert_uint_eq(out.len, 0);
+	for (int i = 0; i < 2; i++)
+		ck_assert_int_eq(pcapng_put_epb(&raw, &packet), 0);
+	ck_assert_int_eq(pcapng_put_commented(&out, raw.data, raw.len, "new"), 0);
+	ck_assert_int_eq(pcapng_check_block(raw.data, raw.len, 1, &before, error, sizeof(error)), 0);
+	ck_assert_msg(pcapng_check_block(out.data, out.len, 1, &after, error, sizeof(error)) == 0, "%s", error);
+	ck_assert_uint_eq(before.packets, after.packets);
+	ck_assert_uint_eq(before.bytes, after.bytes);
+	pcapng_walk_init(&walk, out.data, out.len);
+	for (unsigned i = 0; pcapng_walk_next(&walk, &type, &packet, &block, &len) == 1; i++) {
+		comments_of(block, len, text);
+		ck_assert_str_eq(text, i == 0 ? "" : i == 1 ? (_i & 2 ? "new|had|" : "new|") : _i & 2 ? "had|" : "");
+		ck_assert(type != PCAPNG_EPB || packet.flags == (_i & 1 ? PCAPNG_EPB_IN : 0));
+		for (size_t cut = 0; cut < len; cut++)
+			comments_of(block, cut, text);		/* what is no whole block has none */
+	}
+	for (size_t cut = 1; cut < raw.len; cut++) {
+		out.len = 0;
+		if (pcapng_put_commented(&out, raw.data, cut, "new") == -1)
+			ck_assert_uint_eq(out.len, 0);
+	}
+	buf_clear(&raw);
+	buf_clear(&out);
+}
+END_TEST
+
 static Suite *
 pcapng_suite(void)
 {
@@ -570,6 +627,7 @@ pcapng_suite(void)
 	tcase_add_test(write, epb_large);
 	tcase_add_test(write, put_whole_or_nothing);
 	tcase_add_test(write, comment_too_long);
+	tcase_add_loop_test(write, comment_added, 0, 4);
 	tcase_add_test(write, idb_round_trip);
 	tcase_add_test(read, idb_options);
 	tcase_add_test(read, idb_many_addresses);

@@ -328,7 +328,8 @@ START_TEST(retention_forgets_streams)
 	ck_assert_int_eq(stream_add_gap(&lab.archive, lab.stream, &gap, &fault), 0);
 	ck_assert_int_eq(stream_end(&lab.archive, lab.stream, &(struct msg_stream_end){ .number = 4 }, &fault), 0);
 	store_lab_commit(&lab);
-	store_lab_sql(&lab, "UPDATE stream SET started_ns = 1; UPDATE file SET live = 1 WHERE id = 2");
+	store_lab_sql(&lab, "UPDATE stream SET started_ns = 1; UPDATE file SET live = 1 WHERE id = 2;"
+	    " INSERT INTO event (vm, stream, block, at_ns, text) SELECT vm, id, 1, 1, 'x' FROM stream");
 	ck_assert_int_eq(retain(1, 0, 0), 1);
 	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM stream"), 1);
 	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM loss"), 1);
@@ -336,6 +337,7 @@ START_TEST(retention_forgets_streams)
 	ck_assert_int_eq(retain(1, 0, 0), 1);
 	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM stream"), 0);
 	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM interface"), 0);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM event"), 0);
 	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM loss"), 0);
 }
 END_TEST

@@ -2,6 +2,7 @@
  * Copyright (c) 2026 The vmtap authors */
 #include "config.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -389,6 +390,238 @@ START_TEST(the_latest_stats_are_kept)
 }
 END_TEST
 
+/* A block of packets with comments, NULL for none; in static memory. */
+static struct msg_block
+block_of_comments(uint64_t number, const char *const *comment, unsigned count)
+{
+	static uint8_t data[MSG_BLOCK_MAX];
+	struct msg_block msg = { .number = number, .codec = CODEC_NONE, .flags = BLOCK_EVENT, .packets = count, .bytes = 4 * count,
+	    .first_ns = STORE_LAB_START, .last_ns = STORE_LAB_START + count - 1, .data = data };
+	struct buf raw;
+
+	buf_init(&raw, sizeof(data));
+	for (unsigned i = 0; i < count; i++) {
+		struct pcapng_packet packet = { .time_ns = STORE_LAB_START + i, .captured_len = 4, .original_len = 4,
+		    .data = (const uint8_t *)"abcd", .comment = comment[i] };
+
+		ck_assert_int_eq(pcapng_put_epb(&raw, &packet), 0);
+	}
+	memcpy(data, raw.data, raw.len);
+	msg.data_len = msg.raw_len = (uint32_t)raw.len;
+	buf_clear(&raw);
+	return msg;
+}
+
+START_TEST(events_are_recorded_once)
+{
+	char large[3000];
+	const char *comment[40] = { NULL, "clock stepped by 1 h\n", large };
+	struct msg_block msg;
+
+	memset(large, 'x', sizeof(large) - 1);
+	large[sizeof(large) - 1] = '\0';
+	msg = block_of_comments(1, comment, 3);
+	ck_assert_int_eq(add(&msg), 0);
+	ck_assert_int_eq(add(&msg), 0);		/* a repeat */
+	store_lab_commit(&lab);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM event"), 2);
+	ck_assert_str_eq(store_lab_text(&lab, "SELECT text FROM event WHERE block = 1 ORDER BY id"), "clock stepped by 1 h?");
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT at_ns FROM event"), (int64_t)STORE_LAB_START + 1);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT max(length(text)) FROM event"), 1000);
+	for (unsigned i = 0; i < 40; i++)
+		comment[i] = "often";
+	msg = block_of_comments(2, comment, 40);
+	ck_assert_int_eq(add(&msg), 0);
+	msg = block_of_comments(3, comment, 5);
+	msg.flags = 0;
+	ck_assert_int_eq(add(&msg), 0);
+	store_lab_commit(&lab);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM event WHERE block = 2"), 16);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM event WHERE block = 3"), 0);
+}
+END_TEST
+
+/* Does the only file, of codec none, hold the text, and how often? */
+static unsigned
+file_says(const char *text)
+{
+	static uint8_t bytes[1 << 20];
+	char path[1024];
+	unsigned n = 0;
+	size_t len;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/%s", lab.path, store_lab_text(&lab, "SELECT path FROM file ORDER BY id DESC LIMIT 1"));
+	ck_assert_ptr_nonnull(file = fopen(path, "r"));
+	len = fread(bytes, 1, sizeof(bytes), file);
+	fclose(file);
+	for (uint8_t *p = bytes; (p = memmem(p, len - (size_t)(p - bytes), text, strlen(text))) != NULL; p++)
+		n++;
+	return n;
+}
+
+START_TEST(the_first_packet_after_a_gap_says_so)
+{
+	const struct codec *none = codec_by_id(CODEC_NONE);
+
+	store_lab_add(&lab, none, 1, 3);
+	ck_assert_int_eq(gap(2, 4, 30), 0);
+	store_lab_add(&lab, none, 5, 0);	/* no packet: the next one */
+	ck_assert_int_eq(gap(6, 6, 5), 0);
+	store_lab_commit(&lab);
+	ck_assert_uint_eq(file_says("missing"), 0);
+	store_lab_kill(&lab);			/* the catalog knows what is to be said */
+	store_lab_start(&lab);
+	store_lab_add(&lab, none, 7, 3);
+	store_lab_add(&lab, none, 8, 3);
+	store_lab_commit(&lab);
+	ck_assert_uint_eq(file_says("35 packets (3500 bytes) between"), 1);
+	ck_assert_uint_eq(file_says("are missing: pushed out of the agent's full spool"), 1);
+	ck_assert_int_eq(stream_begin_at(&lab.archive, lab.stream, 12, 20, &fault), 0);
+	store_lab_add(&lab, none, 12, 3);
+	store_lab_commit(&lab);
+	ck_assert_uint_eq(file_says("an unknown number of packets are missing: another collector took them"), 1);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT packets FROM stream"), 12);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT packets_block FROM stream"), 12);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT sum(packets) FROM file"), 12);
+}
+END_TEST
+
+/* What is rebuilt is a unit like any other, of every codec, also at a block's full size. */
+START_TEST(rebuilt_blocks_are_read)
+{
+	const struct codec *of = codec_by_id((unsigned)_i);
+	char path[STORE_PATH_SIZE];
+
+	ck_assert_int_eq(gap(1, 2, 3), 0);
+	store_lab_add(&lab, of, 3, 4351);	/* with the comment above MSG_BLOCK_RAW_MAX */
+	ck_assert_int_eq(stream_end(&lab.archive, lab.stream, &(struct msg_stream_end){ .number = 3 }, &fault), 0);
+	store_lab_commit(&lab);
+	snprintf(path, sizeof(path), "%s", store_lab_text(&lab, "SELECT path FROM file"));
+	ck_assert_uint_eq(store_lab_packets(&lab, path, of), 4351);
+}
+END_TEST
+
+static void
+set_stat(struct stream *stream, uint64_t wall_ns, uint16_t counter, uint32_t interface, uint64_t value)
+{
+	struct msg_stat stat = { counter, interface, value };
+	struct msg_stats msg = { .wall_ns = wall_ns, .count = 1, .stat = &stat };
+
+	ck_assert_int_eq(stream_set_stats(&lab.archive, stream, &msg, &fault), 0);
+}
+
+START_TEST(counters_have_times)
+{
+	set_stat(lab.stream, 1000, COUNTER_RING_DROPPED, 0, 0);
+	set_stat(lab.stream, 2000, COUNTER_RING_DROPPED, 0, 0);
+	set_stat(lab.stream, 3000, COUNTER_RING_DROPPED, 0, 5);
+	store_lab_commit(&lab);
+	store_lab_kill(&lab);
+	store_lab_start(&lab);
+	set_stat(lab.stream, 4000, COUNTER_RING_DROPPED, 0, 5);
+	set_stat(lab.stream, 5000, COUNTER_RING_DROPPED, 0, 6);
+	set_stat(lab.stream, 6000, COUNTER_RING_DROPPED, 0, 6);
+	store_lab_commit(&lab);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT since_ns FROM stat"), 2000);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT changed_ns FROM stat"), 5000);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT stats_ns FROM stream"), 6000);
+}
+END_TEST
+
+/* The stream after it, which captures the same interface. */
+static struct stream *
+next_stream(void)
+{
+	static const uint8_t id[MSG_ID_SIZE] = { 7 };
+	struct stream *next = stream_get(&lab.archive, lab.vm, id, STORE_LAB_START + 50, &fault);
+	struct msg_interface msg;
+
+	ck_assert_ptr_nonnull(next);
+	lab.stream = next;
+	msg = store_lab_interface(&lab, 0);
+	ck_assert_int_eq(stream_add_interface(&lab.archive, next, &msg, &fault), 0);
+	return next;
+}
+
+/* Of 100 that passed the filter 60 are in sealed blocks; the interface counted 20 more before it was captured again. */
+START_TEST(cut_streams_are_bounded)
+{
+	static const int64_t starts[] = { 1020, 900 };	/* the other guest was booted anew */
+	struct msg_block msg;
+	struct stream *next;
+
+	store_lab_add(&lab, codec, 1, 50);
+	ck_assert_int_eq(gap(2, 2, 10), 0);
+	set_stat(lab.stream, STORE_LAB_START + 10, COUNTER_INTERFACE_PACKETS, 0, 1000);
+	set_stat(lab.stream, STORE_LAB_START + 10, COUNTER_RING_RECEIVED, 0, 103);
+	set_stat(lab.stream, STORE_LAB_START + 10, COUNTER_RING_DROPPED, 0, 3);
+	ck_assert_int_eq(stream_end(&lab.archive, lab.stream, &(struct msg_stream_end){ .number = 2, .cut = 1 }, &fault), 0);
+	store_lab_commit(&lab);
+	lab.stream = next_stream();
+	set_stat(lab.stream, STORE_LAB_START + 60, COUNTER_SPOOL_BYTES, STATS_AGENT, 1);
+	store_lab_commit(&lab);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM loss WHERE place = 'cut'"), 0);
+	next = lab.stream;
+	set_stat(next, STORE_LAB_START + 70, COUNTER_INTERFACE_START, 0, (uint64_t)starts[_i]);
+	store_lab_commit(&lab);
+	msg = store_lab_block(&lab, codec_by_id(CODEC_NONE), 1, 3);
+	ck_assert_int_eq(stream_add_block(&lab.archive, next, &msg, &fault), 0);
+	store_lab_commit(&lab);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM loss WHERE place = 'cut'"), 1);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT packets FROM loss WHERE place = 'cut'"), _i == 0 ? 20 + 100 - 60 : 0);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT approximate FROM loss WHERE place = 'cut'"), _i == 0 ? 1 : 2);
+	/* From its last packet: the next stream says that it began before that. */
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT first_ns FROM loss WHERE place = 'cut'"),
+	    store_lab_number(&lab, "SELECT max(last_ns) FROM stream"));
+	ck_assert_uint_eq(file_says(_i == 0 ? "capture was cut off: up to 60 packets" : "an unknown number of packets"), 1);
+	ck_assert(!lab.vm->cut_pending);
+}
+END_TEST
+
+/* Agents that do not count leave no bound; the collector was restarted between. */
+START_TEST(cut_streams_of_old_agents)
+{
+	const struct msg_hello hello = { .instance = { 5 } };
+
+	store_lab_add(&lab, codec, 1, 5);
+	ck_assert_int_eq(stream_abandon_others(&lab.archive, lab.vm, &hello, &fault), 0);
+	store_lab_commit(&lab);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT cut FROM stream"), STREAM_CUT);
+	store_lab_kill(&lab);
+	store_lab_start(&lab);
+	lab.stream = next_stream();
+	set_stat(lab.stream, STORE_LAB_START + 60, COUNTER_SPOOL_BYTES, STATS_AGENT, 1);
+	store_lab_commit(&lab);
+	store_lab_commit(&lab);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT approximate FROM loss WHERE place = 'cut'"), LOSS_UNKNOWN);
+	/* It goes on after all. */
+	store_lab_kill(&lab);
+	store_lab_start(&lab);
+	ck_assert_int_eq(stream_begin_at(&lab.archive, lab.stream, 1, 2, &fault), 0);
+	store_lab_commit(&lab);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM loss WHERE place = 'cut'"), 0);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM stream WHERE cut"), 0);
+}
+END_TEST
+
+/* The agent that had it lives on: another store has the rest. */
+START_TEST(what_went_elsewhere_is_not_cut)
+{
+	const struct msg_hello hello = { .instance = { 5 } };
+
+	lab.vm->instance[0] = 5;
+	ck_assert_int_eq(stream_begin_at(&lab.archive, lab.stream, 1, 1, &fault), 0);
+	store_lab_add(&lab, codec, 1, 5);
+	store_lab_commit(&lab);
+	store_lab_kill(&lab);
+	store_lab_start(&lab);
+	ck_assert_int_eq(stream_abandon_others(&lab.archive, lab.vm, &hello, &fault), 0);
+	store_lab_commit(&lab);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT cut FROM stream"), STREAM_ELSEWHERE);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -418,6 +651,15 @@ main(void)
 	tcase_add_test(tcase, what_was_taken_for_over_goes_on);
 	tcase_add_test(tcase, blocks_acknowledged_elsewhere_are_said);
 	tcase_add_test(tcase, the_latest_stats_are_kept);
+	tcase_add_test(tcase, events_are_recorded_once);
+	tcase_add_test(tcase, the_first_packet_after_a_gap_says_so);
+	for (int id = CODEC_NONE; id <= CODEC_ZSTD; id++)
+		if (codec_by_id((unsigned)id) != NULL)
+			tcase_add_loop_test(tcase, rebuilt_blocks_are_read, id, id + 1);
+	tcase_add_test(tcase, counters_have_times);
+	tcase_add_loop_test(tcase, cut_streams_are_bounded, 0, 2);
+	tcase_add_test(tcase, cut_streams_of_old_agents);
+	tcase_add_test(tcase, what_went_elsewhere_is_not_cut);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);

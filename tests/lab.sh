@@ -126,4 +126,14 @@ check() {	# check NAME COMMAND...
 	shift
 	if out=$("$@" 2>&1); then ok "$name"; else not_ok "$name" "$(printf %s "$out" | tail -n 3 | tr '\n' ' ')"; fi
 }
+
+ledger() { vmtap stats $VM --json | jq -e ".ledger | $1"; }	# ledger JQ-EXPRESSION: false is failure
+ledger_rests() { ledger '.terms.under_way.packets == 0 and (.unaccounted // 0) == 0'; }
+ledger_line() { ledger '[.level, "ring " + (.terms.ring_received.packets | tostring), "offered " + (.terms.offered.packets | tostring), (.terms
+	| to_entries[] | select(.key | test("offered|ring_received") | not) | select((.value.packets // 0) != 0 or .value.more)
+	| "\(.key) \(if .value.up_to then "<=" else "" end)\(.value.packets)"), "unaccounted \(.unaccounted)", if .exact then "exact"
+	else "with bounds" end] | join(", ")' | tr -d '"'; }
+ledger_exact() {	# ledger_exact NAME: nothing is under way after a while, and each packet of the VM is in some place
+	if wait_for 15 ledger_rests; then ok "$1: ledger: $(ledger_line)"; else not_ok "$1: ledger" "$(ledger_line)"; fi
+}
 lab_end() { echo "$PASSED passed, $FAILED failed"; [ $FAILED -eq 0 ]; }

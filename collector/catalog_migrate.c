@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#include <sqlite3.h>
+
+#include "collector/catalog.h"
+#include "collector/catalog_migrate.h"
+
+/* A row per older version: what makes the next one of it. Rows are never changed, only added. */
+
+/* Of files that retention had removed before nothing is known any more: they are not in stream.packets. */
+static const char from_1[] =
+    "ALTER TABLE stream ADD COLUMN packets INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE stream ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE stream ADD COLUMN packets_block INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE stream ADD COLUMN first_ns INTEGER;"
+    "ALTER TABLE stream ADD COLUMN last_ns INTEGER;"
+    "ALTER TABLE stream ADD COLUMN stats_ns INTEGER;"
+    "ALTER TABLE stream ADD COLUMN cut INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE stream ADD COLUMN instance BLOB;"
+    "ALTER TABLE stat ADD COLUMN since_ns INTEGER;"
+    "ALTER TABLE stat ADD COLUMN changed_ns INTEGER;"
+    "CREATE TABLE event (id INTEGER PRIMARY KEY, vm TEXT NOT NULL REFERENCES vm, stream BLOB NOT NULL, block INTEGER NOT NULL,"
+    " at_ns INTEGER NOT NULL, text TEXT NOT NULL);"
+    "CREATE INDEX event_vm ON event (vm);"
+    "CREATE INDEX stream_vm ON stream (vm);"
+    "CREATE TEMP TABLE held AS SELECT stream, sum(packets) AS packets, sum(bytes) AS bytes, max(last_block) AS last_block,"
+    " min(first_ns) AS first_ns, max(last_ns) AS last_ns FROM file GROUP BY stream;"
+    "CREATE TEMP TABLE missing AS SELECT stream, CAST(total(packets) AS INTEGER) AS packets,"
+    " CAST(total(bytes) AS INTEGER) AS bytes FROM loss WHERE place = 'store' GROUP BY stream;"
+    "UPDATE stream SET packets = held.packets, bytes = held.bytes, packets_block = coalesce(held.last_block, 0),"
+    " first_ns = held.first_ns, last_ns = held.last_ns FROM held WHERE held.stream = stream.id;"
+    "UPDATE stream SET packets = stream.packets + missing.packets, bytes = stream.bytes + missing.bytes FROM missing"
+    " WHERE missing.stream = stream.id;"
+    "DROP TABLE temp.held;"
+    "DROP TABLE temp.missing";
+
+static const char *const steps[CATALOG_VERSION] = { [1] = from_1 };
+
+int
+catalog_migrate(struct sqlite3 *db, int64_t version, char *error, size_t error_size)
+{
+	char done[64];
+	bool good = sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK;
+
+	for (; good && version < CATALOG_VERSION; version++)
+		good = steps[version] != NULL && sqlite3_exec(db, steps[version], NULL, NULL, NULL) == SQLITE_OK;
+	snprintf(done, sizeof(done), "PRAGMA user_version = %d", CATALOG_VERSION);
+	good = good && sqlite3_exec(db, done, NULL, NULL, NULL) == SQLITE_OK;
+	return catalog_end(db, good, error, error_size);
+}

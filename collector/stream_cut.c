@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <sqlite3.h>
+
+#include "common/clock.h"
+
+#include "collector/archive.h"
+#include "collector/catalog.h"
+#include "collector/loss.h"
+#include "collector/stream.h"
+
+/*
+ * What a stream that was cut off has lost is bounded by what its interfaces counted from its last STATS to the begin of the stream
+ * after it (PROTOCOL, "The ledger"). All of that is asked of the catalog, so that it is found out after a restart too, and once.
+ */
+
+#define CUT_WAIT_NS	(5u * 1000000000ull)	/* into the next stream: an interface that was not captured anew by then is gone */
+
+struct cut {
+	uint8_t		id[MSG_ID_SIZE];	/* what was cut off */
+	uint8_t		next[MSG_ID_SIZE];	/* the stream after it */
+	struct loss	loss;
+	bool		late;			/* the next stream will tell no more */
+};
+
+/* Streams are in the order in which they became known; clocks of guests are stepped. */
+static const char cut_pending_sql[] =
+    "SELECT cut.id, next.id, max(coalesce(cut.stats_ns, 0), coalesce(cut.last_ns, cut.started_ns)), next.started_ns,"
+    " next.ended OR next.stats_ns >= next.started_ns + ?2"
+    " FROM stream AS cut JOIN stream AS next ON next.vm = ?1 AND next.rowid ="
+    " (SELECT min(rowid) FROM stream WHERE vm = ?1 AND rowid > cut.rowid)"
+    " WHERE cut.vm = ?1 AND cut.ended AND cut.cut = 1 AND next.stats_ns IS NOT NULL"
+    " AND NOT EXISTS (SELECT 1 FROM loss WHERE vm = ?1 AND stream = cut.id AND place = 'cut') LIMIT 16";
+static const char cut_left_sql[] =
+    "SELECT count(*) FROM stream AS cut WHERE cut.vm = ?1 AND cut.ended AND cut.cut = 1"
+    " AND NOT EXISTS (SELECT 1 FROM loss WHERE vm = ?1 AND stream = cut.id AND place = 'cut')";
+
+/* By the interfaces' names: how many told their count last, how many of these told it again at the begin, and what lies between.
+ * An interface may have several ids: the last one of the old stream counts, and the first one of the new. */
+static const char cut_interfaces_sql[] =
+    "WITH old AS (SELECT name, value, max(interface) FROM stat JOIN interface USING (stream)"
+    " WHERE vm = ?1 AND stream = ?2 AND interface = id AND counter = 'interface_packets' GROUP BY name),"
+    " new AS (SELECT name, value, min(interface) FROM stat JOIN interface USING (stream)"
+    " WHERE vm = ?1 AND stream = ?3 AND interface = id AND counter = 'interface_start_packets' GROUP BY name)"
+    " SELECT count(*), count(new.value), CAST(total(new.value - old.value) AS INTEGER), min(new.value - old.value)"
+    " FROM old LEFT JOIN new USING (name)";
+/* What passed the filter and is nowhere. */
+static const char cut_rest_sql[] =
+    "SELECT CAST((SELECT total(CASE counter WHEN 'ring_received_packets' THEN value WHEN 'ring_dropped_packets' THEN -value"
+    " WHEN 'oversize_packets' THEN -value ELSE 0 END) FROM stat WHERE vm = ?1 AND stream = ?2)"
+    " - (SELECT packets FROM stream WHERE id = ?2)"
+    " - (SELECT total(packets) FROM loss WHERE vm = ?1 AND stream = ?2 AND place NOT IN ('store', 'cut')) AS INTEGER)";
+
+static sqlite3_stmt *
+cut_prepare(struct archive *archive, const char *sql, const struct vm *vm, const struct cut *cut)
+{
+	sqlite3_stmt *stmt = NULL;
+	int rc = sqlite3_prepare_v2(archive->db, sql, -1, &stmt, NULL);
+
+	if (rc == SQLITE_OK)
+		rc = sqlite3_bind_text(stmt, 1, vm->row.uuid, -1, SQLITE_STATIC);
+	if (rc == SQLITE_OK && cut != NULL)
+		rc = sqlite3_bind_blob(stmt, 2, cut->id, MSG_ID_SIZE, SQLITE_STATIC);
+	if (rc == SQLITE_OK && cut != NULL && sqlite3_bind_parameter_count(stmt) >= 3)
+		rc = sqlite3_bind_blob(stmt, 3, cut->next, MSG_ID_SIZE, SQLITE_STATIC);
+	if (rc == SQLITE_OK)
+		return stmt;
+	sqlite3_finalize(stmt);
+	return NULL;
+}
+
+static bool
+cut_rest(struct archive *archive, const struct vm *vm, const struct cut *cut, int64_t *rest)
+{
+	sqlite3_stmt *stmt = cut_prepare(archive, cut_rest_sql, vm, cut);
+	bool found = stmt != NULL && sqlite3_step(stmt) == SQLITE_ROW;
+
+	if (found)
+		*rest = sqlite3_column_int64(stmt, 0);
+	sqlite3_finalize(stmt);
+	return found;
+}
+
+/* False: not yet. */
+static bool
+cut_bound(struct archive *archive, const struct vm *vm, struct cut *cut)
+{
+	sqlite3_stmt *stmt = cut_prepare(archive, cut_interfaces_sql, vm, cut);
+	int64_t old, again, between, least, rest;
+	bool known = false;
+
+	if (stmt == NULL || sqlite3_step(stmt) != SQLITE_ROW) {
+		sqlite3_finalize(stmt);
+		return false;
+	}
+	old = sqlite3_column_int64(stmt, 0);
+	again = sqlite3_column_int64(stmt, 1);
+	between = sqlite3_column_int64(stmt, 2);
+	least = sqlite3_column_int64(stmt, 3);
+	sqlite3_finalize(stmt);
+	if (again < old && !cut->late)
+		return false;
+	/* A count that is below what it was is that of a guest that was booted anew. */
+	known = old > 0 && again == old && least >= 0 && cut_rest(archive, vm, cut, &rest);
+	cut->loss.bound = known ? LOSS_UP_TO : LOSS_UNKNOWN;
+	if (known && between > -rest)
+		cut->loss.packets = (uint64_t)(between + rest);
+	return true;
+}
+
+/* The stream after it begins with that, if it has not begun yet. */
+static void
+cut_tell_next(const struct vm *vm, const struct cut *cut)
+{
+	struct stream *next = stream_find(vm, cut->next);
+	char text[LOSS_TEXT_SIZE];
+
+	if (next == NULL || next->had_file || next->packets_block != 0 || next->preface != NULL)
+		return;
+	loss_cut_text(&cut->loss, text, sizeof(text));
+	next->preface = strdup(text);
+}
+
+static void
+cut_record(struct archive *archive, struct vm *vm, const struct cut *cut)
+{
+	struct loss_row *row = batch_add_loss(archive->batch);
+
+	memcpy(row->vm, vm->row.uuid, sizeof(row->vm));
+	memcpy(row->stream, cut->id, MSG_ID_SIZE);
+	row->place = loss_name(LOSS_CUT);
+	row->packets = cut->loss.packets;
+	row->first_ns = cut->loss.first_ns;
+	row->last_ns = cut->loss.last_ns;
+	row->recorded_ns = clock_wall_ns();
+	row->approximate = cut->loss.bound;
+	archive->soon = true;
+}
+
+static void
+cut_read(sqlite3_stmt *stmt, struct cut *cut)
+{
+	memset(cut, 0, sizeof(*cut));
+	if (sqlite3_column_bytes(stmt, 0) == MSG_ID_SIZE && sqlite3_column_bytes(stmt, 1) == MSG_ID_SIZE) {
+		memcpy(cut->id, sqlite3_column_blob(stmt, 0), MSG_ID_SIZE);
+		memcpy(cut->next, sqlite3_column_blob(stmt, 1), MSG_ID_SIZE);
+	}
+	cut->loss.first_ns = (uint64_t)sqlite3_column_int64(stmt, 2);
+	cut->loss.last_ns = (uint64_t)sqlite3_column_int64(stmt, 3);
+	if (cut->loss.last_ns < cut->loss.first_ns)	/* the clock was stepped back between */
+		cut->loss.last_ns = cut->loss.first_ns;
+	cut->late = sqlite3_column_int(stmt, 4) != 0;
+}
+
+static bool
+cut_any_left(struct archive *archive, const struct vm *vm)
+{
+	sqlite3_stmt *stmt = cut_prepare(archive, cut_left_sql, vm, NULL);
+	bool left = stmt == NULL || sqlite3_step(stmt) != SQLITE_ROW || sqlite3_column_int64(stmt, 0) > 0;
+
+	sqlite3_finalize(stmt);
+	return left;
+}
+
+void
+stream_settle_cuts(struct archive *archive, struct vm *vm)
+{
+	sqlite3_stmt *stmt = cut_prepare(archive, cut_pending_sql, vm, NULL);
+	struct cut cut;
+
+	if (stmt == NULL || sqlite3_bind_int64(stmt, 2, CUT_WAIT_NS) != SQLITE_OK) {
+		sqlite3_finalize(stmt);
+		return;
+	}
+	while (sqlite3_step(stmt) == SQLITE_ROW) {
+		cut_read(stmt, &cut);
+		if (!cut_bound(archive, vm, &cut))
+			continue;
+		cut_tell_next(vm, &cut);
+		cut_record(archive, vm, &cut);
+	}
+	sqlite3_finalize(stmt);
+	vm->cut_pending = cut_any_left(archive, vm);
+}
