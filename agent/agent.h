@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "common/conf.h"
+#include "agent/disk.h"
 #include "agent/ipc.h"
 
 #define AGENT_ORIGIN_SIZE	256
@@ -25,6 +26,9 @@ struct agent_options {
 	uint64_t	 flush_ms;	/* --flush-interval */
 	char		*compress;	/* --compress CODEC[:LEVEL] */
 	uint64_t	 spool_memory;
+	uint64_t	 spool_disk;	/* 0: none */
+	char		*spool_dir;
+	uint64_t	 spool_min_free;
 	struct conf_list collectors;	/* --collector HOST[:PORT], tried in order */
 	struct conf_list listens;	/* --listen ADDR[:PORT] */
 	struct conf_list exclude_ports;	/* --exclude-port N: TCP ports never captured; 8827 always */
@@ -62,7 +66,8 @@ enum role_fd {
 	ROLE_FD_CONFIG,			/* config text */
 	ROLE_FD_SPOOL,			/* IPC_TAPS_MAX spools from here on */
 	ROLE_FD_WAKE = ROLE_FD_SPOOL + IPC_TAPS_MAX,	/* their eventfds */
-	ROLE_FD_LISTEN = ROLE_FD_WAKE + IPC_TAPS_MAX	/* link: listening sockets; as many as agent_options.listens */
+	ROLE_FD_DISK = ROLE_FD_WAKE + IPC_TAPS_MAX,	/* link: segments of the disk spool, if there is one */
+	ROLE_FD_LISTEN = ROLE_FD_DISK + DISK_SEGMENTS	/* link: listening sockets; as many as agent_options.listens */
 };
 
 /* In the roles' environment, in hexadecimal: MSG_ID_SIZE random bytes of this start of the supervisor (HELLO's instance). */

@@ -45,6 +45,7 @@ struct supervisor {
 	struct spool	*counters;	/* of the collector's spool */
 	int		 listen_fd[SUPERVISOR_LISTENS_MAX];
 	size_t		 listen_count;
+	int		 disk_fd[DISK_SEGMENTS], disk_lock_fd;	/* -1: no disk spool */
 	int		 pidfile_fd;
 	bool		 in_service;	/* both roles were ready once */
 	bool		 stopping;
