@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "common/conf.h"
+#include "agent/disk.h"
 #include "agent/ipc.h"
 
 #define AGENT_ORIGIN_SIZE	256
@@ -26,6 +27,9 @@ struct agent_options {
 	int		 ledger;	/* --ledger: values "kernel|ring|off" */
 	char		*compress;	/* --compress CODEC[:LEVEL] */
 	uint64_t	 spool_memory;
+	uint64_t	 spool_disk;	/* 0: none */
+	char		*spool_dir;
+	uint64_t	 spool_min_free;
 	struct conf_list collectors;	/* --collector HOST[:PORT], tried in order */
 	struct conf_list listens;	/* --listen ADDR[:PORT] */
 	struct conf_list metrics;	/* --metrics PATH or ADDR:PORT; or one AGENT_METRICS_NONE */
@@ -67,7 +71,8 @@ enum role_fd {
 	ROLE_FD_CONFIG,			/* config text */
 	ROLE_FD_SPOOL,			/* IPC_TAPS_MAX spools from here on */
 	ROLE_FD_WAKE = ROLE_FD_SPOOL + IPC_TAPS_MAX,	/* their eventfds */
-	ROLE_FD_LISTEN = ROLE_FD_WAKE + IPC_TAPS_MAX,	/* link: listening sockets; as many as agent_options.listens */
+	ROLE_FD_DISK = ROLE_FD_WAKE + IPC_TAPS_MAX,	/* link: segments of the disk spool, if there is one */
+	ROLE_FD_LISTEN = ROLE_FD_DISK + DISK_SEGMENTS,	/* link: listening sockets; as many as agent_options.listens */
 	ROLE_FD_METRICS = ROLE_FD_LISTEN + AGENT_LISTENS_MAX	/* link: AGENT_METRICS_MAX at most; what is not open is none */
 };
 

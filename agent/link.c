@@ -2,7 +2,9 @@
  * Copyright (c) 2026 The vmtap authors */
 #include "config.h"
 
+#include <linux/ioprio.h>
 #include <sys/random.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <errno.h>
 #include <signal.h>
@@ -13,6 +15,7 @@
 
 #include <event2/event.h>
 
+#include "agent/disk.h"
 #include "agent/link.h"
 #include "agent/link_breaker.h"
 #include "agent/link_dial.h"
@@ -26,7 +29,9 @@
 #include "common/log.h"
 #include "common/tls.h"
 
+#define IOPRIO_LOWEST	7
 #define STOP_BYE_MS	250	/* of the time to the end: for BYE and the end of TLS */
+#define STOP_DISK_MS	300	/* for writing to the disk, if there is one */
 #define STOP_SPARE_MS	100	/* and for late timers and exit; the rest is for what is left in the spool */
 
 /* --- small things for all --- */
@@ -62,8 +67,37 @@ link_timer_set(struct event *timer, uint64_t delay_ns)
 /* --- the end --- */
 
 static void
+stop_log_left(const struct link *link, const char *why)
+{
+	if (link->disk == NULL)
+		log_warn("%s: %zu bytes are lost", why, spool_used(link->tap[0].spool));
+	else
+		log_info("%s: what is left goes to the disk", why);
+}
+
+static bool
+stop_has_time(void *link)
+{
+	return clock_mono_ns() + STOP_SPARE_MS / 2 * LINK_MS < ((struct link *)link)->stop_ns;
+}
+
+/* What is not acknowledged goes to the disk, if there is one. */
+static void
+stop_keep(struct link *link)
+{
+	struct backlog *backlog = &link->tap[0].backlog;
+
+	if (link->disk == NULL || !link->stopping || backlog_empty(backlog))
+		return;
+	if (!backlog_flush(backlog, stop_has_time, link))
+		log_warn("not all could be written to the disk in time: %zu bytes are lost", spool_used(link->tap[0].spool));
+	log_info("%llu bytes wait on the disk for the next start", (unsigned long long)disk_used(link->disk));
+}
+
+static void
 stop_now(struct link *link)
 {
+	stop_keep(link);
 	event_base_loopbreak(link->base);
 }
 
@@ -120,8 +154,8 @@ on_stop_timer(evutil_socket_t fd, short what, void *arg)
 		stop_now(link);
 		return;
 	}
-	if (link->tap[0].session != NULL && !spool_empty(link->tap[0].spool))
-		log_warn("the collector has not acknowledged all in time: %zu bytes are lost", spool_used(link->tap[0].spool));
+	if (link->tap[0].session != NULL && !backlog_empty(&link->tap[0].backlog))
+		stop_log_left(link, "the collector has not acknowledged all in time");
 	link->stop_bye = true;
 	link_timer_set(link->stop_timer, STOP_BYE_MS * LINK_MS);
 	stop_say_bye(link);
@@ -131,16 +165,17 @@ on_stop_timer(evutil_socket_t fd, short what, void *arg)
 static void
 stop(struct link *link, uint32_t left_ms)
 {
-	uint32_t end_ms = STOP_BYE_MS + STOP_SPARE_MS;
+	uint32_t end_ms = STOP_BYE_MS + STOP_SPARE_MS + (link->disk != NULL ? STOP_DISK_MS : 0);
 
 	if (link->stopping)
 		return;
 	link->stopping = true;
+	link->stop_ns = clock_mono_ns() + left_ms * LINK_MS;
 	dial_stop(link->dial);
 	listener_check(link->listener);
 	session_hold_all(link, false);
-	if (link->tap[0].session == NULL && !spool_empty(link->tap[0].spool))
-		log_warn("no collector is connected: %zu bytes are lost", spool_used(link->tap[0].spool));
+	if (link->tap[0].session == NULL && !backlog_empty(&link->tap[0].backlog))
+		stop_log_left(link, "no collector is connected");
 	link_timer_set(link->stop_timer, (left_ms > end_ms ? left_ms - end_ms : 0) * LINK_MS);
 	link_stop_check(link);
 }
@@ -219,6 +254,9 @@ dump(struct link *link)
 	for (tap = link->tap; tap < link->tap + IPC_TAPS_MAX; tap++) {
 		if (!tap->told.active)
 			continue;
+		if (tap->backlog.disk != NULL)
+			log_info("on disk: %llu of %llu bytes", (unsigned long long)disk_used(link->disk),
+			    (unsigned long long)disk_size(link->disk));
 		log_info("tap %u: %zu of %zu bytes in the spool%s", tap->number, spool_used(tap->spool), spool_size(tap->spool),
 		    tap->has_policy ? ", with a policy" : "");
 		if (stats_refresh(&tap->stats, tap->spool))
@@ -272,6 +310,17 @@ on_supervisor_closed(struct ipc *ipc, void *arg)
 
 /* --- the spools --- */
 
+/* With a disk each block wakes, also while nobody reads: it may be the one that is too much for memory. */
+static void
+tap_spill(struct link_tap *tap)
+{
+	if (tap->backlog.disk == NULL)
+		return;
+	event_add(tap->wake, NULL);
+	if (backlog_spill(&tap->backlog, clock_mono_ns()))
+		link_timer_set(tap->spill, 0);
+}
+
 static void
 on_wake(evutil_socket_t fd, short what, void *arg)
 {
@@ -283,6 +332,35 @@ on_wake(evutil_socket_t fd, short what, void *arg)
 		log_error("cannot read a spool's eventfd: %s", strerror(errno));
 	if (tap->session != NULL)
 		session_run(tap->session);
+	tap_spill(tap);
+}
+
+static void
+on_spill(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	tap_spill(arg);
+}
+
+static void
+disk_start(struct link *link)
+{
+	struct link_tap *tap = &link->tap[0];
+	int fd[DISK_SEGMENTS];
+
+	if (link->options.spool_disk > 0) {
+		for (int i = 0; i < DISK_SEGMENTS; i++)
+			fd[i] = ROLE_FD_DISK + i;
+		/* Best effort, the last of it: others' reads and writes go first. Where the system cannot, it goes without. */
+		(void)syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_PRIO_VALUE(IOPRIO_CLASS_BE, IOPRIO_LOWEST));
+		if ((link->disk = disk_new(fd, link->options.spool_disk, link->options.spool_min_free, tap->spool)) == NULL)
+			fatal("the disk spool cannot be used: %s", strerror(errno));
+		if (!disk_empty(link->disk))
+			log_info("%llu bytes on the disk wait to be sent", (unsigned long long)disk_used(link->disk));
+		event_add(tap->wake, NULL);
+	}
+	tap->spill = link_timer_new(link, on_spill, tap);
 }
 
 static void
@@ -301,8 +379,11 @@ taps_init(struct link *link)
 		if ((tap->wake = event_new(link->base, ROLE_FD_WAKE + i, EV_READ, on_wake, tap)) == NULL)
 			fatal("out of memory");
 	}
+	disk_start(link);
+	for (i = 0; i < IPC_TAPS_MAX; i++)
+		backlog_init(&link->tap[i].backlog, link->tap[i].spool, i == 0 ? link->disk : NULL);
 	/* Without anybody to call, the collector's tap begins with the first collector that calls. */
-	link->tap[0].wanted = link->options.collectors.count > 0 || spool_streams(link->tap[0].spool, streams) > 0;
+	link->tap[0].wanted = link->options.collectors.count > 0 || backlog_streams(&link->tap[0].backlog, streams) > 0;
 }
 
 /* --- who and where we are --- */
@@ -408,6 +489,8 @@ link_clear(struct link *link)
 		event_free(link->tap[i].wake);
 		spool_detach(link->tap[i].spool);
 	}
+	event_free(link->tap[0].spill);
+	disk_free(link->disk);
 	event_base_loop(link->base, EVLOOP_NONBLOCK);	/* only the resolver is left, which is freed from there */
 	breaker_free(link->breaker);
 	tls_context_free(link->tls);

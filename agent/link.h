@@ -15,6 +15,7 @@
 
 struct breaker;
 struct dial;
+struct disk;
 struct event;
 struct event_base;
 struct listener;
@@ -52,6 +53,7 @@ struct link {
 	struct netif_watch *watch;
 	struct link_gone gone[LINK_GONE_MAX];
 	struct link_tap	 tap[IPC_TAPS_MAX];
+	struct disk	*disk;			/* NULL: none */
 
 	struct session_list sessions;
 	struct dial	*dial;
@@ -65,6 +67,7 @@ struct link {
 
 	bool		 stopping, stop_bye;
 	struct event	*stop_timer;
+	uint64_t	 stop_ns;		/* when we are killed */
 	int		 status;
 };
 

@@ -27,12 +27,12 @@ on_welcome(struct session *s, const struct frame *frame)
 	session_take_tap(s);
 	for (i = 0; i < welcome.stream_count; i++)
 		if (welcome.stream[i].last > 0 &&
-		    spool_acknowledge(s->tap->spool, welcome.stream[i].id, welcome.stream[i].last) == -1) {
+		    backlog_acknowledge(&s->tap->backlog, welcome.stream[i].id, welcome.stream[i].last) == -1) {
 			session_error(s, MSG_ERR_SEQUENCE, "WELCOME claims block %llu of a stream, which was never sent",
 			    (unsigned long long)welcome.stream[i].last);
 			return 0;
 		}
-	spool_rewind(s->tap->spool);
+	backlog_rewind(&s->tap->backlog);
 	session_begin(s, welcome.codecs, welcome.keepalive_ms);
 	return 0;
 }
@@ -55,7 +55,7 @@ on_ack(struct session *s, const struct frame *frame)
 
 	if (msg_get_ack(frame, &ack) == -1)
 		return -1;
-	if (spool_acknowledge(s->tap->spool, ack.stream, ack.number) == -1) {
+	if (backlog_acknowledge(&s->tap->backlog, ack.stream, ack.number) == -1) {
 		session_error(s, MSG_ERR_SEQUENCE, "ACK of block %llu of a stream, which was never sent",
 		    (unsigned long long)ack.number);
 		return 0;

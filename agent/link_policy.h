@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "agent/backlog.h"
 #include "agent/ipc.h"
 #include "agent/link_stats.h"
 #include "proto/msg.h"
@@ -28,6 +29,8 @@ struct policy_ask {
 struct link_tap {
 	uint8_t		 number;
 	struct spool	*spool;
+	struct backlog	 backlog;	/* over the spool; on disk too, if there is one: tap 0 */
+	struct event	*spill;		/* goes on moving to the disk */
 	struct event	*wake;		/* of the spool; added while the session has nothing to send */
 	struct session	*session;	/* that has it, from HELLO on */
 	bool		 wanted;	/* tap 0: there is, was or will be a collector */

@@ -18,10 +18,10 @@
 #define BURST_MS	250	/* of the rate limit: tokens never gather for longer; timers may be 50 ms late */
 
 void
-sender_init(struct sender *s, struct spool *spool, sender_out_fn *out, void *arg)
+sender_init(struct sender *s, struct backlog *backlog, sender_out_fn *out, void *arg)
 {
 	memset(s, 0, sizeof(*s));
-	s->spool = spool;
+	s->backlog = backlog;
 	s->out = out;
 	s->arg = arg;
 	buf_init(&s->control, SENDER_CONTROL_MAX);
@@ -175,7 +175,7 @@ put_interfaces(struct sender *s, const uint8_t id[MSG_ID_SIZE], struct buf *out)
 	int len, errs = 0;
 
 	memcpy(interface.stream, id, MSG_ID_SIZE);
-	while (errs == 0 && (len = spool_interface_get(s->spool, id, stream->interfaces, idb)) != -1) {
+	while (errs == 0 && (len = backlog_interface_get(s->backlog, id, stream->interfaces, idb)) != -1) {
 		interface.id = stream->interfaces++;
 		interface.idb = idb;
 		interface.idb_len = (size_t)len;
@@ -201,7 +201,7 @@ put_block_header(struct sender *s, const struct spool_item *item)
 	};
 
 	memcpy(block.stream, item->stream, MSG_ID_SIZE);
-	if (spool_used(s->spool) >= spool_size(s->spool) / 2)
+	if (backlog_urgent(s->backlog))
 		block.flags |= BLOCK_URGENT;
 	return msg_put_block_header(&s->tail, &block);
 }
@@ -236,7 +236,7 @@ send_block(struct sender *s, const struct spool_item *item)
 	}
 	if (buf_put(&s->tail, item->data + done + n, left - n) == -1)
 		return sender_fail(s, "out of memory for the rest of a block");
-	spool_count_add(s->spool, COUNTER_BLOCKS_SENT, STATS_AGENT, 1);
+	spool_count_add(s->backlog->spool, COUNTER_BLOCKS_SENT, STATS_AGENT, 1);
 	return result;
 }
 
@@ -251,7 +251,7 @@ take_block(struct sender *s, const struct spool_item *item)
 		    codec != NULL ? codec->name : "an unknown codec");
 	else
 		result = send_block(s, item);
-	spool_release(s->spool);
+	backlog_release(s->backlog);
 	return result;
 }
 
@@ -281,7 +281,7 @@ take_item(struct sender *s, bool *more)
 {
 	struct spool_item item;
 
-	spool_next(s->spool, &item);
+	backlog_next(s->backlog, &item);
 	*more = item.kind != SPOOL_NOTHING;
 	s->items += *more;
 	switch (item.kind) {

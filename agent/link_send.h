@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "agent/spool.h"
+#include "agent/backlog.h"
 #include "common/buf.h"
 #include "proto/msg.h"
 
@@ -36,7 +36,7 @@ struct sender_stream {
 };
 
 struct sender {
-	struct spool	*spool;
+	struct backlog	*backlog;
 	sender_out_fn	*out;
 	void		*arg;
 	bool		 pull;		/* an operator's: gaps are of place GAP_PULL */
@@ -54,7 +54,7 @@ struct sender {
 	char		 error[256];
 };
 
-void	sender_init(struct sender *, struct spool *, sender_out_fn *, void *arg);
+void	sender_init(struct sender *, struct backlog *, sender_out_fn *, void *arg);
 void	sender_clear(struct sender *);
 void	sender_start(struct sender *, uint32_t codecs);		/* the receiver is ready for what the spool holds */
 /* The interfaces of the stream that the receiver has not heard of, as small messages; returns as msg_put_interface(). */

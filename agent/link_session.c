@@ -42,7 +42,8 @@ session_leave_tap(struct session *s)
 	if (tap == NULL || tap->session != s)
 		return;
 	spool_count_add(tap->spool, COUNTER_BYTES_SENT, STATS_AGENT, session_count_bytes(s));
-	event_del(tap->wake);
+	if (tap->backlog.disk == NULL)
+		event_del(tap->wake);
 	tap_detach(s->link, tap);
 	session_limit_all(s->link);
 }
@@ -102,6 +103,10 @@ session_run(struct session *s)
 		pulse_start(s->link);
 	switch (result) {
 	case SENDER_IDLE:
+		if (s->state == SESSION_LIVE && backlog_hello_due(&s->tap->backlog)) {
+			session_bye(s, 1, "there are more streams than HELLO can list");
+			return;
+		}
 		session_sent_all(s);
 		break;
 	case SENDER_BLOCKED:
@@ -218,7 +223,7 @@ session_ended(struct session *s, uint16_t peer_error, const char *text)
 bool
 session_done(const struct session *s)
 {
-	return s->state != SESSION_LIVE || (spool_empty(s->tap->spool) && sender_between_frames(&s->sender));
+	return s->state != SESSION_LIVE || (backlog_empty(&s->tap->backlog) && sender_between_frames(&s->sender));
 }
 
 /* --- who it is --- */
@@ -302,7 +307,7 @@ put_hello(struct session *s)
 {
 	struct spool_stream streams[MSG_STREAMS_MAX];
 	struct msg_hello hello = { .version_min = FRAME_VERSION, .version_max = FRAME_VERSION };
-	size_t i, count = spool_streams(s->tap->spool, streams);
+	size_t i, count = backlog_streams(&s->tap->backlog, streams);
 
 	memcpy(hello.instance, s->link->instance, sizeof(hello.instance));
 	snprintf(hello.software, sizeof(hello.software), "vmtap-agent %s", PACKAGE_VERSION);
@@ -334,7 +339,7 @@ on_opened(struct tlsio *io, void *arg)
 	snprintf(s->name, sizeof(s->name), "%s %s (%s)", identity_role_name(s->peer.role), s->peer.name, tlsio_peer_address(io));
 	if (session_claim(s) == -1)
 		return;
-	sender_init(&s->sender, s->tap->spool, session_out, s);
+	sender_init(&s->sender, &s->tap->backlog, session_out, s);
 	s->sender.pull = s->tap->number > 0;
 	s->sender.held = breaker_holds(s->link->breaker);
 	session_limit_all(s->link);

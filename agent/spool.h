@@ -87,6 +87,15 @@ void		 spool_release(struct spool *);
 int		 spool_acknowledge(struct spool *, const uint8_t stream[MSG_ID_SIZE], uint64_t number);
 /* Back to the oldest unacknowledged item: a new session. Best before what WELCOME acknowledges: no END is then taken for sent. */
 void		 spool_rewind(struct spool *);
+/* Moving on to the disk, whatever the reading position, which stays where it is or goes up to where what is left begins.
+ * The oldest unacknowledged item, held until spool_release(); a stretch of lost ones ends where an item ended that was handed out. */
+void		 spool_peek(struct spool *, struct spool_item *, uint64_t *started_ns);
+bool		 spool_peek_read(const struct spool *);	/* what was peeked at was handed out before */
+void		 spool_drop(struct spool *);		/* what was peeked at is safe elsewhere: it counts as acknowledged */
+/* As spool_acknowledge(), also beyond what was ever handed out: the disk has it. Nothing for a stream that is not here. */
+void		 spool_confirm(struct spool *, const uint8_t stream[MSG_ID_SIZE], uint64_t number);
+bool		 spool_has_stream(const struct spool *, const uint8_t stream[MSG_ID_SIZE]);
+bool		 spool_at_start(const struct spool *);	/* nothing unacknowledged is handed out */
 void		 spool_reset(struct spool *);	/* throws all away and gives the memory back (after a pull) */
 
 /* --- both --- */
@@ -97,7 +106,7 @@ size_t		 spool_size(const struct spool *);
 bool		 spool_empty(const struct spool *);	/* all acknowledged, gaps too */
 
 /* Counters (proto/counter.h) in the same memory, so that they outlive a role. Each has one writer, by its row's place: the
- * producer ("kernel", "capture"; "spool", where the spool itself counts what it loses), the consumer ("link", "interface"), the
+ * producer ("kernel", "capture"; "spool", where the spool itself counts what it loses), the consumer ("link", "interface", "disk"), the
  * observer ("agent"). COUNTER_SPOOL_BYTES is written by nobody: it is spool_used(). Only where a stream begins, the producer
  * zeroes all of interfaces. interface: the stream's interface id, or STATS_AGENT. */
 void		 spool_count_set(struct spool *, enum counter, uint32_t interface, uint64_t value);

@@ -133,6 +133,9 @@ spool_hand_out(struct spool *spool, const struct spool_mark *mark)
 {
 	struct spool_consumer *c = &spool->c;
 
+	c->peeked = *mark;
+	if (c->peeking)
+		return;
 	spool_mark_store(&spool->consumer->mark[c->mark_next % SPOOL_MARKS], mark);
 	c->mark_next++;
 	spool_store(spool->consumer->mark_next, c->mark_next);
@@ -300,7 +303,8 @@ spool_next_end(struct spool *spool, const struct spool_stream_record *stream, st
 	item->entry.number = stream->end - stream->first;
 	item->cut = stream->cut;
 	spool_hand_out(spool, &mark);
-	spool_advance(spool);
+	if (!spool->c.peeking)
+		spool_advance(spool);
 }
 
 /* Where the entry was lost; 0: it was not. */
@@ -335,6 +339,8 @@ spool_skip_forgotten(struct spool *spool, const struct spool_stream_record *stre
 		position = tail >= spool->index_count ? tail - spool->index_count + 1 : 0;
 		if (position > limit)
 			position = limit;
+		if (spool->c.peeking && position > spool->c.stop)
+			position = spool->c.stop;
 		if (position <= mark->position || !spool_mark_at(spool, stream, position, &to) || to.position != position)
 			continue;
 		gap->place = GAP_SPOOL;
@@ -356,6 +362,8 @@ spool_next_lost(struct spool *spool, const struct spool_stream_record *stream, u
 	uint64_t limit = spool_stream_limit(stream, tail);
 	uint8_t place;
 
+	if (spool->c.peeking && limit > spool->c.stop)
+		limit = spool->c.stop;
 	if (!spool_record_read(spool, mark.position, &record) && !spool_skip_forgotten(spool, stream, &mark, gap))
 		return false;
 	while (mark.position < limit && spool_record_read(spool, mark.position, &record) &&
@@ -453,6 +461,84 @@ spool_rewind(struct spool *spool)
 {
 	spool_release(spool);
 	spool_set_read(spool, &spool->c.ack_mark);
+}
+
+/* --- moving on to the disk --- */
+
+/* The first end of a handed out item behind the position. */
+static uint64_t
+spool_mark_after(const struct spool *spool, uint64_t position)
+{
+	uint64_t end;
+
+	for (uint64_t i = spool->c.mark_first; i < spool->c.mark_next; i++)
+		if ((end = spool_load(spool->consumer->mark[i % SPOOL_MARKS].position)) > position)
+			return end;
+	return SPOOL_NONE;
+}
+
+void
+spool_peek(struct spool *spool, struct spool_item *item, uint64_t *started_ns)
+{
+	struct spool_consumer *c = &spool->c;
+	struct spool_stream_record stream;
+	struct spool_mark read;
+	bool done = false;
+
+	memset(item, 0, sizeof(*item));
+	spool_release(spool);
+	spool_advance(spool);
+	read = c->read_mark;
+	c->read_mark = c->ack_mark;
+	c->stop = spool_mark_after(spool, c->ack_mark.position);
+	c->peeking = true;
+	for (unsigned i = 0; i < SPOOL_TRIES && !done; i++)
+		done = spool_next_try(spool, item);
+	c->peeking = false;
+	c->read_mark = read;
+	*started_ns = item->kind != SPOOL_NOTHING && spool_stream_by_id(spool, item->stream, &stream) ? stream.started_ns : 0;
+}
+
+bool
+spool_peek_read(const struct spool *spool)
+{
+	return spool->c.peeked.position <= spool->c.read_mark.position;
+}
+
+void
+spool_drop(struct spool *spool)
+{
+	spool_release(spool);
+	spool_set_ack(spool, &spool->c.peeked);
+	if (spool->c.stalled)
+		spool_wake(spool);
+}
+
+bool
+spool_at_start(const struct spool *spool)
+{
+	return spool->c.read_mark.position <= spool->c.ack_mark.position;
+}
+
+bool
+spool_has_stream(const struct spool *spool, const uint8_t id[MSG_ID_SIZE])
+{
+	struct spool_stream_record stream;
+
+	return spool_stream_by_id(spool, id, &stream) && stream.sequence > spool->c.void_streams;
+}
+
+void
+spool_confirm(struct spool *spool, const uint8_t id[MSG_ID_SIZE], uint64_t number)
+{
+	struct spool_stream_record stream;
+	uint64_t limit;
+
+	if (!spool_stream_by_id(spool, id, &stream))
+		return;
+	limit = spool_stream_limit(&stream, spool_tail(spool));
+	spool_set_acked(spool, &stream, number < limit - stream.first ? stream.first + number : limit);
+	spool_advance(spool);
 }
 
 /* Whole pages only: the bytes around them may belong to a block that is being written. */

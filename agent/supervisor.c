@@ -280,6 +280,18 @@ make_listeners(struct supervisor *supervisor)
 }
 
 static void
+make_disk(struct supervisor *supervisor)
+{
+	const struct agent_options *options = supervisor->options;
+	char error[DISK_ERROR_SIZE];
+
+	if (options->spool_disk == 0)
+		return;
+	if ((supervisor->disk_lock_fd = disk_files_open(options->spool_dir, supervisor->disk_fd, error)) == -1)
+		fatal("%s", error);
+}
+
+static void
 go_to_background(struct supervisor *supervisor)
 {
 	const struct agent_options *options = supervisor->options;
@@ -355,7 +367,8 @@ supervisor_run(struct supervisor *supervisor)
 int
 supervisor_main(struct agent_options *options, int argc, char **argv)
 {
-	struct supervisor supervisor = { .options = options, .argc = argc, .argv = argv, .pidfile_fd = -1 };
+	struct supervisor supervisor = { .options = options, .argc = argc, .argv = argv, .pidfile_fd = -1,
+		.disk_lock_fd = -1 };
 	struct conf_error error;
 	int status;
 
@@ -365,6 +378,7 @@ supervisor_main(struct agent_options *options, int argc, char **argv)
 		return status;
 	make_listeners(&supervisor);
 	supervisor_metrics_listen(&supervisor);
+	make_disk(&supervisor);
 	go_to_background(&supervisor);
 	return supervisor_run(&supervisor);
 }

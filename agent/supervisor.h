@@ -49,6 +49,7 @@ struct supervisor {
 	int		 metrics_fd[AGENT_METRICS_MAX];	/* -1: could not be had */
 	size_t		 metrics_count;
 	struct filewatch *credentials;	/* ca, cert, key; NULL: cannot be watched */
+	int		 disk_fd[DISK_SEGMENTS], disk_lock_fd;	/* -1: no disk spool */
 	int		 pidfile_fd;
 	bool		 in_service;	/* both roles were ready once */
 	bool		 stopping;

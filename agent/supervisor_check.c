@@ -105,6 +105,11 @@ supervisor_check_options(const struct agent_options *options, struct conf_error 
 		conf_error_set(error, "--promiscuous and --no-promiscuous-mode exclude each other");
 		return EXIT_USAGE;
 	}
+	if (options->spool_disk != 0 && options->spool_disk < DISK_SIZE_MIN) {
+		conf_error_set(error, "--spool-disk: %llu bytes are too few, 16M is the least",
+		    (unsigned long long)options->spool_disk);
+		return EXIT_USAGE;
+	}
 	if (check_collectors(&options->collectors, error) == -1 || check_listens(&options->listens, error) == -1 ||
 	    supervisor_check_metrics(&options->metrics, error) == -1 || check_ports(&options->exclude_ports, error) == -1 || check_compress(options, error) == -1 ||
 	    netif_check_names(&options->interfaces, error) == -1)

@@ -87,6 +87,8 @@ spawn_list_fds(const struct supervisor_role *role, int own, int peer, int config
 		list[ROLE_FD_SPOOL + i] = supervisor->spool_fd[i];
 		list[ROLE_FD_WAKE + i] = supervisor->wake_fd[i];
 	}
+	for (size_t i = 0; role->role == ROLE_LINK && supervisor->disk_lock_fd != -1 && i < DISK_SEGMENTS; i++)
+		list[ROLE_FD_DISK + i] = supervisor->disk_fd[i];
 	for (size_t i = 0; role->role == ROLE_LINK && i < supervisor->listen_count; i++)
 		list[ROLE_FD_LISTEN + i] = supervisor->listen_fd[i];
 	for (size_t i = 0; role->role == ROLE_LINK && i < supervisor->metrics_count; i++)

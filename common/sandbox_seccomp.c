@@ -63,7 +63,8 @@ static const char *const for_all[] = {
 	"recv", "recvmsg", "recvmmsg", "shutdown",
 	NULL
 };
-static const char *const for_link[] = { "connect", "accept", "accept4", "socketpair", "mmap", "mmap2", "mprotect", NULL };
+static const char *const for_link[] = { "connect", "accept", "accept4", "socketpair", "mmap", "mmap2", "mprotect",
+	"ftruncate", "ftruncate64", NULL };
 /* Leaks are looked for at exit by a clone that traces the other threads. */
 static const char *const for_asan[] = {
 	"clone", "ptrace", "wait4", "waitid", "prctl", "personality", "process_vm_readv", "arch_prctl", "mmap", "mmap2", "mprotect",

@@ -31,6 +31,7 @@ static uint64_t published;	/* blocks of the stream so far */
 static struct spool *producer, *consumer;
 static struct wire wire;
 static struct sender sender;
+static struct backlog backlog;
 
 static size_t
 wire_out(void *arg, const void *bytes, size_t len)
@@ -52,7 +53,8 @@ setup(void)
 	ck_assert_ptr_nonnull(consumer = spool_attach(fd, SPOOL_CONSUMER));
 	buf_init(&wire.got, WIRE_MAX);
 	wire.room = SIZE_MAX;
-	sender_init(&sender, consumer, wire_out, &wire);
+	backlog_init(&backlog, consumer, NULL);
+	sender_init(&sender, &backlog, wire_out, &wire);
 }
 
 static void

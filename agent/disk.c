@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <sys/stat.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/log.h"
+
+#include "agent/disk_internal.h"
+
+#define FAILED_LOG_MS	10000
+
+void
+disk_failed(struct disk *d, const char *what)
+{
+	static struct log_limit limit;
+
+	log_limited(&limit, FAILED_LOG_MS, LOG_LEVEL_ERROR, "the disk spool: cannot %s: %s", what, strerror(errno));
+	spool_count_add(d->counters, COUNTER_DISK_ERRORS, STATS_AGENT, 1);
+}
+
+struct disk_position
+disk_end(const struct disk *d)
+{
+	struct disk_position end = { .sequence = d->next };
+
+	if (d->next > d->first) {
+		end.sequence = d->next - 1;
+		end.offset = d->segment[end.sequence % DISK_SEGMENTS].end;
+	}
+	return end;
+}
+
+struct disk_position
+disk_reading(const struct disk *d)
+{
+	return disk_before(&d->read, &d->skip) ? d->skip : d->read;
+}
+
+void
+disk_step(struct disk_position *at, const struct disk_record *record)
+{
+	at->offset += DISK_RECORD_HEADER + record->data_len;
+}
+
+/* -1: nothing that can be used stands there. */
+static int
+record_read(struct disk *d, const struct disk_position *at, struct disk_record *record)
+{
+	const struct disk_segment *segment = disk_segment_of(d, at->sequence);
+	uint8_t header[DISK_RECORD_HEADER];
+	ssize_t n;
+
+	errno = EBADMSG;
+	if (segment->end < DISK_RECORD_HEADER || at->offset > segment->end - DISK_RECORD_HEADER)
+		return -1;
+	if ((n = pread(segment->fd, header, sizeof(header), (off_t)at->offset)) == -1)
+		disk_failed(d, "read");
+	if (n != (ssize_t)sizeof(header) || disk_get_record(header, record) == -1)
+		return -1;
+	return record->sequence == at->sequence && record->data_len <= segment->end - at->offset - DISK_RECORD_HEADER ? 0 : -1;
+}
+
+bool
+disk_record_at(struct disk *d, struct disk_position *at, struct disk_record *record)
+{
+	if (at->sequence < d->first)
+		*at = (struct disk_position){ d->first, 0 };
+	for (;;) {
+		if (at->offset < DISK_SEGMENT_HEADER)
+			at->offset = DISK_SEGMENT_HEADER;
+		if (at->sequence < d->next && record_read(d, at, record) == 0)
+			return true;
+		if (at->sequence + 1 >= d->next) {
+			*at = disk_end(d);
+			return false;
+		}
+		*at = (struct disk_position){ at->sequence + 1, 0 };
+	}
+}
+
+/* --- streams --- */
+
+struct disk_stream *
+disk_stream_find(const struct disk *d, const uint8_t id[MSG_ID_SIZE])
+{
+	for (size_t i = d->stream_count; i-- > 0;)
+		if (memcmp(d->stream[i].id, id, MSG_ID_SIZE) == 0)
+			return &d->stream[i];
+	return NULL;
+}
+
+static bool
+stream_done(const struct disk_stream *s)
+{
+	return s->acked >= s->last && (!s->ended || s->end_done);
+}
+
+static void
+streams_forget(struct disk *d)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < d->stream_count; i++)
+		if (!stream_done(&d->stream[i]))
+			d->stream[kept++] = d->stream[i];
+	d->stream_count = kept;
+}
+
+int
+disk_stream_note(struct disk *d, const struct disk_record *r)
+{
+	struct disk_stream *s;
+
+	if (r->kind == DISK_INTERFACE)
+		return 0;
+	if ((s = disk_stream_find(d, r->stream)) == NULL) {
+		if (d->stream_count == DISK_STREAMS_MAX)
+			streams_forget(d);
+		if (d->stream_count == DISK_STREAMS_MAX) {
+			errno = ENOSPC;
+			return -1;
+		}
+		s = &d->stream[d->stream_count++];
+		*s = (struct disk_stream){ .started_ns = r->started_ns, .first = r->first, .last = r->first - 1 };
+		memcpy(s->id, r->stream, MSG_ID_SIZE);
+		if (r->kind == DISK_END) {
+			s->first = r->first + 1;
+			s->last = r->first;
+		}
+		s->acked = s->first - 1;
+	}
+	if (r->kind == DISK_END) {
+		s->ended = true;
+		s->end_done = false;
+	}
+	if (r->last > s->last)
+		s->last = r->last;
+	return 0;
+}
+
+size_t
+disk_streams(struct disk *d, struct spool_stream *out, size_t max)
+{
+	size_t count = 0;
+	struct disk_stream *s;
+
+	disk_advance(d);
+	for (size_t i = 0; i < d->stream_count; i++) {
+		s = &d->stream[i];
+		s->listed = !stream_done(s) && count < max;
+		if (!s->listed)
+			continue;
+		memcpy(out[count].id, s->id, MSG_ID_SIZE);
+		out[count].started_ns = s->started_ns;
+		out[count].first = s->acked + 1;
+		out[count].last = s->last;
+		out[count].ended = s->ended;
+		count++;
+	}
+	return count;
+}
+
+bool
+disk_stream(const struct disk *d, const uint8_t id[MSG_ID_SIZE], uint64_t *last, bool *ended)
+{
+	const struct disk_stream *s = disk_stream_find(d, id);
+
+	if (s == NULL)
+		return false;
+	*last = s->last;
+	*ended = s->ended;
+	return true;
+}
+
+/* --- acknowledgement --- */
+
+bool
+disk_record_done(const struct disk *d, const struct disk_record *r, bool handed)
+{
+	struct disk_stream *s;
+
+	if (r->kind == DISK_INTERFACE || (r->flags & DISK_PUSHED) != 0 || (s = disk_stream_find(d, r->stream)) == NULL)
+		return true;
+	if (r->kind != DISK_END)
+		return r->last <= s->acked;
+	if (handed)
+		s->end_done = true;
+	return handed;
+}
+
+static void
+segment_cut(struct disk *d, uint64_t sequence)
+{
+	struct disk_segment *segment = disk_segment_of(d, sequence);
+
+	if (segment->end > 0 && ftruncate(segment->fd, 0) == -1)
+		disk_failed(d, "cut a file");
+	segment->end = 0;
+}
+
+void
+disk_advance(struct disk *d)
+{
+	struct disk_position reading = disk_reading(d);
+	struct disk_record record;
+
+	disk_push_advance(d);
+	if (d->pushed_count > 0)
+		return;
+	while (disk_record_at(d, &d->ack, &record) && disk_record_done(d, &record, disk_before(&d->ack, &reading)))
+		disk_step(&d->ack, &record);
+	while (d->first < d->next && (d->first < d->ack.sequence || !disk_record_at(d, &d->ack, &record)))
+		segment_cut(d, d->first++);
+	if (d->first == d->next && d->write_interfaces > 0) {
+		memset(d->write_stream, 0, sizeof(d->write_stream));
+		d->write_interfaces = 0;
+	}
+}
+
+void
+disk_acknowledge(struct disk *d, const uint8_t id[MSG_ID_SIZE], uint64_t number)
+{
+	struct disk_stream *s = disk_stream_find(d, id);
+
+	if (s == NULL)
+		return;
+	if (number > s->last)
+		number = s->last;
+	if (number > s->acked)
+		s->acked = number;
+	disk_advance(d);
+}
+
+bool
+disk_empty(const struct disk *d)
+{
+	return d->first == d->next && d->pushed_count == 0;
+}
+
+uint64_t
+disk_used(const struct disk *d)
+{
+	uint64_t used = 0;
+
+	for (uint64_t sequence = d->first; sequence < d->next; sequence++)
+		used += d->segment[sequence % DISK_SEGMENTS].end;
+	return d->first < d->next && d->ack.sequence == d->first && d->ack.offset <= used ? used - d->ack.offset : used;
+}
+
+uint64_t
+disk_size(const struct disk *d)
+{
+	return d->size;
+}
+
+/* --- life --- */
+
+/* What begins with a good header is a segment; anything else is worth nothing. */
+static uint64_t
+load_header(struct disk *d, size_t i)
+{
+	uint8_t header[DISK_SEGMENT_HEADER];
+	uint64_t sequence;
+	struct stat st;
+
+	if (fstat(d->segment[i].fd, &st) == -1 || st.st_size < (off_t)sizeof(header) ||
+	    pread(d->segment[i].fd, header, sizeof(header), 0) != (ssize_t)sizeof(header) ||
+	    disk_get_segment(header, &sequence) == -1 || sequence % DISK_SEGMENTS != i)
+		return 0;
+	d->segment[i].end = (uint64_t)st.st_size;
+	return sequence;
+}
+
+/* The files that belong together are those less than one round behind the newest. */
+static void
+load_headers(struct disk *d)
+{
+	uint64_t sequence[DISK_SEGMENTS], newest = 0;
+
+	for (size_t i = 0; i < DISK_SEGMENTS; i++)
+		if ((sequence[i] = load_header(d, i)) > newest)
+			newest = sequence[i];
+	d->next = newest + 1;
+	d->first = d->next;
+	for (size_t i = 0; i < DISK_SEGMENTS; i++) {
+		if (sequence[i] == 0 || newest - sequence[i] >= DISK_SEGMENTS) {
+			d->segment[i].end = 0;
+			if (ftruncate(d->segment[i].fd, 0) == -1)
+				disk_failed(d, "cut a file");
+		} else if (sequence[i] < d->first)
+			d->first = sequence[i];
+	}
+}
+
+static void
+load_record(struct disk *d, const struct disk_record *r, bool newest)
+{
+	if (r->kind != DISK_INTERFACE && (r->flags & DISK_PUSHED) != 0 && newest)
+		disk_push_add(d, r, false, false);
+	if (memcmp(d->write_stream, r->stream, MSG_ID_SIZE) != 0)
+		d->write_interfaces = 0;
+	memcpy(d->write_stream, r->stream, MSG_ID_SIZE);
+	if (r->kind == DISK_INTERFACE)
+		d->write_interfaces = (uint32_t)r->first + 1;
+}
+
+/* Up to the first record that is not whole; a segment beyond the limit of streams counts as such. */
+static void
+load_segment(struct disk *d, uint64_t sequence)
+{
+	struct disk_segment *segment = disk_segment_of(d, sequence);
+	struct disk_position at = { sequence, DISK_SEGMENT_HEADER };
+	struct disk_record record;
+	bool newest = sequence + 1 == d->next;
+
+	d->write_interfaces = 0;
+	if (segment->end == 0)
+		return;
+	while (record_read(d, &at, &record) == 0 && ((record.flags & DISK_PUSHED) != 0 || disk_stream_note(d, &record) == 0)) {
+		load_record(d, &record, newest);
+		disk_step(&at, &record);
+	}
+	if (at.offset == segment->end)
+		return;
+	log_warn("the disk spool: %llu bytes of a torn or damaged segment are cut off", (unsigned long long)(segment->end - at.offset));
+	segment->end = at.offset;
+	if (ftruncate(segment->fd, (off_t)at.offset) == -1)
+		disk_failed(d, "cut a file");
+}
+
+static void
+load(struct disk *d)
+{
+	struct disk_record *pushed = d->pushed;
+
+	load_headers(d);
+	/* Of what was pushed out the streams come first. */
+	if (d->first < d->next)
+		load_segment(d, d->next - 1);
+	d->stream_count = 0;
+	for (size_t i = 0; i < d->pushed_count; i++)
+		(void)disk_stream_note(d, &pushed[i]);
+	d->pushed_count = 0;
+	for (uint64_t sequence = d->first; sequence < d->next; sequence++)
+		load_segment(d, sequence);
+	d->handed = disk_end(d);
+	d->ack = (struct disk_position){ d->first, 0 };
+	disk_rewind(d);
+	while (disk_used(d) > d->size && d->first + 1 < d->next)
+		disk_push_out(d);
+	disk_advance(d);
+}
+
+struct disk *
+disk_new(const int fd[DISK_SEGMENTS], uint64_t size, uint64_t min_free, struct spool *counters)
+{
+	struct disk *d = calloc(1, sizeof(*d));
+
+	if (d == NULL)
+		return NULL;
+	d->size = size;
+	d->segment_size = size / DISK_SEGMENTS;
+	d->min_free = min_free;
+	d->counters = counters;
+	d->stream = calloc(DISK_STREAMS_MAX, sizeof(*d->stream));
+	d->pushed = calloc(DISK_PUSHED_MAX, sizeof(*d->pushed));
+	d->data = malloc(MSG_BLOCK_MAX);
+	buf_init(&d->interfaces.idb, MSG_INTERFACES_MAX * MSG_IDB_MAX);
+	if (d->stream == NULL || d->pushed == NULL || d->data == NULL) {
+		disk_free(d);
+		errno = ENOMEM;
+		return NULL;
+	}
+	for (size_t i = 0; i < DISK_SEGMENTS; i++)
+		d->segment[i].fd = fd[i];
+	load(d);
+	return d;
+}
+
+void
+disk_free(struct disk *d)
+{
+	if (d == NULL)
+		return;
+	buf_clear(&d->interfaces.idb);
+	free(d->stream);
+	free(d->pushed);
+	free(d->data);
+	free(d);
+}

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <sys/statvfs.h>
+#include <sys/uio.h>
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/disk_internal.h"
+
+/* Writing: always at the end of the newest segment, never over what is there. */
+
+/* All or nothing: what of it was written lies behind the end, where the next one is written. */
+static int
+write_at_end(struct disk *d, struct disk_segment *segment, const struct buf *head, const void *data, size_t len)
+{
+	struct iovec iov[2] = { { head->data, head->len }, { (void *)(uintptr_t)data, len } };
+	ssize_t n = pwritev(segment->fd, iov, len > 0 ? 2 : 1, (off_t)segment->end);
+
+	if (n == (ssize_t)(head->len + len)) {
+		segment->end += head->len + len;
+		return 0;
+	}
+	if (n >= 0)
+		errno = ENOSPC;
+	disk_failed(d, "write");
+	(void)!ftruncate(segment->fd, (off_t)segment->end);
+	errno = EIO;
+	return -1;
+}
+
+static int
+segment_write_begin(struct disk *d, struct disk_segment *segment, uint64_t sequence)
+{
+	struct buf head;
+	int errs, result = -1;
+
+	buf_init(&head, DISK_SEGMENT_HEADER + DISK_PUSHED_MAX * DISK_RECORD_HEADER);
+	errs = disk_put_segment(&head, sequence);
+	for (size_t i = 0; i < d->pushed_count; i++) {
+		d->pushed[i].sequence = sequence;
+		errs += disk_put_record(&head, &d->pushed[i], NULL);
+	}
+	segment->end = 0;
+	if (errs != 0)
+		errno = ENOMEM;
+	else if (ftruncate(segment->fd, 0) == 0)
+		result = write_at_end(d, segment, &head, NULL, 0);
+	else
+		disk_failed(d, "cut a file");
+	buf_clear(&head);
+	return result;
+}
+
+static int
+segment_begin(struct disk *d)
+{
+	if (d->next - d->first == DISK_SEGMENTS)
+		disk_push_out(d);
+	if (segment_write_begin(d, disk_segment_of(d, d->next), d->next) == -1)
+		return -1;
+	d->next++;
+	d->write_interfaces = 0;
+	return 0;
+}
+
+/* How much more may be written to the file system. */
+static uint64_t
+room(const struct disk *d)
+{
+	struct statvfs fs;
+	uint64_t free_bytes;
+
+	if (fstatvfs(d->segment[0].fd, &fs) == -1)
+		return UINT64_MAX;
+	free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
+	return free_bytes > d->min_free ? free_bytes - d->min_free : 0;
+}
+
+/* The newest segment has room for so many bytes afterwards. What is pushed out stands at the begin of the next segment. */
+static int
+make_room(struct disk *d, uint64_t need)
+{
+	bool pushed = false;
+
+	while (room(d) < need + d->pushed_count * DISK_RECORD_HEADER && d->next - d->first > 1) {
+		disk_push_out(d);
+		pushed = true;
+	}
+	if (room(d) < need + d->pushed_count * DISK_RECORD_HEADER) {
+		errno = ENOSPC;
+		return -1;
+	}
+	if (!pushed && d->next > d->first && disk_end(d).offset + need <= d->segment_size)
+		return 0;
+	return segment_begin(d);
+}
+
+/* --- items --- */
+
+static void
+record_of(const struct spool_item *item, uint64_t started_ns, struct disk_record *r)
+{
+	const struct spool_entry *e = &item->entry;
+	const struct msg_gap *g = &item->gap;
+
+	*r = (struct disk_record){ .kind = DISK_END, .flags = item->cut ? DISK_CUT : 0, .first = e->number, .last = e->number };
+	if (item->kind == SPOOL_BLOCK)
+		*r = (struct disk_record){ .kind = DISK_BLOCK, .flags = e->flags & BLOCK_EVENT, .codec = e->codec,
+			.data_len = e->data_len, .first = e->number, .last = e->number, .raw_len = e->raw_len,
+			.packets = e->packets, .bytes = e->bytes, .first_ns = e->first_ns, .last_ns = e->last_ns };
+	else if (item->kind == SPOOL_LOST)
+		*r = (struct disk_record){ .kind = DISK_GAP, .place = g->place, .first = g->first, .last = g->last,
+			.packets = g->packets, .bytes = g->bytes, .first_ns = g->first_ns, .last_ns = g->last_ns };
+	memcpy(r->stream, item->stream, MSG_ID_SIZE);
+	r->started_ns = started_ns;
+}
+
+/* Which interfaces are new; bytes of their records. */
+static uint64_t
+interfaces_size(const struct disk *d, struct spool *from, const uint8_t *stream)
+{
+	uint32_t id = memcmp(d->write_stream, stream, MSG_ID_SIZE) == 0 ? d->write_interfaces : 0;
+	uint8_t idb[MSG_IDB_MAX];
+	uint64_t size = 0;
+	int len;
+
+	for (; (len = spool_interface_get(from, stream, id, idb)) != -1; id++)
+		size += DISK_RECORD_HEADER + (uint64_t)len;
+	return size;
+}
+
+static int
+write_record(struct disk *d, struct disk_record *r, const void *data)
+{
+	struct disk_segment *segment = disk_segment_of(d, d->next - 1);
+	struct buf head;
+	int result = -1;
+
+	buf_init(&head, DISK_RECORD_HEADER);
+	r->sequence = d->next - 1;
+	if (disk_put_record(&head, r, data) == 0)
+		result = write_at_end(d, segment, &head, data, r->data_len);
+	buf_clear(&head);
+	return result;
+}
+
+static int
+write_interfaces(struct disk *d, struct spool *from, const struct spool_item *item, uint64_t started_ns)
+{
+	struct disk_record r = { .kind = DISK_INTERFACE, .started_ns = started_ns };
+	uint8_t idb[MSG_IDB_MAX];
+	int len;
+
+	if (memcmp(d->write_stream, item->stream, MSG_ID_SIZE) != 0)
+		d->write_interfaces = 0;
+	memcpy(d->write_stream, item->stream, MSG_ID_SIZE);
+	memcpy(r.stream, item->stream, MSG_ID_SIZE);
+	while ((len = spool_interface_get(from, item->stream, d->write_interfaces, idb)) > 0) {
+		r.first = r.last = d->write_interfaces;
+		r.data_len = (uint32_t)len;
+		if (write_record(d, &r, idb) == -1)
+			return -1;
+		d->write_interfaces++;
+	}
+	return 0;
+}
+
+static void
+append_undo(struct disk *d, const struct disk_record *r)
+{
+	struct disk_stream *s = disk_stream_find(d, r->stream);
+
+	if (r->kind == DISK_END)
+		s->ended = false;
+	else
+		s->last = r->first - 1;
+}
+
+int
+disk_append(struct disk *d, struct spool *from, const struct spool_item *item, uint64_t started_ns)
+{
+	struct disk_record r;
+	uint64_t need;
+
+	record_of(item, started_ns, &r);
+	need = DISK_RECORD_HEADER + r.data_len;
+	if (item->kind == SPOOL_BLOCK)
+		need += interfaces_size(d, from, item->stream);
+	if (make_room(d, need) == -1 || (item->kind == SPOOL_BLOCK && write_interfaces(d, from, item, started_ns) == -1))
+		return -1;
+	if (disk_stream_note(d, &r) == -1)
+		return -1;
+	if (write_record(d, &r, item->data) == 0)
+		return 0;
+	append_undo(d, &r);
+	return -1;
+}
+
+void
+disk_skip(struct disk *d)
+{
+	d->skip = disk_end(d);
+	if (disk_before(&d->handed, &d->skip))
+		d->handed = d->skip;
+	d->pushed_read = d->pushed_count;
+}

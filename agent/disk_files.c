@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/disk.h"
+
+#define FILE_FLAGS	(O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY)
+#define NAME_SIZE	32
+
+static int
+file_open(int dir_fd, const char *dir, const char *name, char error[DISK_ERROR_SIZE])
+{
+	struct stat st;
+	int fd;
+
+	if ((fd = openat(dir_fd, name, FILE_FLAGS, 0600)) == -1) {
+		snprintf(error, DISK_ERROR_SIZE, "--spool-dir %s: cannot open %s: %s", dir, name, strerror(errno));
+		return -1;
+	}
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && fchmod(fd, 0600) == 0)
+		return fd;
+	snprintf(error, DISK_ERROR_SIZE, "--spool-dir %s: %s is not a file of ours", dir, name);
+	close(fd);
+	return -1;
+}
+
+static int
+lock_open(int dir_fd, const char *dir, char error[DISK_ERROR_SIZE])
+{
+	int fd = file_open(dir_fd, dir, "lock", error);
+
+	if (fd == -1 || flock(fd, LOCK_EX | LOCK_NB) == 0)
+		return fd;
+	if (errno == EWOULDBLOCK)
+		snprintf(error, DISK_ERROR_SIZE, "--spool-dir %s: another vmtap-agent uses it; give each its own", dir);
+	else
+		snprintf(error, DISK_ERROR_SIZE, "--spool-dir %s: cannot lock it: %s", dir, strerror(errno));
+	close(fd);
+	return -1;
+}
+
+int
+disk_files_open(const char *dir, int fd[DISK_SEGMENTS], char error[DISK_ERROR_SIZE])
+{
+	int dir_fd, lock = -1;
+	char name[NAME_SIZE];
+	size_t count = 0;
+
+	(void)mkdir(dir, 0700);
+	if ((dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) == -1) {
+		snprintf(error, DISK_ERROR_SIZE, "--spool-dir %s: %s", dir, strerror(errno));
+		return -1;
+	}
+	if ((lock = lock_open(dir_fd, dir, error)) != -1)
+		for (; count < DISK_SEGMENTS; count++) {
+			snprintf(name, sizeof(name), "segment-%02zu", count);
+			if ((fd[count] = file_open(dir_fd, dir, name, error)) == -1)
+				break;
+		}
+	close(dir_fd);
+	if (count == DISK_SEGMENTS)
+		return lock;
+	while (count-- > 0)
+		close(fd[count]);
+	if (lock != -1)
+		close(lock);
+	return -1;
+}

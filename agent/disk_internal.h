@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#ifndef VMTAP_AGENT_DISK_INTERNAL_H
+#define VMTAP_AGENT_DISK_INTERNAL_H
+
+#include "common/buf.h"
+#include "agent/disk.h"
+#include "agent/disk_format.h"
+
+/*
+ * Segments in use have the sequences first..next-1, each in the file of number sequence % DISK_SEGMENTS; one that is missing or
+ * spoiled is empty. Positions grow for ever. Of what was pushed out, pushed[] keeps each item that may have been handed out by
+ * itself, since a collector can turn out to have any number of them; the others are joined.
+ */
+#define DISK_STREAMS_MAX	1024u
+#define DISK_PUSHED_MAX		512u
+
+struct disk_position {
+	uint64_t	sequence, offset;
+};
+
+struct disk_segment {
+	int		fd;
+	uint64_t	end;		/* bytes; 0: nothing in it */
+};
+
+struct disk_stream {
+	uint8_t		id[MSG_ID_SIZE];
+	uint64_t	started_ns, first, last;	/* first = last + 1: only its END */
+	uint64_t	acked;
+	bool		ended, end_done;
+	bool		listed;		/* in the session's HELLO */
+};
+
+/* Interfaces of one stream, as far as read. */
+struct disk_interfaces {
+	uint8_t		stream[MSG_ID_SIZE];
+	uint32_t	count;
+	size_t		at[MSG_INTERFACES_MAX], len[MSG_INTERFACES_MAX];
+	struct buf	idb;
+};
+
+struct disk {
+	struct disk_segment segment[DISK_SEGMENTS];
+	uint64_t	size, segment_size, min_free;
+	uint64_t	first, next;
+	struct spool	*counters;
+
+	struct disk_stream *stream;	/* oldest first */
+	size_t		stream_count;
+
+	struct disk_record *pushed;
+	size_t		pushed_count, pushed_read;
+
+	struct disk_position ack;	/* of the first record that is not done */
+	struct disk_position read;	/* of the next record to look at */
+	struct disk_position skip;	/* records before it are looked at for interfaces only */
+	struct disk_position handed;	/* records behind it were never handed out */
+	struct disk_position damaged;	/* records before it are counted, if damaged */
+	uint8_t		read_stream[MSG_ID_SIZE];	/* where read is: numbers must follow */
+	uint64_t	read_number;
+	bool		unlisted;
+	struct disk_interfaces interfaces;
+	uint8_t		*data;
+
+	uint8_t		write_stream[MSG_ID_SIZE];	/* whose interfaces the newest segment has */
+	uint32_t	write_interfaces;
+};
+
+static inline struct disk_segment *
+disk_segment_of(struct disk *d, uint64_t sequence)
+{
+	return &d->segment[sequence % DISK_SEGMENTS];
+}
+
+static inline bool
+disk_before(const struct disk_position *a, const struct disk_position *b)
+{
+	return a->sequence < b->sequence || (a->sequence == b->sequence && a->offset < b->offset);
+}
+
+/* --- disk.c --- */
+struct disk_position disk_end(const struct disk *);
+/* The record at the position, which first moves to the next segment where one ends or cannot be read; false: at the end. */
+bool	disk_record_at(struct disk *, struct disk_position *, struct disk_record *);
+void	disk_step(struct disk_position *, const struct disk_record *);
+struct disk_stream *disk_stream_find(const struct disk *, const uint8_t id[MSG_ID_SIZE]);
+/* The stream of a record is there now; -1 ENOSPC: too many. */
+int	disk_stream_note(struct disk *, const struct disk_record *);
+bool	disk_record_done(const struct disk *, const struct disk_record *, bool handed);
+/* The records that are done are; segments without any other are cut to nothing. */
+void	disk_advance(struct disk *);
+void	disk_failed(struct disk *, const char *what);	/* counts and logs errno */
+struct disk_position disk_reading(const struct disk *);	/* first record that was not handed out in this session */
+
+/* --- disk_push.c --- */
+/* The oldest segment goes; its unacknowledged items are joined to pushed. */
+void	disk_push_out(struct disk *);
+void	disk_push_add(struct disk *, const struct disk_record *, bool joined, bool read);
+/* The next that was pushed out, as an item; false: none is left. */
+bool	disk_push_next(struct disk *, struct spool_item *);
+void	disk_push_advance(struct disk *);
+void	disk_item_of(const struct disk_record *, struct spool_item *);	/* a GAP's or END's */
+
+#endif
