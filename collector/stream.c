@@ -66,7 +66,7 @@ stream_record_loss(struct archive *archive, struct stream *stream, enum loss_pla
 	row->first_ns = gap->first_ns;
 	row->last_ns = gap->last_ns;
 	row->recorded_ns = clock_wall_ns();
-	row->approximate = bound;
+	row->approximate = (int)bound;
 	loss_add(&stream->missing[place], &loss);
 	archive->soon = true;
 	stream_mark_dirty(archive, stream);

@@ -138,7 +138,7 @@ cut_record(struct archive *archive, struct vm *vm, const struct cut *cut)
 	row->first_ns = cut->loss.first_ns;
 	row->last_ns = cut->loss.last_ns;
 	row->recorded_ns = clock_wall_ns();
-	row->approximate = cut->loss.bound;
+	row->approximate = (int)cut->loss.bound;
 	archive->soon = true;
 }
 

@@ -234,7 +234,7 @@ stream_put_row(struct archive *archive, struct stream *stream)
 	row->last_block = stream->received;
 	row->ended = stream->ended;
 	row->resumed = stream->resumed;
-	row->cut = stream->cut;
+	row->cut = (int)stream->cut;
 	row->packets = stream->packets;
 	row->bytes = stream->bytes;
 	row->packets_block = stream->packets_block;

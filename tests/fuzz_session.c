@@ -457,8 +457,10 @@ step_time(struct peer *peer, struct cursor *cursor)
 
 	if (session == NULL || session->state == SESSION_HANDSHAKE)
 		return;
-	if (what & 4)
-		session->heard_ns -= UINT64_C(1000000000) * (what >> 4) * 20;
+	if (what & 4) {
+		session->alive.heard_ns -= UINT64_C(1000000000) * (what >> 4) * 20;
+		session->alive.due_ns -= UINT64_C(1000000000) * (what >> 4) * 20;
+	}
 	event_active(session->timer, EV_TIMEOUT, 1);
 }
 
