@@ -92,6 +92,8 @@ run(struct fuzz *fuzz, unsigned times)
 	script_loop(fuzz->link.base, times);
 	while (recv(fuzz->supervisor[1], bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
 		continue;
+	while (recv(fuzz->capture[1], bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+		continue;
 	TAILQ_FOREACH(s, &fuzz->link.sessions, entry) {
 		script_assert(s->sender.control.len <= SENDER_CONTROL_MAX && s->sender.tail.len <= TAIL_MAX);
 		script_assert(s->tap == NULL || s->tap->session == s);
@@ -253,7 +255,8 @@ step_block(struct peer *peer, struct cursor *cursor)
 
 	if (fuzz->streams == 0)
 		return;
-	entry.raw_len = entry.data_len;
+	entry.data_len += entry.data_len == 0;		/* no block is sealed empty */
+	entry.raw_len = entry.data_len + 64;		/* room for its packet */
 	fuzz->published++;
 	if ((data = spool_reserve(fuzz->producer[0], entry.data_len)) == NULL) {
 		spool_lose(fuzz->producer[0], &entry, GAP_CAPTURE);
@@ -404,12 +407,14 @@ begin(struct fuzz *fuzz)
 	struct link *link = &fuzz->link;
 
 	script_assert(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fuzz->supervisor) == 0);
+	script_assert(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fuzz->capture) == 0);
 	link->base = event_base_new();
 	link->options.keepalive_ms = 10000;
 	link->options.flush_ms = 200;
 	link->options.spool_memory = SPOOL_SIZE;
 	TAILQ_INIT(&link->sessions);
 	link->supervisor = ipc_new(link->base, fuzz->supervisor[0], &callbacks, NULL);
+	link->capture = ipc_new(link->base, fuzz->capture[0], &callbacks, NULL);
 	link->tls = script_context(ROLE_AGENT, "acme", "web1");
 	script_assert(identity_parse(tls_context_uri(link->tls), tls_context_common_name(link->tls), &link->own) == 0);
 	link->stop_timer = link_timer_new(link, wake_up, NULL);
@@ -443,6 +448,7 @@ end(struct fuzz *fuzz)
 	ipc_free(link->capture);
 	ipc_free(link->supervisor);
 	close(fuzz->supervisor[1]);
+	close(fuzz->capture[1]);
 	event_free(link->stop_timer);
 	event_free(link->pulse);
 	for (unsigned i = 0; i < IPC_TAPS_MAX; i++) {
