@@ -83,11 +83,21 @@ pause_ms() {
 	while [ "$(now_ms)" -lt $end ]; do read -rt 0.05 <> <(:) || :; done
 }
 
+# Something new is stored; while it is not, traffic never ends.
+recovered() {
+	if ! kill -0 "${LAB_PID[blast]:-x}"; then
+		[ -z "${LAB_PID[blast]:-}" ] || finish blast
+		traffic 200
+	fi
+	more_stored 1
+}
+
 # fault_over [SECONDS]: the fault is gone; the time until something is newly stored is the time to recover.
 fault_over() {
 	local begin
 	begin=$(now_ms)
-	if wait_stored 1 "${1:-30}"; then
+	STORED_BEFORE=$(stored_packets)
+	if wait_for "${1:-30}" recovered; then
 		RECOVERED=$(($(now_ms) - begin))
 	else
 		not_ok "$CASE: recovers" "nothing stored within ${1:-30} s; collector: $(tail -n 1 "$LAB/collector.log"); agent: $(tail -n 1 "$LAB/agent.log")"
