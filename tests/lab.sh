@@ -93,7 +93,7 @@ descendants() { local c; echo "$1"; for c in $(children "$1"); do descendants "$
 lab_pki() {
 	"$BUILD/vmtap" pki init "$LAB/pki" >/dev/null &&
 	"$BUILD/vmtap" pki agent "$LAB/pki" $VM >/dev/null &&
-	"$BUILD/vmtap" pki collector "$LAB/pki" collector --host $COLLECTOR_ADDRESS >/dev/null &&
+	"$BUILD/vmtap" pki collector "$LAB/pki" collector --host $COLLECTOR_ADDRESS ${COLLECTOR_HOSTS:-} >/dev/null &&
 	"$BUILD/vmtap" pki operator "$LAB/pki" operator >/dev/null
 }
 credentials() { echo "--ca $LAB/pki/ca.crt --cert $LAB/pki/$1.crt --key $LAB/pki/$1.key"; }

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# Sourced by tests/faults/run for one case: traffic with numbers, faults, and the ledger at the end.
+#
+# A case is a file in cases/ with a function fault_case. It begins with case_begin, offers packets with traffic, does its worst,
+# says fault_over when the fault is gone, and ends with ledger. $LONG is 1 in the long form.
+
+. "$TOP/tests/lab.sh"
+PCAPCHECK=$BUILD/tests/e2e/pcapcheck
+BLAST=$BUILD/tests/bench/blast
+SHIMS=$BUILD/tests/faults
+OFFERED=0 RECOVERED=- ASAN_SHIM=$ASAN_OPTIONS:verify_asan_link_order=0
+TUNED=
+
+# pick NAME SHORT LOW HIGH: sets NAME to SHORT, or in the long form to a number of LOW to HIGH that the seed decides.
+pick() {
+	local value=$2
+	[ "$LONG" = 0 ] || value=$(($3 + (RANDOM << 15 | RANDOM) % ($4 - $3 + 1)))
+	printf -v "$1" %s "$value"
+	TUNED="$TUNED $1=$value"
+}
+
+sanitized() { nm -D "$BUILD/vmtap-agent" 2>/dev/null | grep -q __asan_init; }
+skip() { echo "skip	$CASE: $1"; exit 0; }
+now_ms() { echo $((${EPOCHREALTIME/./} / 1000)); }
+
+# case_begin [AGENT-OPTION...]: the lab, a collector, an agent that captures. COLLECTOR_OPTIONS, COLLECTOR_ENV,
+# AGENT_ENV and SECOND_NIC may be set.
+case_begin() {
+	lab_up
+	lab_pki || exit 1
+	in_ns guest ip address flush dev eth0
+	in_ns peer ip address flush dev veth0
+	[ -z "${SECOND_NIC:-}" ] || second_nic
+	collector_up || exit 1
+	agent_up "$@"
+	wait_for 20 capturing || { not_ok "$CASE" "the agent does not capture: $(tail -n 2 "$LAB/agent.log" | tr '\n' ' ')"; exit 1; }
+}
+
+collector_up() {
+	mkdir -p "$LAB/store"
+	start collector collector env ${COLLECTOR_ENV:-} "$BUILD/vmtap-collector" --store "$LAB/store" $(credentials collector) \
+		--keepalive 2s ${COLLECTOR_OPTIONS:-}
+	wait_for 15 collector_listens || { echo "collector does not listen:"; tail -n 5 "$LAB/collector.log"; return 1; }
+}
+collector_kill() { stop collector "${1:-KILL}"; }
+
+agent_up() {	# taps what TAP names (eth0)
+	AGENT_SETTINGS=("$@")
+	start agent guest env ${AGENT_ENV:-} "$BUILD/vmtap-agent" ${TAP:--i eth0} --collector "${COLLECTOR_NAME:-$COLLECTOR_ADDRESS}" \
+		$(credentials $VM) --keepalive 2s "$@"
+}
+agent_again() { agent_up "${AGENT_SETTINGS[@]}"; wait_for 20 capturing; }
+
+# A role's process: kill -KILL $(role capture)
+role() {
+	local p
+	for p in $(descendants "${LAB_PID[agent]}"); do
+		tr '\0' ' ' <"/proc/$p/cmdline" 2>/dev/null | grep -q -- "role=$1" && echo "$p"
+	done
+}
+agent_pids() { descendants "${LAB_PID[agent]}"; }
+
+# traffic N [RATE]: N numbered packets to eth0 in the background; their numbers go on from those before.
+traffic() {
+	start blast peer "$BLAST" -i veth0 -r "${2:-$RATE}" -n "$1" -p random -o $OFFERED
+	OFFERED=$((OFFERED + $1))
+}
+traffic_on() {	# traffic_on IF N: the same by another of the peer's interfaces, and waits for its end
+	in_ns peer "$BLAST" -i "$1" -r "$RATE" -n "$2" -p random -o $OFFERED >>"$LAB/blast.log" 2>&1
+	OFFERED=$((OFFERED + $2))
+}
+traffic_end() { finish blast; }
+
+more_stored() { local n; n=$(stored_packets) && [ "$n" -ge $((STORED_BEFORE + $1)) ]; }
+wait_stored() {	# wait_stored N [SECONDS]: until so many more are stored
+	STORED_BEFORE=$(stored_packets)
+	wait_for "${2:-20}" more_stored "$1"
+}
+
+# pause_ms N: the fault lasts; nothing to wait for but time.
+pause_ms() {
+	local end=$(($(now_ms) + $1))
+	while [ "$(now_ms)" -lt $end ]; do read -rt 0.05 <> <(:) || :; done
+}
+
+# Something new is stored; while it is not, traffic never ends.
+recovered() {
+	if ! kill -0 "${LAB_PID[blast]:-x}"; then
+		[ -z "${LAB_PID[blast]:-}" ] || finish blast
+		traffic 200
+	fi
+	more_stored 1
+}
+
+# fault_over [SECONDS]: the fault is gone; the time until something is newly stored is the time to recover.
+fault_over() {
+	local begin
+	begin=$(now_ms)
+	STORED_BEFORE=$(stored_packets)
+	if wait_for "${1:-30}" recovered; then
+		RECOVERED=$(($(now_ms) - begin))
+	else
+		not_ok "$CASE: recovers" "nothing stored within ${1:-30} s; collector: $(tail -n 1 "$LAB/collector.log"); agent: $(tail -n 1 "$LAB/agent.log")"
+	fi
+}
+
+# Packets that some counter knows of: gaps of all places, and what the ring dropped or capture refused.
+counted() {
+	vmtap stats $VM --json | jq '([.losses[].packets] | add // 0) + ([.counters[] | select(.counter == "ring_dropped_packets" or
+		.counter == "before_filter_packets" or .counter == "oversize_packets" or .counter == "paused_packets") | .value] | add // 0)'
+}
+bounded() { vmtap stats $VM --json | jq '[.losses[] | select(.approximate == 1 or .approximate == true) | .packets] | add // 0'; }
+all_accounted() { [ $(($(stored_packets) + $(counted))) -ge $OFFERED ]; }
+
+# settle [SECONDS]: until stored and gaps make up what was offered.
+settle() { wait_for "${1:-40}" all_accounted || :; }
+
+# ledger [BOUND]: the case's row. With BOUND, gaps may be an upper bound, wider than the truth by no more than so many packets.
+ledger() {
+	local line packets duplicates gaps missing over unaccounted
+	line=$(vmtap read $VM 2>>"$LAB/read.log" | "$PCAPCHECK" sequence - 2>>"$LAB/read.log") || line="packets 0 missing 0 duplicates 0"
+	read -r _ packets _ _ _ duplicates _ <<<"$line"
+	gaps=$(counted)
+	missing=$((OFFERED - packets + duplicates))
+	over=$((gaps - missing))
+	unaccounted=$((missing > gaps ? missing - gaps : 0))
+	[ -n "${1:-}" ] || unaccounted=${over#-}
+	printf '%s\t%s\t%s\t%s\t%s\t%s\t%s\n' "$CASE" $OFFERED $((packets - duplicates)) "$gaps" $unaccounted "$duplicates" "$RECOVERED" >"$ROW"
+	if [ $unaccounted = 0 ] && [ "$duplicates" = 0 ] && [ $over -le "${1:-0}" ]; then
+		ok "$CASE: every packet once, or in a gap"
+	else
+		not_ok "$CASE: every packet once, or in a gap" "$OFFERED offered, $line, $gaps in gaps"
+	fi
+}
+nothing_lost() { check "$CASE: nothing lost" test "$(counted)" = 0; }
+
+# A second interface to tap, eth1, between peer (veth1) and guest.
+second_nic() {
+	lab_link peer veth1 10.77.3.2 guest eth1 10.77.3.1
+	in_ns guest ip address flush dev eth1
+	in_ns peer ip address flush dev veth1
+}
+# capturing_interface NAME: a packet socket is bound to it.
+capturing_interface() {
+	in_ns guest ss -Hnp0 2>/dev/null | grep -qE "[*:]$1( |\$)"
+}
+capturing_eth1() { capturing_interface eth1; }
