@@ -41,12 +41,14 @@ static const char cut_left_sql[] =
     " AND NOT EXISTS (SELECT 1 FROM loss WHERE vm = ?1 AND stream = cut.id AND place = 'cut')";
 
 /* By the interfaces' names: how many told their count last, how many of these told it again at the begin, and what lies between.
- * An interface may have several ids: the last one of the old stream counts, and the first one of the new. */
+ * An interface may have several ids: the last one of the old stream counts, and the first one of the new. 0 is what an agent tells
+ * before it has looked, and only once it is late (?4) the count itself. */
 static const char cut_interfaces_sql[] =
     "WITH old AS (SELECT name, value, max(interface) FROM stat JOIN interface USING (stream)"
     " WHERE vm = ?1 AND stream = ?2 AND interface = id AND counter = 'interface_packets' GROUP BY name),"
     " new AS (SELECT name, value, min(interface) FROM stat JOIN interface USING (stream)"
-    " WHERE vm = ?1 AND stream = ?3 AND interface = id AND counter = 'interface_start_packets' GROUP BY name)"
+    " WHERE vm = ?1 AND stream = ?3 AND interface = id AND counter = 'interface_start_packets' AND (value > 0 OR ?4)"
+    " GROUP BY name)"
     " SELECT count(*), count(new.value), CAST(total(new.value - old.value) AS INTEGER), min(new.value - old.value)"
     " FROM old LEFT JOIN new USING (name)";
 /* What passed the filter and is nowhere. */
@@ -94,7 +96,7 @@ cut_bound(struct archive *archive, const struct vm *vm, struct cut *cut)
 	int64_t old, again, between, least, rest;
 	bool known = false;
 
-	if (stmt == NULL || sqlite3_step(stmt) != SQLITE_ROW) {
+	if (stmt == NULL || sqlite3_bind_int(stmt, 4, cut->late) != SQLITE_OK || sqlite3_step(stmt) != SQLITE_ROW) {
 		sqlite3_finalize(stmt);
 		return false;
 	}

@@ -395,6 +395,7 @@ begin_taps(struct fuzz *fuzz)
 		tap->spool = spool_attach(fd, SPOOL_CONSUMER);
 		tap->wake = event_new(fuzz->link.base, -1, EV_READ, wake_up, NULL);
 		script_assert(fuzz->producer[i] != NULL && tap->spool != NULL && tap->wake != NULL);
+		backlog_init(&tap->backlog, tap->spool, NULL);
 		close(fd);
 	}
 }
