@@ -8,6 +8,7 @@
 PCAPCHECK=$BUILD/tests/e2e/pcapcheck
 BLAST=$BUILD/tests/bench/blast
 SHIMS=$BUILD/tests/faults
+TAP=(-i eth0)
 OFFERED=0 RECOVERED=- ASAN_SHIM=$ASAN_OPTIONS:verify_asan_link_order=0
 TUNED=
 
@@ -44,9 +45,9 @@ collector_up() {
 }
 collector_kill() { stop collector "${1:-KILL}"; }
 
-agent_up() {	# taps what TAP names (eth0)
+agent_up() {	# taps what TAP names
 	AGENT_SETTINGS=("$@")
-	start agent guest env ${AGENT_ENV:-} "$BUILD/vmtap-agent" ${TAP:--i eth0} --collector "${COLLECTOR_NAME:-$COLLECTOR_ADDRESS}" \
+	start agent guest env ${AGENT_ENV:-} "$BUILD/vmtap-agent" "${TAP[@]}" --collector "${COLLECTOR_NAME:-$COLLECTOR_ADDRESS}" \
 		$(credentials $VM) --keepalive 2s "$@"
 }
 agent_again() { agent_up "${AGENT_SETTINGS[@]}"; wait_for 20 capturing; }

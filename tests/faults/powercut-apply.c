@@ -40,9 +40,10 @@ read_part(FILE *in, uint32_t len)
 {
 	char *p = calloc(1, (size_t)len + 1);
 
-	if (p == NULL || fread(p, 1, len, in) != len)
-		return NULL;
-	return p;
+	if (p != NULL && fread(p, 1, len, in) == len)
+		return p;
+	free(p);
+	return NULL;
 }
 
 /* A torn last record, of a program that was killed, is no operation. */
@@ -58,8 +59,12 @@ read_log(const char *path)
 		o.path = read_part(in, o.record.path_len);
 		o.to = read_part(in, o.record.to_len);
 		o.data = read_part(in, o.record.data_len);
-		if (o.path == NULL || o.to == NULL || o.data == NULL)
+		if (o.path == NULL || o.to == NULL || o.data == NULL) {
+			free(o.path);
+			free(o.to);
+			free(o.data);
 			break;
+		}
 		if ((operation = reallocarray(operation, operation_count + 1, sizeof(o))) == NULL)
 			err(2, "memory");
 		operation[operation_count++] = o;
@@ -93,8 +98,12 @@ set_name(uint64_t inode, const char *path)
 
 	for (i = 0; i < name_count && name[i].inode != inode; i++)
 		;
-	if (i == name_count && (name = reallocarray(name, ++name_count, sizeof(*name))) == NULL)
-		err(2, "memory");
+	if (i == name_count) {
+		if ((name = reallocarray(name, ++name_count, sizeof(*name))) == NULL)
+			err(2, "memory");
+		name[i] = (struct name){ 0 };
+	}
+	free(name[i].path);
 	name[i] = (struct name){ inode, strdup(path) };
 }
 
@@ -111,8 +120,10 @@ static void
 rename_all(const char *from, const char *to)
 {
 	for (size_t i = 0; i < name_count; i++)
-		if (strcmp(name[i].path, from) == 0)
+		if (strcmp(name[i].path, from) == 0) {
+			free(name[i].path);
 			name[i].path = strdup(to);
+		}
 }
 
 static void
@@ -161,6 +172,20 @@ apply(const struct operation *o, bool torn)
 	}
 }
 
+static void
+free_all(void)
+{
+	for (size_t i = 0; i < operation_count; i++) {
+		free(operation[i].path);
+		free(operation[i].to);
+		free(operation[i].data);
+	}
+	for (size_t i = 0; i < name_count; i++)
+		free(name[i].path);
+	free(operation);
+	free(name);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -190,5 +215,6 @@ main(int argc, char **argv)
 			apply(o, open_operations == keep);
 	}
 	printf("%" PRIu64 " operations durable, %" PRIu64 " not\n", durable, open_operations);
+	free_all();
 	return 0;
 }
