@@ -262,9 +262,15 @@ archive_settle_cuts(struct archive *archive, const struct batch *batch)
 	const struct stream_row *row = batch->streams.row;
 	struct vm *vm;
 
-	for (size_t i = 0; i < batch->streams.count; i++)
-		if ((vm = archive_find_vm(archive, row[i].vm)) != NULL && vm->cut_pending)
+	for (size_t i = 0; i < batch->streams.count; i++) {
+		if ((vm = archive_find_vm(archive, row[i].vm)) == NULL)
+			continue;
+		/* Only now can the catalog tell that it was cut: an earlier look found nothing left to do. */
+		if (row[i].ended && row[i].cut == STREAM_CUT)
+			vm->cut_pending = true;
+		if (vm->cut_pending)
 			stream_settle_cuts(archive, vm);
+	}
 }
 
 void

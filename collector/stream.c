@@ -287,8 +287,6 @@ stream_set_ended(struct archive *archive, struct stream *stream, enum stream_cut
 	stream_close_file(archive, stream);
 	stream->ended = true;
 	stream->cut = cut;
-	if (cut == STREAM_CUT)
-		stream->vm->cut_pending = true;
 	archive->soon = true;
 	stream_mark_dirty(archive, stream);
 }
