@@ -76,6 +76,8 @@ disk_record_at(struct disk *d, struct disk_position *at, struct disk_record *rec
 			at->offset = DISK_SEGMENT_HEADER;
 		if (at->sequence < d->next && record_read(d, at, record) == 0)
 			return true;
+		if (at->sequence + 1 == d->next && at->offset < disk_segment_of(d, at->sequence)->end)
+			d->spoiled = true;
 		if (at->sequence + 1 >= d->next) {
 			*at = disk_end(d);
 			return false;
@@ -95,8 +97,8 @@ disk_stream_find(const struct disk *d, const uint8_t id[MSG_ID_SIZE])
 	return NULL;
 }
 
-static bool
-stream_done(const struct disk_stream *s)
+bool
+disk_stream_done(const struct disk_stream *s)
 {
 	return s->acked >= s->last && (!s->ended || s->end_done);
 }
@@ -107,7 +109,7 @@ streams_forget(struct disk *d)
 	size_t kept = 0;
 
 	for (size_t i = 0; i < d->stream_count; i++)
-		if (!stream_done(&d->stream[i]))
+		if (!disk_stream_done(&d->stream[i]))
 			d->stream[kept++] = d->stream[i];
 	d->stream_count = kept;
 }
@@ -133,11 +135,12 @@ disk_stream_note(struct disk *d, const struct disk_record *r)
 			s->first = r->first + 1;
 			s->last = r->first;
 		}
-		s->acked = s->first - 1;
+		s->acked = s->read = s->damaged = s->first - 1;
 	}
 	if (r->kind == DISK_END) {
 		s->ended = true;
-		s->end_done = false;
+		s->cut = (r->flags & DISK_CUT) != 0;
+		s->end_read = s->end_done = false;
 	}
 	if (r->last > s->last)
 		s->last = r->last;
@@ -153,7 +156,7 @@ disk_streams(struct disk *d, struct spool_stream *out, size_t max)
 	disk_advance(d);
 	for (size_t i = 0; i < d->stream_count; i++) {
 		s = &d->stream[i];
-		s->listed = !stream_done(s) && count < max;
+		s->listed = !disk_stream_done(s) && count < max;
 		if (!s->listed)
 			continue;
 		memcpy(out[count].id, s->id, MSG_ID_SIZE);
@@ -181,17 +184,21 @@ disk_stream(const struct disk *d, const uint8_t id[MSG_ID_SIZE], uint64_t *last,
 /* --- acknowledgement --- */
 
 bool
-disk_record_done(const struct disk *d, const struct disk_record *r, bool handed)
+disk_end_done(struct disk_stream *s)
+{
+	if (s->end_read && s->acked >= s->last)
+		s->end_done = true;
+	return s->end_done;
+}
+
+bool
+disk_record_done(const struct disk *d, const struct disk_record *r)
 {
 	struct disk_stream *s;
 
 	if (r->kind == DISK_INTERFACE || (r->flags & DISK_PUSHED) != 0 || (s = disk_stream_find(d, r->stream)) == NULL)
 		return true;
-	if (r->kind != DISK_END)
-		return r->last <= s->acked;
-	if (handed)
-		s->end_done = true;
-	return handed;
+	return r->kind == DISK_END ? disk_end_done(s) : r->last <= s->acked;
 }
 
 static void
@@ -207,13 +214,12 @@ segment_cut(struct disk *d, uint64_t sequence)
 void
 disk_advance(struct disk *d)
 {
-	struct disk_position reading = disk_reading(d);
 	struct disk_record record;
 
 	disk_push_advance(d);
 	if (d->pushed_count > 0)
 		return;
-	while (disk_record_at(d, &d->ack, &record) && disk_record_done(d, &record, disk_before(&d->ack, &reading)))
+	while (disk_record_at(d, &d->ack, &record) && disk_record_done(d, &record))
 		disk_step(&d->ack, &record);
 	while (d->first < d->next && (d->first < d->ack.sequence || !disk_record_at(d, &d->ack, &record)))
 		segment_cut(d, d->first++);
@@ -234,13 +240,21 @@ disk_acknowledge(struct disk *d, const uint8_t id[MSG_ID_SIZE], uint64_t number)
 		number = s->last;
 	if (number > s->acked)
 		s->acked = number;
+	if (s->acked > s->read)
+		s->read = s->acked;
+	(void)disk_end_done(s);
 	disk_advance(d);
 }
 
 bool
 disk_empty(const struct disk *d)
 {
-	return d->first == d->next && d->pushed_count == 0;
+	if (d->first < d->next || d->pushed_count > 0)
+		return false;
+	for (size_t i = 0; i < d->stream_count; i++)
+		if (!disk_stream_done(&d->stream[i]))
+			return false;
+	return true;
 }
 
 uint64_t

@@ -63,6 +63,7 @@ segment_begin(struct disk *d)
 	if (segment_write_begin(d, disk_segment_of(d, d->next), d->next) == -1)
 		return -1;
 	d->next++;
+	d->spoiled = false;
 	d->write_interfaces = 0;
 	return 0;
 }
@@ -94,7 +95,7 @@ make_room(struct disk *d, uint64_t need)
 		errno = ENOSPC;
 		return -1;
 	}
-	if (!pushed && d->next > d->first && disk_end(d).offset + need <= d->segment_size)
+	if (!pushed && !d->spoiled && d->next > d->first && disk_end(d).offset + need <= d->segment_size)
 		return 0;
 	return segment_begin(d);
 }
@@ -207,4 +208,8 @@ disk_skip(struct disk *d)
 	if (disk_before(&d->handed, &d->skip))
 		d->handed = d->skip;
 	d->pushed_read = d->pushed_count;
+	for (size_t i = 0; i < d->stream_count; i++) {
+		d->stream[i].read = d->stream[i].last;
+		d->stream[i].end_read = d->stream[i].ended;
+	}
 }

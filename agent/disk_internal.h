@@ -28,7 +28,9 @@ struct disk_stream {
 	uint8_t		id[MSG_ID_SIZE];
 	uint64_t	started_ns, first, last;	/* first = last + 1: only its END */
 	uint64_t	acked;
-	bool		ended, end_done;
+	uint64_t	read;		/* handed out in this session, or acknowledged */
+	uint64_t	damaged;	/* numbers up to it are counted, if they cannot be read */
+	bool		ended, cut, end_read, end_done;
 	bool		listed;		/* in the session's HELLO */
 };
 
@@ -56,10 +58,8 @@ struct disk {
 	struct disk_position read;	/* of the next record to look at */
 	struct disk_position skip;	/* records before it are looked at for interfaces only */
 	struct disk_position handed;	/* records behind it were never handed out */
-	struct disk_position damaged;	/* records before it are counted, if damaged */
-	uint8_t		read_stream[MSG_ID_SIZE];	/* where read is: numbers must follow */
-	uint64_t	read_number;
 	bool		unlisted;
+	bool		spoiled;	/* the newest segment has a place that cannot be read: begin another */
 	struct disk_interfaces interfaces;
 	uint8_t		*data;
 
@@ -87,7 +87,10 @@ void	disk_step(struct disk_position *, const struct disk_record *);
 struct disk_stream *disk_stream_find(const struct disk *, const uint8_t id[MSG_ID_SIZE]);
 /* The stream of a record is there now; -1 ENOSPC: too many. */
 int	disk_stream_note(struct disk *, const struct disk_record *);
-bool	disk_record_done(const struct disk *, const struct disk_record *, bool handed);
+bool	disk_record_done(const struct disk *, const struct disk_record *);
+/* END has no number of its own: it is done once it was handed out and nothing before it is left. */
+bool	disk_end_done(struct disk_stream *);
+bool	disk_stream_done(const struct disk_stream *);
 /* The records that are done are; segments without any other are cut to nothing. */
 void	disk_advance(struct disk *);
 void	disk_failed(struct disk *, const char *what);	/* counts and logs errno */
@@ -97,8 +100,9 @@ struct disk_position disk_reading(const struct disk *);	/* first record that was
 /* The oldest segment goes; its unacknowledged items are joined to pushed. */
 void	disk_push_out(struct disk *);
 void	disk_push_add(struct disk *, const struct disk_record *, bool joined, bool read);
-/* The next that was pushed out, as an item; false: none is left. */
-bool	disk_push_next(struct disk *, struct spool_item *);
+/* The next that was pushed out, and its stream; NULL: none is left. disk_push_step() moves on behind it. */
+struct disk_stream *disk_push_next(struct disk *, struct disk_record *);
+void	disk_push_step(struct disk *);
 void	disk_push_advance(struct disk *);
 void	disk_item_of(const struct disk_record *, struct spool_item *);	/* a GAP's or END's */
 

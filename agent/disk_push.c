@@ -95,7 +95,7 @@ disk_push_out(struct disk *d)
 		at = d->ack;
 	while (disk_record_at(d, &at, &record) && at.sequence == d->first) {
 		/* An END counts as done only behind all that was before it. */
-		if (record.kind == DISK_END ? (record.flags & DISK_PUSHED) == 0 : !disk_record_done(d, &record, false))
+		if (record.kind == DISK_END ? (record.flags & DISK_PUSHED) == 0 : !disk_record_done(d, &record))
 			push_record(d, &record, &at);
 		disk_step(&at, &record);
 	}
@@ -118,9 +118,7 @@ push_done(struct disk *d, size_t i)
 		return true;
 	if (d->pushed[i].kind != DISK_END)
 		return d->pushed[i].last <= s->acked;
-	if (i < d->pushed_read)
-		s->end_done = true;
-	return s->end_done;
+	return disk_end_done(s);
 }
 
 void
@@ -151,25 +149,38 @@ disk_item_of(const struct disk_record *r, struct spool_item *item)
 	memcpy(item->gap.stream, r->stream, MSG_ID_SIZE);
 }
 
-bool
-disk_push_next(struct disk *d, struct spool_item *item)
+/* How many from the next on are one record. */
+static size_t
+push_joined(const struct disk *d, struct disk_record *joined)
 {
-	struct disk_record joined;
+	size_t at = d->pushed_read;
+
+	*joined = d->pushed[at];
+	while (++at < d->pushed_count && push_adjoins(joined, &d->pushed[at]))
+		push_join(joined, &d->pushed[at]);
+	return at - d->pushed_read;
+}
+
+struct disk_stream *
+disk_push_next(struct disk *d, struct disk_record *r)
+{
 	struct disk_stream *s;
 
 	for (; d->pushed_read < d->pushed_count; d->pushed_read++) {
-		joined = d->pushed[d->pushed_read];
-		s = disk_stream_find(d, joined.stream);
-		if (s == NULL || (joined.kind == DISK_GAP && joined.last <= s->acked))
+		s = disk_stream_find(d, d->pushed[d->pushed_read].stream);
+		if (s == NULL || (d->pushed[d->pushed_read].kind == DISK_GAP && d->pushed[d->pushed_read].last <= s->read))
 			continue;
-		while (++d->pushed_read < d->pushed_count && push_adjoins(&joined, &d->pushed[d->pushed_read]))
-			push_join(&joined, &d->pushed[d->pushed_read]);
-		disk_item_of(&joined, item);
-		if (item->kind == SPOOL_LOST && item->gap.first <= s->acked)
-			item->gap.first = s->acked + 1;
-		memcpy(d->read_stream, joined.stream, MSG_ID_SIZE);
-		d->read_number = joined.last;
-		return true;
+		push_joined(d, r);
+		return s;
 	}
-	return false;
+	return NULL;
+}
+
+void
+disk_push_step(struct disk *d)
+{
+	struct disk_record joined;
+
+	if (d->pushed_read < d->pushed_count)
+		d->pushed_read += push_joined(d, &joined);
 }

@@ -6,7 +6,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/log.h"
+
 #include "agent/disk_internal.h"
+
+#define DAMAGED_LOG_MS	10000
 
 /* Reading, in order: what was pushed out, then the segments. Each segment is read from its begin, for the interfaces in it. */
 
@@ -54,46 +58,58 @@ disk_interface_get(struct disk *d, const uint8_t stream[MSG_ID_SIZE], uint32_t i
 
 /* --- items --- */
 
+/* Once, however often it is read. */
 static void
-count_damaged(struct disk *d, const struct disk_position *at, uint64_t blocks, uint64_t packets, uint64_t bytes)
+count_damaged(struct disk *d, struct disk_stream *s, const struct disk_record *lost)
 {
-	if (disk_before(at, &d->damaged))
+	static struct log_limit limit;
+
+	if (lost->last <= s->damaged)
 		return;
-	d->damaged = *at;
-	d->damaged.offset++;
-	spool_count_add(d->counters, COUNTER_DISK_LOST_BLOCKS, STATS_AGENT, blocks);
-	spool_count_add(d->counters, COUNTER_DISK_LOST_PACKETS, STATS_AGENT, packets);
-	spool_count_add(d->counters, COUNTER_DISK_LOST_BYTES, STATS_AGENT, bytes);
+	log_limited(&limit, DAMAGED_LOG_MS, LOG_LEVEL_ERROR, "the disk spool: blocks %llu to %llu of a stream cannot be read",
+	    (unsigned long long)lost->first, (unsigned long long)lost->last);
+	spool_count_add(d->counters, COUNTER_DISK_ERRORS, STATS_AGENT, 1);
+	spool_count_add(d->counters, COUNTER_DISK_LOST_BLOCKS, STATS_AGENT,
+	    lost->last - (s->damaged >= lost->first ? s->damaged : lost->first - 1));
+	spool_count_add(d->counters, COUNTER_DISK_LOST_PACKETS, STATS_AGENT, lost->packets);
+	spool_count_add(d->counters, COUNTER_DISK_LOST_BYTES, STATS_AGENT, lost->bytes);
+	s->damaged = lost->last;
 }
 
-/* Numbers that are missing before this record were in a place that cannot be read: of how many packets, nobody knows. */
+/* Numbers up to last that no record has stood in a place that cannot be read: of how many packets, nobody knows. */
 static bool
-take_hole(struct disk *d, const struct disk_stream *s, const struct disk_position *at, const struct disk_record *r,
-    struct spool_item *item)
+take_hole(struct disk *d, struct disk_stream *s, uint64_t last, uint64_t last_ns, struct spool_item *item)
 {
-	bool same = memcmp(d->read_stream, r->stream, MSG_ID_SIZE) == 0;
-	struct disk_record hole = { .kind = DISK_GAP, .place = GAP_DISK, .first_ns = s->started_ns, .last_ns = r->first_ns };
-	uint64_t before = same && d->read_number > s->acked ? d->read_number : s->acked;
+	struct disk_record hole = { .kind = DISK_GAP, .place = GAP_DISK, .first = s->read + 1, .last = last,
+		.first_ns = s->started_ns, .last_ns = last_ns > s->started_ns ? last_ns : s->started_ns };
 
-	hole.first = before + 1;
-	hole.last = r->kind == DISK_END ? r->last : r->first - 1;
 	if (hole.last < hole.first)
 		return false;
-	if (hole.last_ns < hole.first_ns)
-		hole.last_ns = hole.first_ns;
-	memcpy(hole.stream, r->stream, MSG_ID_SIZE);
-	count_damaged(d, at, hole.last - hole.first + 1, 0, 0);
+	memcpy(hole.stream, s->id, MSG_ID_SIZE);
+	count_damaged(d, s, &hole);
 	disk_item_of(&hole, item);
-	memcpy(d->read_stream, r->stream, MSG_ID_SIZE);
-	d->read_number = hole.last;
+	s->read = last;
 	return true;
 }
 
+/* The rest of a stream whose records have all been passed, its END at last. */
 static void
-take_block(struct disk *d, const struct disk_position *at, struct disk_record *r, struct spool_item *item)
+take_missing(struct disk *d, struct disk_stream *s, struct spool_item *item)
 {
-	if (!data_read(d, at, r)) {
-		count_damaged(d, at, 1, r->packets, r->bytes);
+	struct disk_record end = { .kind = DISK_END, .flags = s->cut ? DISK_CUT : 0, .first = s->last, .last = s->last };
+
+	if (take_hole(d, s, s->last, 0, item))
+		return;
+	memcpy(end.stream, s->id, MSG_ID_SIZE);
+	disk_item_of(&end, item);
+	s->end_read = true;
+}
+
+static void
+take_block(struct disk *d, struct disk_stream *s, struct disk_record *r, struct spool_item *item)
+{
+	if (!data_read(d, &d->read, r)) {
+		count_damaged(d, s, r);
 		r->kind = DISK_GAP;
 		r->place = GAP_DISK;
 		disk_item_of(r, item);
@@ -108,32 +124,56 @@ take_block(struct disk *d, const struct disk_position *at, struct disk_record *r
 }
 
 static void
-take_record(struct disk *d, const struct disk_stream *s, const struct disk_position *at, struct disk_record *r,
-    struct spool_item *item)
+take_record(struct disk *d, struct disk_stream *s, struct disk_record *r, struct spool_item *item)
 {
 	if (r->kind == DISK_BLOCK) {
-		take_block(d, at, r, item);
+		take_block(d, s, r, item);
 	} else {
 		disk_item_of(r, item);
-		if (item->kind == SPOOL_LOST && item->gap.first <= s->acked)
-			item->gap.first = s->acked + 1;
+		if (item->kind == SPOOL_LOST && item->gap.first <= s->read)
+			item->gap.first = s->read + 1;
 	}
-	memcpy(d->read_stream, r->stream, MSG_ID_SIZE);
-	d->read_number = r->last;
+	if (r->kind == DISK_END)
+		s->end_read = true;
+	else
+		s->read = r->last;
 }
+
+/* --- order --- */
 
 /* Interfaces of what is passed over are taken too. */
 static bool
-passes(struct disk *d, const struct disk_record *r)
+passes(struct disk *d, const struct disk_record *r, struct disk_stream **s)
 {
 	if (r->kind == DISK_INTERFACE)
 		take_interface(d, &d->read, r);
-	else if ((r->flags & DISK_PUSHED) == 0 && disk_before(&d->read, &d->skip)) {
-		memcpy(d->read_stream, r->stream, MSG_ID_SIZE);
-		d->read_number = r->last;
-	}
-	return r->kind == DISK_INTERFACE || (r->flags & DISK_PUSHED) != 0 || disk_before(&d->read, &d->skip) ||
-	    (r->kind != DISK_END && disk_record_done(d, r, false));
+	if (r->kind == DISK_INTERFACE || (r->flags & DISK_PUSHED) != 0 || disk_before(&d->read, &d->skip))
+		return true;
+	return (*s = disk_stream_find(d, r->stream)) == NULL || (r->kind == DISK_END ? (*s)->end_read : r->last <= (*s)->read);
+}
+
+/* The next record to hand out, and its stream; NULL: none is left. */
+static struct disk_stream *
+next_record(struct disk *d, struct disk_record *r, bool *pushed)
+{
+	struct disk_stream *s = disk_push_next(d, r);
+
+	if ((*pushed = s != NULL))
+		return s;
+	for (; disk_record_at(d, &d->read, r); disk_step(&d->read, r))
+		if (!passes(d, r, &s))
+			return s;
+	return NULL;
+}
+
+/* The oldest stream before this one (NULL: of all) that is not read to its end. */
+static struct disk_stream *
+unread_stream(const struct disk *d, const struct disk_stream *before)
+{
+	for (size_t i = 0; i < d->stream_count && &d->stream[i] != before; i++)
+		if (d->stream[i].read < d->stream[i].last || (d->stream[i].ended && !d->stream[i].end_read))
+			return &d->stream[i];
+	return NULL;
 }
 
 /* Of streams that the receiver has not been told of in HELLO, once all before is acknowledged. */
@@ -150,24 +190,23 @@ waits_for_hello(struct disk *d, const struct disk_stream *s, bool (*known)(void 
 void
 disk_next(struct disk *d, struct spool_item *item, bool (*known)(void *arg, const uint8_t *stream), void *arg)
 {
-	struct disk_stream *s;
 	struct disk_record r;
+	bool pushed;
+	struct disk_stream *s = next_record(d, &r, &pushed), *missing = unread_stream(d, s);
 
 	memset(item, 0, sizeof(*item));
-	if (d->pushed_read < d->pushed_count && (s = disk_stream_find(d, d->pushed[d->pushed_read].stream)) != NULL &&
-	    waits_for_hello(d, s, known, arg))
-		return;
-	if (disk_push_next(d, item))
-		return;
-	while (item->kind == SPOOL_NOTHING && disk_record_at(d, &d->read, &r)) {
-		if (!passes(d, &r) && (s = disk_stream_find(d, r.stream)) != NULL) {
-			if (waits_for_hello(d, s, known, arg))
-				return;
-			if (take_hole(d, s, &d->read, &r, item))
-				return;
-			take_record(d, s, &d->read, &r, item);
+	if (missing != NULL || s != NULL) {
+		if (waits_for_hello(d, missing != NULL ? missing : s, known, arg))
+			return;
+		if (missing != NULL)
+			take_missing(d, missing, item);
+		else if (!take_hole(d, s, r.kind == DISK_END ? r.last : r.first - 1, r.first_ns, item)) {
+			take_record(d, s, &r, item);
+			if (pushed)
+				disk_push_step(d);
+			else
+				disk_step(&d->read, &r);
 		}
-		disk_step(&d->read, &r);
 	}
 	if (disk_before(&d->handed, &d->read))
 		d->handed = d->read;
@@ -188,8 +227,10 @@ disk_rewind(struct disk *d)
 	d->pushed_read = 0;
 	d->skip = d->ack;
 	d->read = (struct disk_position){ d->ack.sequence, 0 };
-	memset(d->read_stream, 0, sizeof(d->read_stream));
-	d->read_number = 0;
+	for (size_t i = 0; i < d->stream_count; i++) {
+		d->stream[i].read = d->stream[i].acked;
+		d->stream[i].end_read = d->stream[i].end_done;
+	}
 	memset(d->interfaces.stream, 0, sizeof(d->interfaces.stream));
 	d->interfaces.count = 0;
 	buf_consume(&d->interfaces.idb, d->interfaces.idb.len);
@@ -200,5 +241,6 @@ disk_unread(const struct disk *d)
 {
 	struct disk_position reading = disk_reading(d), end = disk_end(d);
 
-	return d->pushed_read < d->pushed_count || (d->first < d->next && disk_before(&reading, &end));
+	return d->pushed_read < d->pushed_count || (d->first < d->next && disk_before(&reading, &end)) ||
+	    unread_stream(d, NULL) != NULL;
 }
