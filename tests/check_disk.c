@@ -412,6 +412,33 @@ START_TEST(damaged_header)
 }
 END_TEST
 
+/* Damage under a running queue, in the newest segment: the rest of it and its END are told all the same, once counted. */
+START_TEST(damaged_while_running)
+{
+	struct spool_item item;
+
+	for (uint64_t n = 1; n <= 3; n++)
+		put_block(1, n, 500);
+	put_end(1, 3);
+	flip(fd[1], DISK_SEGMENT_HEADER + DISK_RECORD_HEADER + 500 + 50);
+	for (unsigned round = 0; round < 2; round++) {
+		greet();
+		expect_block(1, 1, 500);
+		item = next();
+		ck_assert_int_eq(item.kind, SPOOL_LOST);
+		ck_assert_uint_eq(item.gap.first, 2);
+		ck_assert_uint_eq(item.gap.last, 3);
+		ck_assert_uint_eq(item.gap.place, GAP_DISK);
+		expect_end(3);
+		expect_nothing();
+	}
+	ck_assert_uint_eq(spool_count_get(spool, COUNTER_DISK_LOST_BLOCKS, STATS_AGENT), 2);
+	ck_assert_uint_eq(spool_count_get(spool, COUNTER_DISK_ERRORS, STATS_AGENT), 1);
+	disk_acknowledge(disk, stream_id(1), 3);
+	ck_assert(disk_empty(disk));
+}
+END_TEST
+
 START_TEST(interfaces_in_each_segment)
 {
 	uint8_t idb[MSG_IDB_MAX], got[MSG_IDB_MAX];
@@ -509,6 +536,7 @@ main(void)
 	tcase_add_test(tc, torn_tail);
 	tcase_add_test(tc, damaged_data);
 	tcase_add_test(tc, damaged_header);
+	tcase_add_test(tc, damaged_while_running);
 	tcase_add_test(tc, interfaces_in_each_segment);
 	tcase_add_test(tc, min_free);
 	tcase_add_test(tc, many_streams);
