@@ -64,6 +64,15 @@ capture_ledger_open(struct capture_ledger *l, enum capture_program_use place, ui
 }
 
 void
+capture_ledger_close_taken(struct capture_ledger *l)
+{
+	if (l->fd[PROGRAM_TAKEN] != -1)
+		close(l->fd[PROGRAM_TAKEN]);
+	l->fd[PROGRAM_TAKEN] = -1;
+	l->refused = 0;
+}
+
+void
 capture_ledger_close(struct capture_ledger *l)
 {
 	for (size_t i = 0; i < LEDGER_PLACES; i++)

@@ -35,6 +35,7 @@ void	capture_ledger_init(struct capture_ledger *);
 int	capture_ledger_open(struct capture_ledger *, enum capture_program_use place, uint32_t ifindex, const char *name,
 	    struct capture_program *attached, char error[MSG_TEXT_SIZE]);
 void	capture_ledger_close(struct capture_ledger *);
+void	capture_ledger_close_taken(struct capture_ledger *);	/* nothing is refused from here on */
 bool	capture_ledger_counts(const struct capture_ledger *);	/* is anything open? */
 /* Brings due up to date; paused: what was refused since the last time was by the breaker. */
 void	capture_ledger_poll(struct capture_ledger *, bool paused);

@@ -287,16 +287,22 @@ ring_open_taken(struct capture_ring *r, const struct capture_programs *programs,
 int
 capture_ring_attach(struct capture_ring *r, struct capture_programs *programs, char error[MSG_TEXT_SIZE])
 {
-	const struct capture_programs before = r->programs;
+	bool refused = r->programs.refuses, paused = r->programs.paused, opens = r->ledger.fd[PROGRAM_TAKEN] == -1;
 
 	capture_ring_poll(r);
-	if (ring_open_taken(r, programs, error) == -1 || ring_exchange(r, programs, error) == -1)
+	if (ring_open_taken(r, programs, error) == -1)
 		return -1;
+	if (ring_exchange(r, programs, error) == -1) {
+		/* Left open under a program that takes nothing, it would have all that is captured for refused. */
+		if (opens)
+			capture_ledger_close_taken(&r->ledger);
+		return -1;
+	}
 	capture_ledger_poll_switched(&r->ledger);
 	r->programs.refuses = programs->refuses;
 	r->programs.paused = programs->paused;
-	programs->refuses = before.refuses;
-	programs->paused = before.paused;
+	programs->refuses = refused;
+	programs->paused = paused;
 	if (r->armed)
 		capture_ring_set_boundary(r);
 	r->armed = true;	/* until now nothing passed, so the boundary stays where it was */

@@ -132,7 +132,7 @@ tap_schedule_flush(struct capture_tap *tap)
 	if (capture_block_empty(&tap->block) || tap->stopped)
 		return;
 	now_ns = clock_wall_ns();
-	if (now_ns >= due_ns)
+	if (now_ns >= due_ns || now_ns < tap->block.begun_ns)	/* the clock was stepped back */
 		tap_seal(tap);
 	else if (!event_pending(tap->flush, EV_TIMEOUT, NULL))
 		timer_set(tap->flush, (due_ns - now_ns < flush_ns ? due_ns - now_ns : flush_ns) / 1000000u + 1);

@@ -26,7 +26,8 @@ file_open(int dir_fd, const char *dir, const char *name, char error[DISK_ERROR_S
 		snprintf(error, DISK_ERROR_SIZE, "--spool-dir %s: cannot open %s: %s", dir, name, strerror(errno));
 		return -1;
 	}
-	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && fchmod(fd, 0600) == 0)
+	/* In a folder that others can write to it might be a link to another's file, which would be cut to nothing. */
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == geteuid() && st.st_nlink == 1 && fchmod(fd, 0600) == 0)
 		return fd;
 	snprintf(error, DISK_ERROR_SIZE, "--spool-dir %s: %s is not a file of ours", dir, name);
 	close(fd);
