@@ -268,7 +268,8 @@ archive_settle_cuts(struct archive *archive, const struct batch *batch)
 		/* Only now can the catalog tell that it was cut: an earlier look found nothing left to do. */
 		if (row[i].ended && row[i].cut == STREAM_CUT)
 			vm->cut_pending = true;
-		if (vm->cut_pending)
+		/* A VM's rows stand together: once for all of them. */
+		if (vm->cut_pending && (i + 1 == batch->streams.count || strcmp(row[i].vm, row[i + 1].vm) != 0))
 			stream_settle_cuts(archive, vm);
 	}
 }
@@ -287,7 +288,7 @@ archive_committed(struct archive *archive, const struct batch *batch, void (*dur
 		archive_stream_durable(stream, &row[i]);
 		if (durable != NULL)
 			durable(stream, arg);
-		if (stream->end_durable)
+		if (stream->end_durable && !stream->dirty)	/* STATS may have come since: the next batch has them */
 			stream_free(stream);
 	}
 	archive_settle_cuts(archive, batch);

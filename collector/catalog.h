@@ -65,7 +65,7 @@ enum stream_cut { STREAM_WHOLE, STREAM_CUT, STREAM_ELSEWHERE };
 	" first_block INTEGER, last_block INTEGER, packets INTEGER NOT NULL, bytes INTEGER NOT NULL,"				\
 	" first_ns INTEGER, last_ns INTEGER, recorded_ns INTEGER NOT NULL,"							\
 	" approximate INTEGER NOT NULL DEFAULT 0);"	/* 1: packets and bytes are an upper bound; 2: there is none, ever so many */ \
-	"CREATE INDEX loss_vm ON loss (vm);"											\
+	"CREATE INDEX loss_vm ON loss (vm, stream);"										\
 	"CREATE TABLE stat (vm TEXT NOT NULL REFERENCES vm, stream BLOB NOT NULL, interface INTEGER NOT NULL,"	/* -1: agent */	\
 	" counter TEXT NOT NULL, value INTEGER NOT NULL, updated_ns INTEGER NOT NULL,"						\
 	" since_ns INTEGER,"	/* guest's time of the STATS before the one in which it was above 0; NULL: it never was */	\

@@ -28,6 +28,7 @@ static const char from_1[] =
     " at_ns INTEGER NOT NULL, text TEXT NOT NULL);"
     "CREATE INDEX event_vm ON event (vm);"
     "CREATE INDEX stream_vm ON stream (vm);"
+    "DROP INDEX loss_vm; CREATE INDEX loss_vm ON loss (vm, stream);"
     "CREATE TEMP TABLE held AS SELECT stream, sum(packets) AS packets, sum(bytes) AS bytes, max(last_block) AS last_block,"
     " min(first_ns) AS first_ns, max(last_ns) AS last_ns FROM file GROUP BY stream;"
     "CREATE TEMP TABLE missing AS SELECT stream, CAST(total(packets) AS INTEGER) AS packets,"

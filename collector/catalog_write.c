@@ -297,7 +297,7 @@ catalog_write_rows(sqlite3_stmt *stmt, const struct rows *rows, size_t row_size,
 	return 0;
 }
 
-/* In this order: what others refer to comes first. */
+/* In this order: what others refer to comes first, and what takes a row back after it. */
 static int
 catalog_write_batch(struct catalog_writer *writer, const struct batch *batch)
 {
@@ -309,11 +309,11 @@ catalog_write_batch(struct catalog_writer *writer, const struct batch *batch)
 	} part[] = {
 		{ SQL_VM, &batch->vms, sizeof(struct vm_row), catalog_write_vm },
 		{ SQL_STREAM, &batch->streams, sizeof(struct stream_row), catalog_write_stream },
-		{ SQL_RESUMED, &batch->streams, sizeof(struct stream_row), catalog_write_resumed },
 		{ SQL_INTERFACE, &batch->interfaces, sizeof(struct interface_row), catalog_write_interface },
 		{ SQL_FILE, &batch->files, sizeof(struct file_row), catalog_write_file },
 		{ SQL_POINT, &batch->points, sizeof(struct point_row), catalog_write_point },
 		{ SQL_LOSS, &batch->losses, sizeof(struct loss_row), catalog_write_loss },
+		{ SQL_RESUMED, &batch->streams, sizeof(struct stream_row), catalog_write_resumed },
 		{ SQL_STAT, &batch->stats, sizeof(struct stat_row), catalog_write_stat },
 		{ SQL_EVENT, &batch->events, sizeof(struct event_row), catalog_write_event },
 	};

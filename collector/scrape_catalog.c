@@ -40,9 +40,9 @@ struct scrape_family {
 	" ('paused_packets', 'paused'), ('ring_dropped_packets', 'ring'), ('before_filter_packets', 'before_filter'),"	\
 	" ('oversize_packets', 'oversize'))"
 #define LEDGER														\
-	"(SELECT vm, sum(packets) AS packets, 'stored' AS place FROM file GROUP BY vm UNION ALL"			\
-	" SELECT vm, sum(packets), 'lost' FROM loss GROUP BY vm UNION ALL"						\
-	" SELECT s.vm, sum(s.value), p.column2 FROM stat s JOIN " PLACES_OF_COUNTERS " p ON p.column1 = s.counter"	\
+	"(SELECT vm, CAST(total(packets) AS INTEGER) AS packets, 'stored' AS place FROM file GROUP BY vm UNION ALL"			\
+	" SELECT vm, CAST(total(packets) AS INTEGER), 'lost' FROM loss GROUP BY vm UNION ALL"						\
+	" SELECT s.vm, CAST(total(s.value) AS INTEGER), p.column2 FROM stat s JOIN " PLACES_OF_COUNTERS " p ON p.column1 = s.counter"	\
 	" GROUP BY s.vm, p.column2)"
 
 static const struct scrape_family families[] = {
@@ -52,11 +52,11 @@ static const struct scrape_family families[] = {
 	{ "vmtap_vm_clock_offset_seconds", "The guest's wall clock minus the collector's.", NULL,
 	    BY_VM("v.clock_offset_ns", "vm v WHERE v.clock_offset_ns IS NOT NULL"), 1e9 },
 	{ "vmtap_vm_stored_packets", "Packets of the VM that are in the store.", NULL,
-	    BY_VM("sum(f.packets)", "file f JOIN vm v ON v.uuid = f.vm GROUP BY f.vm"), 1 },
+	    BY_VM("CAST(total(f.packets) AS INTEGER)", "file f JOIN vm v ON v.uuid = f.vm GROUP BY f.vm"), 1 },
 	{ "vmtap_vm_stored_bytes", "Bytes of the VM's files in the store.", NULL,
-	    BY_VM("sum(f.length)", "file f JOIN vm v ON v.uuid = f.vm GROUP BY f.vm"), 1 },
+	    BY_VM("CAST(total(f.length) AS INTEGER)", "file f JOIN vm v ON v.uuid = f.vm GROUP BY f.vm"), 1 },
 	{ "vmtap_vm_lost_packets", "Packets in gaps that the catalog knows of.", "place",
-	    BY_VM("sum(l.packets), l.place", "loss l JOIN vm v ON v.uuid = l.vm GROUP BY l.vm, l.place"), 1 },
+	    BY_VM("CAST(total(l.packets) AS INTEGER), l.place", "loss l JOIN vm v ON v.uuid = l.vm GROUP BY l.vm, l.place"), 1 },
 	{ "vmtap_vm_packets", "Where the packets of the streams went that the catalog knows of.", "place",
 	    BY_VM("l.packets, l.place", LEDGER " l JOIN vm v ON v.uuid = l.vm"), 1 },
 };
@@ -97,7 +97,7 @@ put_family(struct metrics *metrics, sqlite3 *db, const struct scrape_family *fam
 static const char counters_sql[] =
     "WITH newest AS (SELECT vm, id AS stream, max(started_ns) FROM stream n WHERE EXISTS"
     " (SELECT 1 FROM stat WHERE vm = n.vm AND stream = n.id) GROUP BY vm)"
-    " SELECT v.tenant, v.name, v.uuid, s.counter, i.name, sum(s.value), s.value, max(s.interface) FROM newest n"
+    " SELECT v.tenant, v.name, v.uuid, s.counter, i.name, CAST(total(s.value) AS INTEGER), s.value, max(s.interface) FROM newest n"
     " JOIN stat s ON s.vm = n.vm AND s.stream = n.stream JOIN vm v ON v.uuid = n.vm"
     " LEFT JOIN interface i ON i.stream = s.stream AND i.id = s.interface"
     " GROUP BY s.counter, n.vm, i.name ORDER BY s.counter";
@@ -149,7 +149,7 @@ put_store(struct metrics *metrics, sqlite3 *db, const struct store *store)
 	struct statvfs fs;
 	int rc = SQLITE_ERROR;
 
-	if (sqlite3_prepare_v2(db, "SELECT coalesce(sum(length), 0), count(*) FROM file", -1, &stmt, NULL) == SQLITE_OK &&
+	if (sqlite3_prepare_v2(db, "SELECT CAST(total(length) AS INTEGER), count(*) FROM file", -1, &stmt, NULL) == SQLITE_OK &&
 	    (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
 		metrics_family(metrics, METRICS_GAUGE, "Bytes of all files in the store.", "vmtap_collector_store_bytes");
 		metrics_u64(metrics, NULL, (uint64_t)sqlite3_column_int64(stmt, 0));

@@ -93,7 +93,7 @@ static bool
 cut_bound(struct archive *archive, const struct vm *vm, struct cut *cut)
 {
 	sqlite3_stmt *stmt = cut_prepare(archive, cut_interfaces_sql, vm, cut);
-	int64_t old, again, between, least, rest;
+	int64_t old, again, between, least, rest, sum;
 	bool known = false;
 
 	if (stmt == NULL || sqlite3_bind_int(stmt, 4, cut->late) != SQLITE_OK || sqlite3_step(stmt) != SQLITE_ROW) {
@@ -108,10 +108,11 @@ cut_bound(struct archive *archive, const struct vm *vm, struct cut *cut)
 	if (again < old && !cut->late)
 		return false;
 	/* A count that is below what it was is that of a guest that was booted anew. */
-	known = old > 0 && again == old && least >= 0 && cut_rest(archive, vm, cut, &rest);
+	known = old > 0 && again == old && least >= 0 && cut_rest(archive, vm, cut, &rest) &&
+	    !__builtin_add_overflow(between, rest, &sum);
 	cut->loss.bound = known ? LOSS_UP_TO : LOSS_UNKNOWN;
-	if (known && between > -rest)
-		cut->loss.packets = (uint64_t)(between + rest);
+	if (known && sum > 0)
+		cut->loss.packets = (uint64_t)sum;
 	return true;
 }
 
