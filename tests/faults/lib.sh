@@ -2,7 +2,7 @@
 # Sourced by tests/faults/run for one case: traffic with numbers, faults, and the ledger at the end.
 #
 # A case is a file in cases/ with a function fault_case. It begins with case_begin, offers packets with traffic, does its worst,
-# says fault_over when the fault is gone, and ends with ledger. $LONG is 1 in the long form.
+# says fault_over when the fault is gone, and ends with account. $LONG is 1 in the long form.
 
 . "$TOP/tests/lab.sh"
 PCAPCHECK=$BUILD/tests/e2e/pcapcheck
@@ -116,8 +116,8 @@ all_accounted() { [ $(($(stored_packets) + $(counted))) -ge $OFFERED ]; }
 # settle [SECONDS]: until stored and gaps make up what was offered.
 settle() { wait_for "${1:-40}" all_accounted || :; }
 
-# ledger [BOUND]: the case's row. With BOUND, gaps may be an upper bound, wider than the truth by no more than so many packets.
-ledger() {
+# account [BOUND]: the case's row. With BOUND, gaps may be an upper bound, wider than the truth by no more than so many packets.
+account() {
 	local line packets duplicates gaps missing over unaccounted
 	line=$(vmtap read $VM 2>>"$LAB/read.log" | "$PCAPCHECK" sequence - 2>>"$LAB/read.log") || line="packets 0 missing 0 duplicates 0"
 	read -r _ packets _ _ _ duplicates _ <<<"$line"
