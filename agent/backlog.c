@@ -162,12 +162,6 @@ backlog_empty(const struct backlog *b)
 	return spool_empty(b->spool) && (b->disk == NULL || disk_empty(b->disk));
 }
 
-uint64_t
-backlog_used(const struct backlog *b)
-{
-	return spool_used(b->spool) + (b->disk != NULL ? disk_used(b->disk) : 0);
-}
-
 bool
 backlog_urgent(const struct backlog *b)
 {

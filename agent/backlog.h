@@ -29,7 +29,6 @@ void	backlog_release(struct backlog *);
 int	backlog_acknowledge(struct backlog *, const uint8_t stream[MSG_ID_SIZE], uint64_t number);
 void	backlog_rewind(struct backlog *);
 bool	backlog_empty(const struct backlog *);
-uint64_t backlog_used(const struct backlog *);		/* bytes, on disk too */
 bool	backlog_urgent(const struct backlog *);		/* memory or disk is half full */
 /* The next one is of a stream that there was no place for in HELLO, and all before it is acknowledged: time for a new session. */
 bool	backlog_hello_due(const struct backlog *);

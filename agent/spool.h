@@ -95,7 +95,6 @@ void		 spool_drop(struct spool *);		/* what was peeked at is safe elsewhere: it 
 /* As spool_acknowledge(), also beyond what was ever handed out: the disk has it. Nothing for a stream that is not here. */
 void		 spool_confirm(struct spool *, const uint8_t stream[MSG_ID_SIZE], uint64_t number);
 bool		 spool_has_stream(const struct spool *, const uint8_t stream[MSG_ID_SIZE]);
-bool		 spool_at_start(const struct spool *);	/* nothing unacknowledged is handed out */
 void		 spool_reset(struct spool *);	/* throws all away and gives the memory back (after a pull) */
 
 /* --- both --- */

@@ -515,12 +515,6 @@ spool_drop(struct spool *spool)
 }
 
 bool
-spool_at_start(const struct spool *spool)
-{
-	return spool->c.read_mark.position <= spool->c.ack_mark.position;
-}
-
-bool
 spool_has_stream(const struct spool *spool, const uint8_t id[MSG_ID_SIZE])
 {
 	struct spool_stream_record stream;
