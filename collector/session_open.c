@@ -89,6 +89,8 @@ session_take_streams(struct session *session, const struct msg_hello *hello, str
 	if (stream_abandon_others(archive, session->vm, hello, fault) == -1)
 		return -1;
 	memcpy(session->vm->instance, hello->instance, MSG_ID_SIZE);
+	TAILQ_FOREACH(stream, &session->vm->streams, entry)
+		stream->told = false;
 	for (uint16_t i = 0; i < hello->stream_count; i++) {
 		const struct msg_stream *told = &hello->stream[i];
 

@@ -72,6 +72,14 @@ stream_record_loss(struct archive *archive, struct stream *stream, enum loss_pla
 	stream_mark_dirty(archive, stream);
 }
 
+void
+stream_told(struct archive *archive, struct stream *stream)
+{
+	(void)archive;
+	stream->told = true;
+	memcpy(stream->instance, stream->vm->instance, MSG_ID_SIZE);
+}
+
 int
 stream_begin_at(struct archive *archive, struct stream *stream, uint64_t first, uint64_t last, struct fault *fault)
 {
@@ -79,7 +87,7 @@ stream_begin_at(struct archive *archive, struct stream *stream, uint64_t first, 
 
 	if (first == 0 || first > STREAM_NUMBER_MAX)
 		return fault_set(fault, MSG_ERR_PROTOCOL, "HELLO: a stream cannot begin at block %" PRIu64, first);
-	memcpy(stream->instance, stream->vm->instance, MSG_ID_SIZE);
+	stream_told(archive, stream);
 	if (stream->ended && last <= stream->received)
 		return 0;
 	if (stream->ended) {

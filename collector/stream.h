@@ -38,6 +38,7 @@ struct stream {
 	uint64_t		 received;	/* last block or gap taken */
 	uint64_t		 durable;	/* last one committed */
 	bool			 known;		/* in the catalog, or of a session before: WELCOME tells */
+	bool			 told;		/* by the VM's session, which alone may hear of it */
 	bool			 ended;		/* END received: nothing comes after received */
 	enum stream_cut		 cut;
 	bool			 resumed;	/* it was taken for over and is not; the next batch says so */
@@ -66,6 +67,8 @@ struct stream	*stream_find(const struct vm *, const uint8_t id[MSG_ID_SIZE]);
 struct stream	*stream_get(struct archive *, struct vm *, const uint8_t id[MSG_ID_SIZE], uint64_t started_ns, struct fault *);
 void	stream_free(struct stream *);
 
+/* The VM's session names the stream: it is now its process's. */
+void	stream_told(struct archive *, struct stream *);
 /* HELLO says the agent holds first to last: those before that this store lacks were acknowledged elsewhere. A stream taken for
  * over (another instance's HELLO did not name it) goes on if there is more of it. */
 int	stream_begin_at(struct archive *, struct stream *, uint64_t first, uint64_t last, struct fault *);
