@@ -75,9 +75,11 @@ stream_record_loss(struct archive *archive, struct stream *stream, enum loss_pla
 void
 stream_told(struct archive *archive, struct stream *stream)
 {
-	(void)archive;
 	stream->told = true;
+	if (memcmp(stream->instance, stream->vm->instance, MSG_ID_SIZE) == 0)
+		return;
 	memcpy(stream->instance, stream->vm->instance, MSG_ID_SIZE);
+	stream_mark_dirty(archive, stream);
 }
 
 int

@@ -605,6 +605,22 @@ START_TEST(cut_streams_of_old_agents)
 }
 END_TEST
 
+/* Nothing but the process changes. */
+START_TEST(another_process_is_written)
+{
+	store_lab_add(&lab, codec, 1, 5);
+	store_lab_commit(&lab);
+	ck_assert_str_eq(store_lab_text(&lab, "SELECT hex(substr(instance, 1, 1)) FROM stream"), "00");
+	stream_told(&lab.archive, lab.stream);
+	ck_assert(!archive_is_dirty(&lab.archive));
+	lab.vm->instance[0] = 5;
+	ck_assert_int_eq(stream_begin_at(&lab.archive, lab.stream, 1, 1, &fault), 0);
+	ck_assert(archive_is_dirty(&lab.archive));
+	store_lab_commit(&lab);
+	ck_assert_str_eq(store_lab_text(&lab, "SELECT hex(substr(instance, 1, 1)) FROM stream"), "05");
+}
+END_TEST
+
 /* The agent that had it lives on: another store has the rest. */
 START_TEST(what_went_elsewhere_is_not_cut)
 {
@@ -659,6 +675,7 @@ main(void)
 	tcase_add_test(tcase, counters_have_times);
 	tcase_add_loop_test(tcase, cut_streams_are_bounded, 0, 2);
 	tcase_add_test(tcase, cut_streams_of_old_agents);
+	tcase_add_test(tcase, another_process_is_written);
 	tcase_add_test(tcase, what_went_elsewhere_is_not_cut);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
