@@ -55,6 +55,7 @@ struct stream {
 	struct stream_interface	 interface[MSG_INTERFACES_MAX];
 	struct store_file	*file;		/* NULL: none open */
 	bool			 had_file;
+	bool			 pushed_out;	/* its file was closed for another stream's: the next one is paid for */
 	struct loss_sum		 missing[LOSS_PLACES];	/* since packets_block: the next packets stored say so */
 	char			*preface;	/* heap: what its first file begins with, that the stream before it was cut off; or NULL */
 	struct stream_stat	*stat;		/* the latest of each counter */

@@ -13,6 +13,8 @@
 #include "proto/counter.h"
 #include "proto/pcapng.h"
 
+#include "collector/quota.h"
+
 #include "tests/store_lab.h"
 
 static struct store_lab lab;
@@ -314,6 +316,49 @@ START_TEST(files_begun_have_a_bound)
 	ck_assert_int_eq(fault.code, MSG_ERR_LIMIT);
 	msg = store_lab_block(&lab, lab.stream->file->codec, lab.stream->received + 1, 1);
 	ck_assert_int_eq(add(&msg), 0);
+}
+END_TEST
+
+static unsigned
+open_files(void)
+{
+	const struct stream *stream;
+	unsigned count = 0;
+
+	TAILQ_FOREACH(stream, &lab.vm->streams, entry)
+		count += stream->file != NULL;
+	return count;
+}
+
+/* Streams that take turns: of each all is stored, in ever new files, until it is too many of them. */
+START_TEST(open_files_have_a_bound)
+{
+	struct stream *streams[QUOTA_FILES_PER_VM + 1] = { lab.stream };
+	const unsigned count = sizeof(streams) / sizeof(streams[0]);
+	uint8_t id[MSG_ID_SIZE] = { 9 };
+	struct msg_interface interface;
+	struct msg_block msg;
+	uint64_t n = 0;
+	int rc;
+
+	for (unsigned i = 1; i < count; i++) {
+		id[1]++;
+		ck_assert_ptr_nonnull(streams[i] = stream_get(&lab.archive, lab.vm, id, 1, &fault));
+		interface = store_lab_interface(&lab, 0);
+		ck_assert_int_eq(stream_add_interface(&lab.archive, streams[i], &interface, &fault), 0);
+	}
+	do {
+		msg = store_lab_block(&lab, codec, 1 + n / count, 1);
+		rc = stream_add_block(&lab.archive, streams[n % count], &msg, &fault);
+		ck_assert_uint_le(open_files(), QUOTA_FILES_PER_VM);
+		n += rc == 0;
+	} while (rc == 0 && n < 2 * ARCHIVE_VM_FILES_BURST);
+	ck_assert_uint_ge(n, ARCHIVE_VM_FILES_BURST);
+	ck_assert_int_eq(rc, -1);
+	ck_assert_int_eq(fault.code, MSG_ERR_LIMIT);
+	store_lab_commit(&lab);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT sum(packets) FROM file"), (int64_t)n);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM file WHERE live"), QUOTA_FILES_PER_VM);
 }
 END_TEST
 
@@ -663,6 +708,7 @@ main(void)
 	tcase_add_test(tcase, streams_of_others_are_refused);
 	tcase_add_test(tcase, streams_have_a_bound);
 	tcase_add_test(tcase, files_begun_have_a_bound);
+	tcase_add_test(tcase, open_files_have_a_bound);
 	tcase_add_test(tcase, what_hello_no_longer_names_is_over);
 	tcase_add_test(tcase, what_was_taken_for_over_goes_on);
 	tcase_add_test(tcase, blocks_acknowledged_elsewhere_are_said);
