@@ -110,7 +110,7 @@ static void
 stream_put_interface(struct archive *archive, const struct stream *stream, uint32_t id, const struct pcapng_interface *parsed,
     uint8_t *idb, size_t idb_len)
 {
-	struct interface_row *row = batch_add_interface(archive->batch);
+	struct interface_row *row = batch_add_interface(archive->batch, idb, idb_len);
 
 	memcpy(row->stream, stream->id, MSG_ID_SIZE);
 	row->id = id;
@@ -122,8 +122,6 @@ stream_put_interface(struct archive *archive, const struct stream *stream, uint3
 	if (parsed->has_mac)
 		snprintf(row->mac, sizeof(row->mac), "%02x:%02x:%02x:%02x:%02x:%02x", parsed->mac[0], parsed->mac[1],
 		    parsed->mac[2], parsed->mac[3], parsed->mac[4], parsed->mac[5]);
-	row->idb = idb;
-	row->idb_len = idb_len;
 }
 
 static uint8_t *

@@ -457,6 +457,32 @@ block_of_comments(uint64_t number, const char *const *comment, unsigned count)
 	return msg;
 }
 
+/* What waits for a commit is bounded by that. */
+START_TEST(what_rows_hold_is_dirty)
+{
+	const struct msg_interface interface = store_lab_interface(&lab, 1);
+	char large[1001] = "";
+	const char *comment[16];
+	uint64_t before;
+	struct msg_block msg;
+
+	memset(large, 'x', sizeof(large) - 1);
+	for (unsigned i = 0; i < 16; i++)
+		comment[i] = large;
+	msg = block_of_comments(1, comment, 16);
+	before = lab.archive.batch->dirty_bytes;
+	ck_assert_int_eq(add(&msg), 0);
+	ck_assert_uint_ge(lab.archive.batch->dirty_bytes - before, lab.stream->file->length + 16 * (sizeof(struct event_row) + 1001));
+	before = lab.archive.batch->dirty_bytes;
+	ck_assert_int_eq(stream_add_interface(&lab.archive, lab.stream, &interface, &fault), 0);
+	ck_assert_uint_eq(lab.archive.batch->dirty_bytes - before, sizeof(struct interface_row) + interface.idb_len);
+	ck_assert_ptr_nonnull(lab.vm->row.policy_text = strdup(large));
+	before = lab.archive.batch->dirty_bytes;
+	batch_add_vm(lab.archive.batch, &lab.vm->row);
+	ck_assert_uint_eq(lab.archive.batch->dirty_bytes - before, sizeof(struct vm_row) + sizeof(large));
+}
+END_TEST
+
 START_TEST(events_are_recorded_once)
 {
 	char large[3000];
@@ -713,6 +739,7 @@ main(void)
 	tcase_add_test(tcase, what_was_taken_for_over_goes_on);
 	tcase_add_test(tcase, blocks_acknowledged_elsewhere_are_said);
 	tcase_add_test(tcase, the_latest_stats_are_kept);
+	tcase_add_test(tcase, what_rows_hold_is_dirty);
 	tcase_add_test(tcase, events_are_recorded_once);
 	tcase_add_test(tcase, the_first_packet_after_a_gap_says_so);
 	for (int id = CODEC_NONE; id <= CODEC_ZSTD; id++)
