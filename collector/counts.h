@@ -20,6 +20,8 @@ enum count {
 	COUNT_BLOCKS_REPEATED,		/* received before, discarded */
 	COUNT_GAPS,
 	COUNT_GAP_PACKETS,
+	COUNT_LOSSES_JOINED,		/* with others in the catalog: too many of one VM */
+	COUNT_EVENTS_LEFT_OUT,		/* blocks whose comments are in files alone: the same */
 	COUNT_FILES,
 	COUNT_FILES_REMOVED,		/* by retention */
 	COUNT_COMMITS,

@@ -77,6 +77,7 @@ struct loss_row {
 	const char	*place;			/* static */
 	uint64_t	first_block, last_block, packets, bytes, first_ns, last_ns, recorded_ns;
 	int		approximate;
+	bool		joined;			/* with the last one of the same stream, place and approximate, if there is any */
 };
 
 struct stat_row {

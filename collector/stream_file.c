@@ -142,14 +142,11 @@ stream_store_fault(struct fault *fault)
 static int
 stream_pay_file(struct vm *vm, struct fault *fault)
 {
-	const uint64_t now = clock_mono_ns(), second = 1000000000u;
+	static const struct budget_rate rate = { .piece_ns = 1000000000u, .burst = ARCHIVE_VM_FILES_BURST };
 
-	if (vm->files_paid_ns < now)
-		vm->files_paid_ns = now;
-	if (vm->files_paid_ns - now > (ARCHIVE_VM_FILES_BURST - 1) * second)
-		return fault_set(fault, MSG_ERR_LIMIT, "streams or codecs change so often that files hold next to nothing");
-	vm->files_paid_ns += second;
-	return 0;
+	if (budget_take(&vm->files, &rate, 1))
+		return 0;
+	return fault_set(fault, MSG_ERR_LIMIT, "streams or codecs change so often that files hold next to nothing");
 }
 
 /* Into the open file. */

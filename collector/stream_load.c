@@ -196,7 +196,7 @@ stream_get(struct archive *archive, struct vm *vm, const uint8_t id[MSG_ID_SIZE]
 		fault_set(fault, MSG_ERR_LIMIT, "out of memory");
 		return NULL;
 	}
-	if (stream_load(archive, stream, fault) == -1) {
+	if (stream_load(archive, stream, fault) == -1 || (!stream->known && stream_pay_row(vm, fault) == -1)) {
 		stream_free(stream);
 		return NULL;
 	}

@@ -13,6 +13,7 @@
 #include "proto/counter.h"
 #include "proto/pcapng.h"
 
+#include "collector/counts.h"
 #include "collector/quota.h"
 
 #include "tests/store_lab.h"
@@ -362,6 +363,64 @@ START_TEST(open_files_have_a_bound)
 }
 END_TEST
 
+/* Beyond what a VM may report, gaps have one row, and no packet less. */
+START_TEST(gaps_that_are_too_many_are_joined)
+{
+	const uint64_t count = ARCHIVE_VM_REPORTS_BURST + 500, taken_before = count_get(COUNT_LOSSES_JOINED);
+	struct msg_gap other = { .first = count + 1, .last = count + 2, .packets = 7, .place = GAP_CAPTURE };
+	uint64_t joined;
+
+	for (uint64_t n = 1; n <= count; n++)
+		ck_assert_int_eq(gap(n, n, n), 0);
+	ck_assert_int_eq(stream_add_gap(&lab.archive, lab.stream, &other, &fault), 0);
+	store_lab_commit(&lab);
+	joined = count_get(COUNT_LOSSES_JOINED) - taken_before;
+	ck_assert_uint_ge(joined, 300);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM loss"), (int64_t)(count + 1 - joined + 1));
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT sum(packets) FROM loss WHERE place = 'spool'"), (int64_t)(count * (count + 1) / 2));
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT sum(bytes) FROM loss"), (int64_t)(count * (count + 1) / 2 * 100));
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT max(last_block) FROM loss WHERE place = 'spool'"), (int64_t)count);
+	ck_assert_str_eq(store_lab_text(&lab, "SELECT packets || ' ' || first_block || ' ' || coalesce(first_ns, '-') FROM loss WHERE place ="
+	    " 'capture'"), "7 1525 -");
+	ck_assert_int_eq(gap(count + 3, count + 3, UINT64_MAX), 0);
+	store_lab_commit(&lab);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT max(packets) FROM loss"), INT64_MAX);
+}
+END_TEST
+
+START_TEST(streams_and_interfaces_that_are_too_many_are_refused)
+{
+	struct msg_stat stat = { .counter = COUNTER_BLOCKS_SEALED, .interface = STATS_AGENT, .value = 1 };
+	const struct msg_stats stats = { .count = 1, .stat = &stat };
+	struct msg_interface interface = store_lab_interface(&lab, 1);
+	uint8_t id[MSG_ID_SIZE] = { 9 };
+	struct stream *stream;
+	unsigned n = 0;
+
+	ck_assert_int_eq(stream_set_stats(&lab.archive, lab.stream, &stats, &fault), 0);
+	while (n < 2 * ARCHIVE_VM_ROWS_BURST) {
+		memcpy(id + 1, &n, sizeof(n));
+		if ((stream = stream_get(&lab.archive, lab.vm, id, 1, &fault)) == NULL)
+			break;
+		stream_free(stream);
+		n++;
+	}
+	ck_assert_uint_ge(n, ARCHIVE_VM_ROWS_BURST - 10);
+	ck_assert_uint_lt(n, 2 * ARCHIVE_VM_ROWS_BURST);
+	ck_assert_int_eq(fault.code, MSG_ERR_LIMIT);
+	ck_assert_ptr_nonnull(strstr(fault.text, "a minute"));
+	budget_spend(&lab.vm->rows, &(struct budget_rate){ .piece_ns = UINT64_C(60000000000) }, 1);
+	ck_assert_int_eq(stream_add_interface(&lab.archive, lab.stream, &interface, &fault), -1);
+	ck_assert_int_eq(fault.code, MSG_ERR_LIMIT);
+	ck_assert_int_eq(stream_set_stats(&lab.archive, lab.stream, &stats, &fault), -1);
+	ck_assert_int_eq(fault.code, MSG_ERR_LIMIT);
+	/* What is known already costs nothing. */
+	interface = store_lab_interface(&lab, 0);
+	ck_assert_int_eq(stream_add_interface(&lab.archive, lab.stream, &interface, &fault), 0);
+	ck_assert_int_eq(gap(1, 1, 1), 0);
+}
+END_TEST
+
 START_TEST(what_hello_no_longer_names_is_over)
 {
 	struct msg_hello hello = { .stream_count = 1, .stream = { { .id = { 42 }, .first = 1 } } };
@@ -530,6 +589,28 @@ file_says(const char *text)
 		n++;
 	return n;
 }
+
+/* Once the catalog has had enough it says so, and the files go on to have all. */
+START_TEST(events_that_are_too_many_are_in_the_files)
+{
+	const char *comment[16];
+	const uint64_t count = ARCHIVE_VM_REPORTS_BURST / 16 * 2, before = count_get(COUNT_EVENTS_LEFT_OUT);
+	struct msg_block msg;
+
+	for (unsigned i = 0; i < 16; i++)
+		comment[i] = "what happens";
+	for (uint64_t n = 1; n <= count; n++) {
+		msg = block_of_comments(n, comment, 16);
+		ck_assert_int_eq(add(&msg), 0);
+	}
+	store_lab_commit(&lab);
+	ck_assert_uint_ge(count_get(COUNT_EVENTS_LEFT_OUT) - before, count / 4);
+	ck_assert_int_ge(store_lab_number(&lab, "SELECT count(*) FROM event"), ARCHIVE_VM_REPORTS_BURST * 3 / 4);
+	ck_assert_int_le(store_lab_number(&lab, "SELECT count(*) FROM event"), ARCHIVE_VM_REPORTS_BURST * 5 / 4);
+	ck_assert_int_ge(store_lab_number(&lab, "SELECT count(*) FROM event WHERE text LIKE 'too much happens%'"), 1);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT sum(packets) FROM file"), (int64_t)(16 * count));
+}
+END_TEST
 
 START_TEST(the_first_packet_after_a_gap_says_so)
 {
@@ -735,12 +816,15 @@ main(void)
 	tcase_add_test(tcase, streams_have_a_bound);
 	tcase_add_test(tcase, files_begun_have_a_bound);
 	tcase_add_test(tcase, open_files_have_a_bound);
+	tcase_add_test(tcase, gaps_that_are_too_many_are_joined);
+	tcase_add_test(tcase, streams_and_interfaces_that_are_too_many_are_refused);
 	tcase_add_test(tcase, what_hello_no_longer_names_is_over);
 	tcase_add_test(tcase, what_was_taken_for_over_goes_on);
 	tcase_add_test(tcase, blocks_acknowledged_elsewhere_are_said);
 	tcase_add_test(tcase, the_latest_stats_are_kept);
 	tcase_add_test(tcase, what_rows_hold_is_dirty);
 	tcase_add_test(tcase, events_are_recorded_once);
+	tcase_add_test(tcase, events_that_are_too_many_are_in_the_files);
 	tcase_add_test(tcase, the_first_packet_after_a_gap_says_so);
 	for (int id = CODEC_NONE; id <= CODEC_ZSTD; id++)
 		if (codec_by_id((unsigned)id) != NULL)
