@@ -355,6 +355,32 @@ START_TEST(retention_forgets_streams)
 }
 END_TEST
 
+/* One that never had a file, and so pays for none; all of it goes, or nothing. */
+START_TEST(streams_without_files_are_forgotten)
+{
+	const struct retain_limits limits = { .size = UINT64_C(1) << 40 };
+	char error[512] = "";
+	struct sqlite3 *db = catalog_open(lab.path, error, sizeof(error));
+	struct fault fault;
+
+	lab.stream->started_ns = clock_wall_ns();
+	ck_assert_int_eq(stream_end(&lab.archive, lab.stream, &(struct msg_stream_end){ .number = 0 }, &fault), 0);
+	store_lab_commit(&lab);
+	ck_assert_int_eq(retain(limits.size, 0, 0), 0);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM stream"), 1);	/* too young */
+	store_lab_sql(&lab, "UPDATE stream SET started_ns = 1; CREATE TRIGGER no BEFORE DELETE ON stream BEGIN SELECT"
+	    " RAISE(ABORT, 'not now'); END");
+	ck_assert_int_eq(store_retain(&lab.store, db, &limits, error, sizeof(error)), -1);
+	ck_assert_ptr_nonnull(strstr(error, "not now"));
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM interface"), 1);
+	store_lab_sql(&lab, "DROP TRIGGER no");
+	ck_assert_int_eq(store_retain(&lab.store, db, &limits, error, sizeof(error)), 0);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM interface"), 0);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM stream"), 0);
+	sqlite3_close(db);
+}
+END_TEST
+
 START_TEST(one_collector_has_the_store)
 {
 	struct store other;
@@ -420,6 +446,7 @@ main(void)
 	tcase_add_test(tcase, retention_by_size);
 	tcase_add_test(tcase, retention_by_age);
 	tcase_add_test(tcase, retention_forgets_streams);
+	tcase_add_test(tcase, streams_without_files_are_forgotten);
 	tcase_add_test(tcase, one_collector_has_the_store);
 	tcase_add_test(tcase, a_full_disk_is_waited_for);
 	suite_add_tcase(suite, tcase);
