@@ -73,7 +73,7 @@ session_put_welcome(struct session *session, const struct msg_hello *hello)
 		if (stream == NULL || !stream->known)
 			continue;
 		memcpy(known->id, stream->id, MSG_ID_SIZE);
-		known->started_ns = stream->started_ns;
+		known->started_ns = hello->stream[i].started_ns;
 		known->last = stream->durable;
 		welcome.stream_count++;
 	}

@@ -64,7 +64,7 @@ struct stream {
 
 /* In memory, or NULL. */
 struct stream	*stream_find(const struct vm *, const uint8_t id[MSG_ID_SIZE]);
-/* In memory, from the catalog, or new (known = false). NULL with fault: another VM's, too many, no memory. */
+/* In memory, from the catalog, or new (known = false); started_ns, 0 or beyond tomorrow: now. NULL with fault: another VM's, too many, no memory. */
 struct stream	*stream_get(struct archive *, struct vm *, const uint8_t id[MSG_ID_SIZE], uint64_t started_ns, struct fault *);
 void	stream_free(struct stream *);
 

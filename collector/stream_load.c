@@ -13,6 +13,17 @@
 #include "collector/stream.h"
 #include "collector/stream_file.h"
 
+#define STREAM_AHEAD_NS	(86400u * 1000000000ull)	/* a guest's clock may be */
+
+/* One that began far in the future would be young for ever, and retention never forget it. */
+static uint64_t
+stream_start(uint64_t told_ns)
+{
+	uint64_t now = clock_wall_ns();
+
+	return told_ns == 0 || told_ns > now + STREAM_AHEAD_NS ? now : told_ns;
+}
+
 static struct stream *
 stream_new(struct vm *vm, const uint8_t id[MSG_ID_SIZE], uint64_t started_ns)
 {
@@ -192,7 +203,7 @@ stream_get(struct archive *archive, struct vm *vm, const uint8_t id[MSG_ID_SIZE]
 		fault_set(fault, MSG_ERR_LIMIT, "more than %u streams at a time", ARCHIVE_VM_STREAMS_MAX);
 		return NULL;
 	}
-	if ((stream = stream_new(vm, id, started_ns != 0 ? started_ns : clock_wall_ns())) == NULL) {
+	if ((stream = stream_new(vm, id, stream_start(started_ns))) == NULL) {
 		fault_set(fault, MSG_ERR_LIMIT, "out of memory");
 		return NULL;
 	}

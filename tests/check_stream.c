@@ -9,6 +9,7 @@
 #include <check.h>
 
 #include "common/buf.h"
+#include "common/clock.h"
 #include "common/log.h"
 #include "proto/counter.h"
 #include "proto/pcapng.h"
@@ -299,6 +300,25 @@ START_TEST(streams_have_a_bound)
 	id[1]++;
 	ck_assert_ptr_null(stream_get(&lab.archive, lab.vm, id, 1, &fault));
 	ck_assert_int_eq(fault.code, MSG_ERR_LIMIT);
+}
+END_TEST
+
+START_TEST(streams_of_the_future_begin_now)
+{
+	const uint64_t now = clock_wall_ns(), hour = UINT64_C(3600000000000);
+	const uint64_t told[] = { UINT64_MAX, now + 48 * hour, 0, now + hour, now - hour };
+	struct stream *stream;
+
+	for (unsigned i = 0; i < sizeof(told) / sizeof(told[0]); i++) {
+		const uint8_t id[MSG_ID_SIZE] = { 9, (uint8_t)i };
+
+		ck_assert_ptr_nonnull(stream = stream_get(&lab.archive, lab.vm, id, told[i], &fault));
+		if (i < 3) {
+			ck_assert_uint_ge(stream->started_ns, now);
+			ck_assert_uint_le(stream->started_ns, clock_wall_ns());
+		} else
+			ck_assert_uint_eq(stream->started_ns, told[i]);
+	}
 }
 END_TEST
 
@@ -814,6 +834,7 @@ main(void)
 	tcase_add_test(tcase, streams_come_back_from_the_catalog);
 	tcase_add_test(tcase, streams_of_others_are_refused);
 	tcase_add_test(tcase, streams_have_a_bound);
+	tcase_add_test(tcase, streams_of_the_future_begin_now);
 	tcase_add_test(tcase, files_begun_have_a_bound);
 	tcase_add_test(tcase, open_files_have_a_bound);
 	tcase_add_test(tcase, gaps_that_are_too_many_are_joined);
