@@ -55,6 +55,7 @@ struct vm {
 	uint8_t			 instance[MSG_ID_SIZE];	/* the agent process of the last session */
 	struct budget		 files, rows, reports;
 	bool			 events_left_out;	/* the last one was, and an event says so */
+	uint64_t		 left_ns;	/* monotonic: when its last session ended; 0: none has */
 	struct session		*session;	/* open, and the only one that may bring blocks */
 	struct session		*contender;	/* waits for the session's PONG */
 };

@@ -285,6 +285,7 @@ session_leave_vm(struct session *session)
 	vm->session = NULL;
 	vm->row.connected = false;
 	vm->row.seen_ns = clock_wall_ns();
+	vm->left_ns = clock_mono_ns();
 	archive_vm_changed(&session->worker->archive, vm);
 	if (vm->contender != NULL)
 		session_set_timer(vm->contender, 0);

@@ -146,6 +146,22 @@ write_files_only(void)
 	batch_free(batch);
 }
 
+/* Whatever the wall clock does meanwhile. */
+START_TEST(files_of_who_is_long_away_are_closed)
+{
+	store_lab_add(&lab, codec_by_id(CODEC_NONE), 1, 5);
+	lab.vm->row.seen_ns = clock_wall_ns() + ARCHIVE_AWAY_NS;
+	archive_rotate_old(&lab.archive);
+	ck_assert_ptr_nonnull(lab.stream->file);
+	lab.vm->left_ns = clock_mono_ns();
+	archive_rotate_old(&lab.archive);
+	ck_assert_ptr_nonnull(lab.stream->file);
+	lab.vm->left_ns -= ARCHIVE_AWAY_NS;
+	archive_rotate_old(&lab.archive);
+	ck_assert_ptr_null(lab.stream->file);
+}
+END_TEST
+
 /* What is not durable is cut off by the next start, and then the file is whole: at every length that a crash may leave. */
 START_TEST(recovery_cuts_at_any_point)
 {
@@ -440,6 +456,7 @@ main(void)
 	tcase_add_test(tcase, tenants_stay_off_our_own_files);
 	tcase_add_test(tcase, files_are_rotated_by_size);
 	tcase_add_test(tcase, files_are_rotated_by_age_and_codec);
+	tcase_add_test(tcase, files_of_who_is_long_away_are_closed);
 	tcase_add_test(tcase, recovery_counts_what_is_missing);
 	tcase_add_test(tcase, recovery_finishes_names);
 	tcase_add_test(tcase, recovery_removes_only_what_is_unfinished);
