@@ -102,15 +102,6 @@ static const char counters_sql[] =
     " LEFT JOIN interface i ON i.stream = s.stream AND i.id = s.interface"
     " GROUP BY s.counter, n.vm, i.name ORDER BY s.counter";
 
-static const struct counter_row *
-counter_by_name(const char *name)
-{
-	for (unsigned i = 0; i < COUNTER_MAX; i++)
-		if (counter_row(i) != NULL && strcmp(counter_row(i)->name, name) == 0)
-			return counter_row(i);
-	return NULL;
-}
-
 static void
 put_counter(struct metrics *metrics, sqlite3_stmt *stmt, const struct counter_row *row)
 {

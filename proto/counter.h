@@ -69,6 +69,7 @@ struct counter_row {
 	const char	*help;
 };
 
-const struct counter_row *counter_row(unsigned id);	/* NULL if unknown */
+const struct counter_row *counter_row(unsigned id);		/* NULL if unknown */
+const struct counter_row *counter_by_name(const char *);	/* NULL if there is none, or no name */
 
 #endif

@@ -201,6 +201,17 @@ START_TEST(counters_are_named_by_kind_and_unit)
 }
 END_TEST
 
+START_TEST(each_counter_has_its_name)
+{
+	for (unsigned i = 0; i < COUNTER_MAX; i++)
+		if (counter_row(i) != NULL)
+			ck_assert_ptr_eq(counter_by_name(counter_row(i)->name), counter_row(i));
+	ck_assert_ptr_null(counter_by_name("ring_dropped"));
+	ck_assert_ptr_null(counter_by_name(""));
+	ck_assert_ptr_null(counter_by_name(NULL));
+}
+END_TEST
+
 /* All at once: no name is refused, none comes twice. */
 START_TEST(every_counter_fits)
 {
@@ -236,6 +247,7 @@ main(void)
 	tcase_add_test(tc, limits_are_kept);
 	tcase_add_test(tc, a_full_buffer_is_told);
 	tcase_add_test(tc, counters_are_named_by_kind_and_unit);
+	tcase_add_test(tc, each_counter_has_its_name);
 	tcase_add_test(tc, every_counter_fits);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);
