@@ -309,6 +309,35 @@ START_TEST(switched_off)
 }
 END_TEST
 
+/* Each counter, file and loss finds its stream, whatever the order of their ids; those of none are passed over. */
+START_TEST(many_streams)
+{
+	char id[64];
+
+	sql("BEGIN");
+	for (int i = 0; i < 300; i++) {
+		snprintf(id, sizeof(id), "x'%08x000000000000000000000000'", (unsigned)i * 2654435761u);
+		stream(id, 10 + i, 0, 0);
+		count(id, 0, "ring_received_packets", 10 + i + i % 7);
+		count(id, 0, "captured_packets", 10 + i + i % 7);
+		loss(id, "spool", i % 7, 0);
+	}
+	count(A, 0, "ring_received_packets", 1);
+	loss(B, "spool", 1, 0);
+	sql("COMMIT");
+	read_it();
+	ck_assert_uint_eq(ledger.count, 300);
+	for (int i = 0; i < 300; i++) {
+		const struct ledger_part *part = &ledger.stream[i].part;
+
+		ck_assert_int_eq(part->term[LEDGER_STORED].packets, 10 + i);
+		ck_assert_int_eq(part->term[LEDGER_GAP_SPOOL].packets, i % 7);
+		ck_assert_int_eq(part->term[LEDGER_EXPIRED].packets, 0);
+		ck_assert(part->balanced && part->unaccounted == 0);
+	}
+}
+END_TEST
+
 /* What a guest tells may be anything. */
 START_TEST(absurd_counters)
 {
@@ -354,6 +383,7 @@ main(void)
 	tcase_add_test(tcase, cut_off);
 	tcase_add_test(tcase, in_another_store);
 	tcase_add_test(tcase, switched_off);
+	tcase_add_test(tcase, many_streams);
 	tcase_add_test(tcase, absurd_counters);
 	tcase_add_test(tcase, names);
 	suite_add_tcase(suite, tcase);
