@@ -224,6 +224,15 @@ metrics_u64(struct metrics *metrics, const struct metrics_label *label, uint64_t
 }
 
 void
+metrics_i64(struct metrics *metrics, const struct metrics_label *label, int64_t value)
+{
+	char text[NUMBER_SIZE];
+
+	snprintf(text, sizeof(text), "%" PRId64, value);
+	put_sample(metrics, "", label, NULL, text);
+}
+
+void
 metrics_double(struct metrics *metrics, const struct metrics_label *label, double value)
 {
 	char text[NUMBER_SIZE];
@@ -246,6 +255,17 @@ metrics_histogram(struct metrics *metrics, const struct metrics_label *label, co
 	put_sample(metrics, "_bucket", label, "+Inf", format_u64(text, total));
 	put_sample(metrics, "_sum", label, NULL, format_double(le, sum));
 	put_sample(metrics, "_count", label, NULL, format_u64(text, total));
+}
+
+bool
+metrics_take_back(struct metrics *metrics, size_t len)
+{
+	if (metrics->error != ENOBUFS)
+		return false;
+	metrics->error = 0;
+	metrics->name[0] = '\0';
+	metrics->buf->len = len;
+	return true;
 }
 
 int
