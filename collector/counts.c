@@ -49,6 +49,7 @@ static const char *const count_helps[COUNT_ERRORS + 1] = {
 	[COUNT_CONNECTIONS] = "Connections accepted or dialled.",
 	[COUNT_CONNECTIONS_DROPPED] = "Connections closed at once: too many without a handshake, or no memory.",
 	[COUNT_HANDSHAKES_FAILED] = "TLS handshakes that failed.",
+	[COUNT_SESSIONS_REFUSED] = "Sessions refused: no descriptors for one more VM.",
 	[COUNT_SESSIONS] = "Sessions that got a WELCOME.",
 	[COUNT_BLOCKS] = "Blocks stored.",
 	[COUNT_BLOCK_BYTES] = "Bytes of blocks, as stored.",
