@@ -20,6 +20,7 @@ enum count {
 	COUNT_BLOCKS_REPEATED,		/* received before, discarded */
 	COUNT_GAPS,
 	COUNT_GAP_PACKETS,
+	COUNT_STATS_IGNORED,		/* counters of an interface told as of the agent, or the other way round */
 	COUNT_FILES,
 	COUNT_FILES_REMOVED,		/* by retention */
 	COUNT_COMMITS,

@@ -70,6 +70,12 @@ counter_row(unsigned id)
 	return id < COUNTER_MAX && rows[id].name != NULL ? &rows[id] : NULL;
 }
 
+bool
+counter_belongs(unsigned id, bool interface)
+{
+	return counter_row(id) != NULL && counter_row(id)->per_interface == interface;
+}
+
 const struct counter_row *
 counter_by_name(const char *name)
 {

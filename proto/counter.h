@@ -70,6 +70,7 @@ struct counter_row {
 };
 
 const struct counter_row *counter_row(unsigned id);		/* NULL if unknown */
+bool counter_belongs(unsigned id, bool interface);	/* is it known, and of one interface, or else of the whole agent? */
 const struct counter_row *counter_by_name(const char *);	/* NULL if there is none, or no name */
 
 #endif

@@ -229,8 +229,12 @@ END_TEST
 START_TEST(each_counter_has_its_name)
 {
 	for (unsigned i = 0; i < COUNTER_MAX; i++)
-		if (counter_row(i) != NULL)
+		if (counter_row(i) != NULL) {
 			ck_assert_ptr_eq(counter_by_name(counter_row(i)->name), counter_row(i));
+			ck_assert(counter_belongs(i, true) != counter_belongs(i, false));
+		}
+	ck_assert(counter_belongs(COUNTER_RING_DROPPED, true) && counter_belongs(COUNTER_SPOOL_BYTES, false));
+	ck_assert(!counter_belongs(COUNTER_WITHHELD, true) && !counter_belongs(COUNTER_MAX, false));
 	ck_assert_ptr_null(counter_by_name("ring_dropped"));
 	ck_assert_ptr_null(counter_by_name(""));
 	ck_assert_ptr_null(counter_by_name(NULL));

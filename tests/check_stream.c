@@ -13,6 +13,8 @@
 #include "proto/counter.h"
 #include "proto/pcapng.h"
 
+#include "collector/counts.h"
+
 #include "tests/store_lab.h"
 
 static struct store_lab lab;
@@ -529,6 +531,24 @@ START_TEST(counters_have_times)
 }
 END_TEST
 
+/* A counter of an interface is none of the agent, nor the other way round; one that is not known is passed over. */
+START_TEST(counters_at_the_wrong_place_are_ignored)
+{
+	uint64_t before = count_get(COUNT_STATS_IGNORED);
+
+	set_stat(lab.stream, 1000, COUNTER_RING_DROPPED, STATS_AGENT, 1);
+	set_stat(lab.stream, 1000, COUNTER_SPOOL_BYTES, 0, 1);
+	set_stat(lab.stream, 1000, COUNTER_MAX, 0, 1);
+	set_stat(lab.stream, 1000, COUNTER_WITHHELD, 0, 1);
+	ck_assert_uint_eq(count_get(COUNT_STATS_IGNORED) - before, 2);
+	set_stat(lab.stream, 1000, COUNTER_SPOOL_BYTES, STATS_AGENT, 5);
+	set_stat(lab.stream, 1000, COUNTER_RING_DROPPED, 0, 6);
+	store_lab_commit(&lab);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM stat"), 2);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT value FROM stat WHERE interface = -1"), 5);
+}
+END_TEST
+
 /* The stream after it, which captures the same interface. */
 static struct stream *
 next_stream(void)
@@ -657,6 +677,7 @@ main(void)
 		if (codec_by_id((unsigned)id) != NULL)
 			tcase_add_loop_test(tcase, rebuilt_blocks_are_read, id, id + 1);
 	tcase_add_test(tcase, counters_have_times);
+	tcase_add_test(tcase, counters_at_the_wrong_place_are_ignored);
 	tcase_add_loop_test(tcase, cut_streams_are_bounded, 0, 2);
 	tcase_add_test(tcase, cut_streams_of_old_agents);
 	tcase_add_test(tcase, what_went_elsewhere_is_not_cut);
