@@ -303,12 +303,17 @@ stream_settle_end(struct ledger_stream *stream, int64_t *left)
 {
 	struct ledger_part *part = &stream->part;
 	struct ledger_term *under_way = &part->term[LEDGER_UNDER_WAY], *elsewhere = &part->term[LEDGER_GAP_ELSEWHERE];
+	struct ledger_term *cut = &part->term[LEDGER_CUT];
 
 	if (stream->ended && stream->cut == STREAM_CUT) {
-		/* What was in no block is part of the bound, and what came after the last STATS is in no counter. */
-		part->term[LEDGER_CUT].more = part->term[LEDGER_CUT].more || !part->term[LEDGER_CUT].known;
-		part->term[LEDGER_CUT].known = true;
-		under_way->packets = *left = 0;
+		/* What was in no block is part of the bound, and what came after the last STATS is in no counter. What is missing
+		 * beyond the bound was not lost by the cut. */
+		cut->more = cut->more || !cut->known;
+		cut->known = true;
+		under_way->packets = 0;
+		*left = cut->more ? 0 : ledger_add(*left, -cut->packets);
+		if (*left < 0)
+			*left = 0;
 		part->balanced = true;
 		part->exact = false;
 	} else if (elsewhere->more || stream->cut == STREAM_ELSEWHERE) {

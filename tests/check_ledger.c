@@ -262,6 +262,12 @@ START_TEST(cut_off)
 	ck_assert(sum(LEDGER_CUT)->up_to && !sum(LEDGER_CUT)->more);
 	ck_assert_int_eq(sum(LEDGER_UNDER_WAY)->packets, 0);
 	ck_assert_int_eq(sum(LEDGER_STORED)->packets, 60);
+	/* More than the bound was not lost by the cut. */
+	for (int more = -1; more < 5; more++) {
+		sql("UPDATE stat SET value = %d WHERE stream = " A " AND counter = 'ring_received_packets'", 50 + 33 + more);
+		read_it();
+		ck_assert_int_eq(ledger.sum.unaccounted, more > 0 ? more : 0);
+	}
 	/* The guest was booted anew: there is no bound. */
 	sql("UPDATE loss SET packets = 0, approximate = 2");
 	read_it();
