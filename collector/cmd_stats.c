@@ -197,7 +197,7 @@ stream_row(const struct ledger_stream *stream)
 	char id[9];
 
 	for (int gap = LEDGER_GAP_SPOOL; gap <= LEDGER_GAP_STORE; gap++) {
-		gaps.packets += part->term[gap].packets;
+		gaps.packets = ledger_add(gaps.packets, part->term[gap].packets);
 		gaps.up_to = gaps.up_to || part->term[gap].up_to;
 		gaps.more = gaps.more || part->term[gap].more;
 	}
