@@ -24,7 +24,7 @@ struct store;
 #define SCRAPE_PLACES_MAX	8
 #define SCRAPE_WAIT_S		8	/* Prometheus waits 10 */
 #define SCRAPE_FRESH_MS		1000u	/* the catalog is read again after this time */
-#define SCRAPE_TEXT_MAX		(64u * 1024 * 1024)	/* some 7,000 VMs; one is held, and another one while it is read */
+#define SCRAPE_TEXT_MAX		(64u * 1024 * 1024)	/* some 6,000 VMs; one is held, and another one while it is read */
 
 struct scrape;
 /* Binds. NULL with a line for people. */

@@ -119,6 +119,17 @@ utf8_length(const unsigned char *p)
 	return n;
 }
 
+/* How many bytes from p on are fine as they are, one by one. */
+static size_t
+plain_length(const unsigned char *p)
+{
+	size_t n = 0;
+
+	while (p[n] >= ' ' && p[n] < 0x7f && p[n] != '\\' && p[n] != '"')
+		n++;
+	return n;
+}
+
 static void
 put_escaped(struct metrics *metrics, const char *text, bool quoted)
 {
@@ -127,6 +138,10 @@ put_escaped(struct metrics *metrics, const char *text, bool quoted)
 	size_t n;
 
 	for (; *p != '\0'; p += n > 0 ? n : 1) {
+		if ((n = plain_length(p)) > 0) {
+			put(metrics, p, n);
+			continue;
+		}
 		n = utf8_length(p);
 		if (n == 0) {
 			snprintf(hex, sizeof(hex), "\\\\x%02x", *p);
