@@ -22,12 +22,14 @@
 #include "common/metrics.h"
 
 #define HTTP_PATH	"/metrics"
+#define HTTP_SLOW_S	1
 #define RETRY_S		1	/* after accept(2) failed: no descriptors, no memory */
 
 enum client_state {
 	CLIENT_ASKING,
 	CLIENT_WAITING,		/* for http_answer() */
-	CLIENT_ANSWERED		/* what is queued goes out */
+	CLIENT_ANSWERED,	/* what is queued goes out */
+	CLIENT_SLOW		/* and has not within HTTP_SLOW_S */
 };
 
 struct http_client {
@@ -55,16 +57,24 @@ struct http {
 	LIST_HEAD(, http_socket) sockets;
 };
 
-/* Who has not asked for longest; NULL: all have, or it is there to be read. */
+static bool
+client_is_idle(const struct http_client *client)
+{
+	int unread;
+
+	if (client->state != CLIENT_ASKING || client->bev == NULL)
+		return client->state == CLIENT_SLOW;
+	return ioctl(bufferevent_getfd(client->bev), FIONREAD, &unread) == -1 || unread == 0;
+}
+
+/* The oldest of those who have not asked, nor is it there to be read, or who are slow to take the answer; NULL: there is none. */
 static struct http_client *
 http_idle(struct http *http)
 {
 	struct http_client *client;
-	int unread;
 
 	TAILQ_FOREACH(client, &http->clients, entry)
-		if (client->state == CLIENT_ASKING && client->bev != NULL &&
-		    (ioctl(bufferevent_getfd(client->bev), FIONREAD, &unread) == -1 || unread == 0))
+		if (client_is_idle(client))
 			return client;
 	return NULL;
 }
@@ -124,9 +134,9 @@ client_gone(struct http_client *client)
 }
 
 static void
-client_set_timer(struct http_client *client)
+client_set_timer(struct http_client *client, int seconds)
 {
-	const struct timeval idle = { .tv_sec = HTTP_IDLE_S };
+	const struct timeval idle = { .tv_sec = seconds };
 
 	event_add(client->timer, &idle);
 }
@@ -134,9 +144,17 @@ client_set_timer(struct http_client *client)
 static void
 client_timeout(evutil_socket_t fd, short what, void *arg)
 {
+	struct http_client *client = arg;
+
 	(void)fd;
 	(void)what;
-	client_free(arg);
+	if (client->state != CLIENT_ANSWERED) {
+		client_free(client);
+		return;
+	}
+	client->state = CLIENT_SLOW;
+	client_set_timer(client, HTTP_IDLE_S - HTTP_SLOW_S);
+	http_check(client->http);
 }
 
 /* --- the answer --- */
@@ -146,7 +164,7 @@ static int
 client_begin(struct http_client *client, const char *status, const char *type, size_t len)
 {
 	client->state = CLIENT_ANSWERED;
-	client_set_timer(client);
+	client_set_timer(client, HTTP_SLOW_S);
 	http_check(client->http);
 	return evbuffer_add_printf(bufferevent_get_output(client->bev),
 	    "HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n%sConnection: close\r\n\r\n", status, type, len,
@@ -313,7 +331,7 @@ client_written(struct bufferevent *bev, void *arg)
 	struct http_client *client = arg;
 
 	(void)bev;
-	if (client->state == CLIENT_ANSWERED)
+	if (client->state == CLIENT_ANSWERED || client->state == CLIENT_SLOW)
 		client_free(client);
 }
 
@@ -353,7 +371,7 @@ client_new(struct http *http, int fd)
 	bufferevent_setcb(client->bev, client_readable, client_written, client_event, client);
 	bufferevent_setwatermark(client->bev, EV_READ, 0, HTTP_HEAD_MAX);
 	bufferevent_enable(client->bev, EV_READ | EV_WRITE);
-	client_set_timer(client);
+	client_set_timer(client, HTTP_IDLE_S);
 	http_check(http);
 }
 

@@ -12,8 +12,8 @@ struct event_base;
 /*
  * What a monitoring system asks: GET /metrics, one request a connection, over TCP or Unix sockets, in an event loop. All else gets
  * 400, 404, 405 or 431. It is meant to cost the program it is in next to nothing, whoever asks (libevent's own server sets no limit to
- * its connections): of HTTP_CLIENTS_MAX the one that has not asked for longest gives way to a new one; if all have,
- * more wait in the kernel's queue; a head is at most HTTP_HEAD_MAX bytes, a body is never read, and who has not asked or
+ * its connections): of HTTP_CLIENTS_MAX the oldest that has not asked, or is slow to take the answer, gives way to a new one; if
+ * there is none, more wait in the kernel's queue; a head is at most HTTP_HEAD_MAX bytes, a body is never read, and who has not asked or
  * not taken the answer within HTTP_IDLE_S goes. At rest it wakes nobody.
  */
 #define HTTP_CLIENTS_MAX	16

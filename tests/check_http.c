@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <check.h>
@@ -247,6 +248,37 @@ START_TEST(the_silent_give_way)
 }
 END_TEST
 
+/* Nor do those who do not take what they asked for, not for long. */
+START_TEST(who_takes_nothing_gives_way)
+{
+	struct timespec begun, now;
+	int fd[HTTP_CLIENTS_MAX];
+	struct http_text *text;
+	struct buf buf;
+
+	later = true;
+	buf_init(&buf, 4 << 20);
+	ck_assert_int_eq(buf_reserve(&buf, buf.max), 0);
+	memset(buf.data, 'a', buf.max);
+	buf.len = buf.max;
+	ck_assert_ptr_nonnull(text = http_text_new(&buf));
+	for (int i = 0; i < HTTP_CLIENTS_MAX; i++)
+		fd[i] = client_asking();
+	while (asked < HTTP_CLIENTS_MAX)
+		event_base_loop(base, EVLOOP_NONBLOCK);
+	for (int i = 0; i < HTTP_CLIENTS_MAX; i++)
+		http_answer_texts(waiting[i], &text, 1);
+	http_text_unref(text);
+	later = false;
+	clock_gettime(CLOCK_MONOTONIC, &begun);
+	ck_assert_int_eq(strncmp(client_read(client_asking()), "HTTP/1.1 200", 12), 0);
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	ck_assert_int_lt(now.tv_sec - begun.tv_sec, HTTP_IDLE_S - 1);
+	for (int i = 0; i < HTTP_CLIENTS_MAX; i++)
+		close(fd[i]);
+}
+END_TEST
+
 /* However many ask for it, and whether they take it or go. */
 START_TEST(a_long_text_is_shared)
 {
@@ -342,7 +374,9 @@ main(void)
 	tcase_add_test(tc, who_waits_may_go);
 	tcase_add_test(tc, clients_beyond_the_limit_wait);
 	tcase_add_test(tc, the_silent_give_way);
+	tcase_add_test(tc, who_takes_nothing_gives_way);
 	tcase_add_test(tc, a_long_text_is_shared);
+	tcase_set_timeout(tc, 30);
 	tcase_add_test(tc, a_path_has_one_owner);
 	tcase_add_loop_test(tc, bad_places_are_told, 0, (int)(sizeof(bad_places) / sizeof(bad_places[0])));
 	tcase_add_test(tc, good_places_are_fine);
