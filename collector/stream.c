@@ -474,6 +474,10 @@ stream_set_stats(struct archive *archive, struct stream *stream, const struct ms
 
 		if (counter_row(msg->counter) == NULL)
 			continue;
+		if (!counter_belongs(msg->counter, msg->interface != STATS_AGENT)) {
+			count_add(COUNT_STATS_IGNORED, 1);
+			continue;
+		}
 		if ((stat = stream_stat_slot(stream, msg, &hint)) == NULL)
 			return fault_set(fault, MSG_ERR_LIMIT, "out of memory");
 		stream_set_stat(stream, stat, msg->value, stats->wall_ns);

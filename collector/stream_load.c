@@ -72,16 +72,12 @@ stream_load_interfaces(struct archive *archive, struct stream *stream)
 static int
 stream_load_stat(struct stream *stream, sqlite3_stmt *stmt)
 {
-	const unsigned char *name = sqlite3_column_text(stmt, 1);
+	const struct counter_row *row = counter_by_name((const char *)sqlite3_column_text(stmt, 1));
 	int64_t interface = sqlite3_column_int64(stmt, 0);
 	size_t size = stream->stat_size > 0 ? stream->stat_size * 2 : 32;
 	struct stream_stat *stat;
-	unsigned counter;
 
-	for (counter = 1; counter < COUNTER_MAX; counter++)
-		if (counter_row(counter) != NULL && name != NULL && strcmp(counter_row(counter)->name, (const char *)name) == 0)
-			break;
-	if (counter == COUNTER_MAX)
+	if (row == NULL)
 		return 0;
 	if (stream->stat_count == stream->stat_size) {
 		if ((stat = reallocarray(stream->stat, size, sizeof(*stat))) == NULL)
@@ -89,7 +85,7 @@ stream_load_stat(struct stream *stream, sqlite3_stmt *stmt)
 		stream->stat = stat;
 		stream->stat_size = size;
 	}
-	stream->stat[stream->stat_count++] = (struct stream_stat){ .counter = (uint16_t)counter,
+	stream->stat[stream->stat_count++] = (struct stream_stat){ .counter = (uint16_t)row->id,
 	    .interface = interface == -1 ? STATS_AGENT : (uint32_t)interface, .value = (uint64_t)sqlite3_column_int64(stmt, 2),
 	    .since_ns = (uint64_t)sqlite3_column_int64(stmt, 3), .changed_ns = (uint64_t)sqlite3_column_int64(stmt, 4) };
 	return 0;

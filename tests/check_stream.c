@@ -701,6 +701,24 @@ START_TEST(counters_have_times)
 }
 END_TEST
 
+/* A counter of an interface is none of the agent, nor the other way round; one that is not known is passed over. */
+START_TEST(counters_at_the_wrong_place_are_ignored)
+{
+	uint64_t before = count_get(COUNT_STATS_IGNORED);
+
+	set_stat(lab.stream, 1000, COUNTER_RING_DROPPED, STATS_AGENT, 1);
+	set_stat(lab.stream, 1000, COUNTER_SPOOL_BYTES, 0, 1);
+	set_stat(lab.stream, 1000, COUNTER_MAX, 0, 1);
+	set_stat(lab.stream, 1000, COUNTER_WITHHELD, 0, 1);
+	ck_assert_uint_eq(count_get(COUNT_STATS_IGNORED) - before, 2);
+	set_stat(lab.stream, 1000, COUNTER_SPOOL_BYTES, STATS_AGENT, 5);
+	set_stat(lab.stream, 1000, COUNTER_RING_DROPPED, 0, 6);
+	store_lab_commit(&lab);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM stat"), 2);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT value FROM stat WHERE interface = -1"), 5);
+}
+END_TEST
+
 /* The stream after it, which captures the same interface. */
 static struct stream *
 next_stream(void)
@@ -748,6 +766,88 @@ START_TEST(cut_streams_are_bounded)
 	    store_lab_number(&lab, "SELECT max(last_ns) FROM stream"));
 	ck_assert_uint_eq(file_says(_i == 0 ? "capture was cut off: up to 60 packets" : "an unknown number of packets"), 1);
 	ck_assert(!lab.vm->cut_pending);
+}
+END_TEST
+
+/* What STATS told is looked at when it is in the catalog, and what that says is there after one commit more. */
+static void
+commit_and_settle(uint64_t stats_ns)
+{
+	static uint64_t value = 1;
+
+	for (int i = 0; i < 2; i++) {
+		set_stat(lab.stream, stats_ns, COUNTER_SPOOL_BYTES, STATS_AGENT, ++value);
+		store_lab_commit(&lab);
+	}
+}
+
+/*
+ * Of two interfaces the second was captured no more when the first stream was cut off: it has lost nothing, or if it is there again,
+ * no more than it counted since. One of which nothing was told leaves no bound.
+ */
+START_TEST(cut_streams_with_an_interface_gone)
+{
+	static const struct { uint64_t last, start; int64_t packets; enum loss_bound bound; } rows[] = {
+		{ 500, 0, 20, LOSS_UP_TO }, { 500, 7, 27, LOSS_UP_TO }, { 0, 0, 0, LOSS_UNKNOWN },
+	};
+	const uint64_t late = STORE_LAB_START + 50 + UINT64_C(6000000000);
+	struct msg_interface msg = store_lab_interface(&lab, 1);
+
+	ck_assert_int_eq(stream_add_interface(&lab.archive, lab.stream, &msg, &fault), 0);
+	set_stat(lab.stream, STORE_LAB_START + 10, COUNTER_INTERFACE_PACKETS, 0, 1000);
+	set_stat(lab.stream, STORE_LAB_START + 10, COUNTER_INTERFACE_PACKETS, 1, rows[_i].last);
+	set_stat(lab.stream, STORE_LAB_START + 20, COUNTER_INTERFACE_PACKETS, 1, 0);
+	ck_assert_int_eq(stream_end(&lab.archive, lab.stream, &(struct msg_stream_end){ .number = 0, .cut = 1 }, &fault), 0);
+	store_lab_commit(&lab);
+	lab.stream = next_stream();
+	if (rows[_i].start != 0) {
+		msg = store_lab_interface(&lab, 1);
+		ck_assert_int_eq(stream_add_interface(&lab.archive, lab.stream, &msg, &fault), 0);
+		set_stat(lab.stream, STORE_LAB_START + 60, COUNTER_INTERFACE_START, 1, rows[_i].start);
+	}
+	set_stat(lab.stream, STORE_LAB_START + 60, COUNTER_INTERFACE_START, 0, 1020);
+	commit_and_settle(STORE_LAB_START + 60);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM loss WHERE place = 'cut'"), 0);	/* it may still come */
+	commit_and_settle(late);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT packets FROM loss WHERE place = 'cut'"), rows[_i].packets);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT approximate FROM loss WHERE place = 'cut'"), rows[_i].bound);
+}
+END_TEST
+
+/* The stream after it dies before it has told anything: the one after that bounds both. */
+START_TEST(cut_streams_in_a_row)
+{
+	static const uint8_t id[MSG_ID_SIZE] = { 8 };
+	struct msg_interface msg;
+
+	set_stat(lab.stream, STORE_LAB_START + 10, COUNTER_INTERFACE_PACKETS, 0, 1000);
+	ck_assert_int_eq(stream_end(&lab.archive, lab.stream, &(struct msg_stream_end){ .number = 0, .cut = 1 }, &fault), 0);
+	store_lab_commit(&lab);
+	lab.stream = next_stream();
+	ck_assert_int_eq(stream_end(&lab.archive, lab.stream, &(struct msg_stream_end){ .number = 0, .cut = 1 }, &fault), 0);
+	store_lab_commit(&lab);
+	ck_assert_ptr_nonnull(lab.stream = stream_get(&lab.archive, lab.vm, id, STORE_LAB_START + 100, &fault));
+	msg = store_lab_interface(&lab, 0);
+	ck_assert_int_eq(stream_add_interface(&lab.archive, lab.stream, &msg, &fault), 0);
+	store_lab_commit(&lab);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM loss WHERE place = 'cut'"), 0);
+	set_stat(lab.stream, STORE_LAB_START + 110, COUNTER_INTERFACE_START, 0, 1040);
+	commit_and_settle(STORE_LAB_START + 110);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT packets FROM loss WHERE place = 'cut' AND approximate = 1"), 40);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM loss WHERE place = 'cut' AND approximate = 2"), 1);
+}
+END_TEST
+
+/* Agents may tell of any number of packets: the sum stops at the largest. */
+START_TEST(absurd_gaps)
+{
+	const struct loss loss = { .packets = UINT64_MAX - 1, .bytes = UINT64_MAX };
+	struct loss_sum sum = { 0 };
+
+	for (int i = 0; i < 3; i++)
+		loss_add(&sum, &loss);
+	ck_assert_uint_eq(sum.loss.packets, UINT64_MAX);
+	ck_assert_uint_eq(sum.loss.bytes, UINT64_MAX);
 }
 END_TEST
 
@@ -851,7 +951,11 @@ main(void)
 		if (codec_by_id((unsigned)id) != NULL)
 			tcase_add_loop_test(tcase, rebuilt_blocks_are_read, id, id + 1);
 	tcase_add_test(tcase, counters_have_times);
+	tcase_add_test(tcase, counters_at_the_wrong_place_are_ignored);
 	tcase_add_loop_test(tcase, cut_streams_are_bounded, 0, 2);
+	tcase_add_loop_test(tcase, cut_streams_with_an_interface_gone, 0, 3);
+	tcase_add_test(tcase, cut_streams_in_a_row);
+	tcase_add_test(tcase, absurd_gaps);
 	tcase_add_test(tcase, cut_streams_of_old_agents);
 	tcase_add_test(tcase, another_process_is_written);
 	tcase_add_test(tcase, what_went_elsewhere_is_not_cut);
