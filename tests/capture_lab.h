@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#ifndef VMTAP_TESTS_CAPTURE_LAB_H
+#define VMTAP_TESTS_CAPTURE_LAB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <check.h>
+
+#include "agent/agent.h"
+#include "agent/capture_tap.h"
+#include "proto/counter.h"
+
+/* A tap on near0, one end of a veth pair in a network namespace of its own (so: root only), fed from both ends. */
+struct capture_lab {
+	struct event_base *base;
+	struct spool	*producer, *consumer;
+	struct capture_totals totals;
+	struct agent_options options;
+	struct capture_tap tap;
+	struct ipc_tap	*want;			/* near0, all of it */
+	struct ipc_tap_result result;
+	struct ipc_interface_gone gone;
+	bool		 answered, was_gone, active, ended;
+	int		 near_fd, far_fd;	/* what is sent on these goes out of, or comes in at, near0 */
+};
+extern struct capture_lab lab;
+
+#define CAPTURE_LAB_OWN_PORT	8827
+#define CAPTURE_LAB_FRAME_LEN	100
+
+void	capture_lab_setup(void);
+void	capture_lab_teardown(void);
+void	capture_lab_want(const char *interface);	/* one more */
+void	capture_lab_run_until(const bool *flag);	/* of the lab's, set by a callback */
+void	capture_lab_change(bool accepted);		/* to what is wanted, and its answer */
+void	capture_lab_end(void);				/* drained, published, ended */
+void	capture_lab_shell(const char *command);
+int	capture_lab_socket(const char *interface);
+void	capture_lab_send(int fd, const void *frame, size_t len);
+/* Ethernet, IPv4, the protocol, ports. */
+void	capture_lab_frame(uint8_t frame[CAPTURE_LAB_FRAME_LEN], uint8_t protocol, uint16_t port);
+uint64_t capture_lab_count(enum counter, uint32_t interface);	/* as the link role has it */
+int	capture_lab_run(Suite *);			/* main() */
+
+#endif
