@@ -174,7 +174,7 @@ block_statistics(struct capture_block *b)
 		if (!row->in_block)
 			continue;
 		isb.interface = row->id;
-		isb.has_offered = row->counted;
+		isb.has_offered = !row->uncounted;
 		isb.offered = row->offered;
 		isb.received = row->received;
 		isb.dropped = row->dropped;

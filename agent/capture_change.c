@@ -68,7 +68,7 @@ change_open_one(struct change *c, const struct ipc_tap_interface *interface, cha
 {
 	const struct agent_options *options = c->tap->options;
 	struct capture_ring_settings settings = { options->buffer_kib, options->flush_ms, options->promiscuous,
-	    capture_tap_ledger(c->tap) };
+	    capture_tap_ledger_wanted(c->tap) };
 	struct change_item *item = &c->item[c->item_count];
 	bool gone = false;
 
@@ -143,7 +143,7 @@ change_attach(struct change *c, char error[MSG_TEXT_SIZE])
 	for (i = 0; i < c->item_count; i++) {
 		struct change_item *item = &c->item[i];
 
-		if (capture_programs_equal(&item->ring->programs, &item->programs))
+		if (!item->ring->uncounted && capture_programs_equal(&item->ring->programs, &item->programs))
 			continue;
 		if (capture_ring_attach(item->ring, &item->programs, error) == -1)
 			break;

@@ -67,12 +67,20 @@ capture_tap_note(struct capture_tap *tap, const char *text)
 
 /* Operators' own taps, which come and go, cost the guest no more sockets than they need. */
 enum ledger_level
-capture_tap_ledger(const struct capture_tap *tap)
+capture_tap_ledger_wanted(const struct capture_tap *tap)
 {
 	static const enum ledger_level levels[] = { LEDGER_KERNEL, LEDGER_RING, LEDGER_OFF };
 	enum ledger_level level = levels[tap->options->ledger];
 
 	return tap->number > 0 && level > LEDGER_RING ? LEDGER_RING : level;
+}
+
+enum ledger_level
+capture_tap_ledger(const struct capture_tap *tap)
+{
+	enum ledger_level level = capture_tap_ledger_wanted(tap);
+
+	return level > LEDGER_RING && capture_stream_uncounted(&tap->stream) ? LEDGER_RING : level;
 }
 
 void

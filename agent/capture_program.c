@@ -124,13 +124,15 @@ capture_filter_build(struct pcap *pcap, const char *name, const struct capture_w
     struct capture_programs *programs, char error[MSG_TEXT_SIZE])
 {
 	struct filter_parts parts;
-	enum bpf_error why = BPF_OK;
+	enum bpf_error why;
 
 	memset(programs, 0, sizeof(*programs));
 	if (capture_filter_compile(pcap, name, w, loopback, &parts, error) == -1)
 		return -1;
-	for (unsigned use = PROGRAM_COUNT; use-- > 0 && why == BPF_OK;)
-		why = program_make(&programs->of[use], &parts, (enum capture_program_use)use, paused, w->snaplen);
+	why = program_make(&programs->of[PROGRAM_TAP], &parts, PROGRAM_TAP, paused, w->snaplen);
+	for (unsigned use = 0; use < PROGRAM_TAP && why == BPF_OK; use++)
+		if (program_make(&programs->of[use], &parts, (enum capture_program_use)use, paused, w->snaplen) != BPF_OK)
+			capture_program_clear(&programs->of[use]);
 	programs->refuses = paused || parts_refuse(&parts);
 	programs->paused = paused;
 	capture_filter_parts_clear(&parts);
@@ -144,6 +146,8 @@ capture_filter_build(struct pcap *pcap, const char *name, const struct capture_w
 static int
 program_copy(struct capture_program *program, const struct capture_program *from)
 {
+	if (from->len == 0)
+		return 0;
 	if ((program->insn = calloc(from->len, sizeof(*program->insn))) == NULL)
 		return -1;
 	memcpy(program->insn, from->insn, from->len * sizeof(*program->insn));

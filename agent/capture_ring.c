@@ -208,7 +208,8 @@ capture_ring_set_row(struct capture_ring *r, struct capture_row *row)
 	if (r->row == row)
 		return;
 	r->row = row;
-	row->counted = capture_ledger_counts(&r->ledger);
+	if (!capture_ledger_counts(&r->ledger))
+		row->uncounted = true;
 	capture_stream_pass_start(r->block->stream, row, r->ifindex);
 	capture_ring_poll_interface(r);
 }
@@ -224,7 +225,7 @@ capture_ring_leave_row(struct capture_ring *r)
 	if (r->row != NULL && inside <= r->row->received) {
 		r->row->received -= inside;
 		r->due_received += inside;
-		if (r->row->counted) {
+		if (capture_ledger_counts(&r->ledger) && inside <= r->row->offered) {
 			r->row->offered -= inside;
 			r->ledger.due.offered += inside;
 		}
@@ -238,89 +239,6 @@ capture_ring_set_boundary(struct capture_ring *r)
 	capture_ring_poll(r);
 	r->boundary = r->received - r->dropped;
 	r->unsettled = r->boundary != r->delivered || !r->filtered;
-}
-
-static int
-program_exchange(int fd, const char *name, struct capture_program *attached, struct capture_program *next,
-    char error[MSG_TEXT_SIZE])
-{
-	struct capture_program before = *attached;
-
-	if (fd != -1 && !capture_program_equal(attached, next) && capture_filter_attach(fd, name, next, error) == -1)
-		return -1;
-	*attached = *next;
-	*next = before;
-	return 0;
-}
-
-/* What is offered is counted for as long as anything else is. */
-static int
-ring_exchange(struct capture_ring *r, struct capture_programs *programs, char error[MSG_TEXT_SIZE])
-{
-	static const enum capture_program_use begin[] = { PROGRAM_OFFERED, PROGRAM_TAKEN, PROGRAM_OWN, PROGRAM_TAP };
-	static const enum capture_program_use end[] = { PROGRAM_TAP, PROGRAM_TAKEN, PROGRAM_OWN, PROGRAM_OFFERED };
-	const enum capture_program_use *order = r->closing ? end : begin;
-	char ignored[MSG_TEXT_SIZE];
-	size_t i;
-
-	for (i = 0; i < PROGRAM_COUNT; i++)
-		if (program_exchange(order[i] == PROGRAM_TAP ? r->fd : r->ledger.fd[order[i]], r->name, &r->programs.of[order[i]],
-		    &programs->of[order[i]], error) == -1)
-			break;
-	if (i == PROGRAM_COUNT)
-		return 0;
-	while (i-- > 0)
-		if (program_exchange(order[i] == PROGRAM_TAP ? r->fd : r->ledger.fd[order[i]], r->name, &r->programs.of[order[i]],
-		    &programs->of[order[i]], ignored) == -1)
-			log_error("%s: the program before cannot be put back", ignored);
-	return -1;
-}
-
-static int
-ring_open_taken(struct capture_ring *r, const struct capture_programs *programs, char error[MSG_TEXT_SIZE])
-{
-	if (!programs->refuses || !capture_ledger_counts(&r->ledger) || r->ledger.fd[PROGRAM_TAKEN] != -1)
-		return 0;
-	return capture_ledger_open(&r->ledger, PROGRAM_TAKEN, r->ifindex, r->name, &r->programs.of[PROGRAM_TAKEN], error);
-}
-
-int
-capture_ring_attach(struct capture_ring *r, struct capture_programs *programs, char error[MSG_TEXT_SIZE])
-{
-	bool refused = r->programs.refuses, paused = r->programs.paused, opens = r->ledger.fd[PROGRAM_TAKEN] == -1;
-
-	capture_ring_poll(r);
-	if (ring_open_taken(r, programs, error) == -1)
-		return -1;
-	if (ring_exchange(r, programs, error) == -1) {
-		/* Left open under a program that takes nothing, it would have all that is captured for refused. */
-		if (opens)
-			capture_ledger_close_taken(&r->ledger);
-		return -1;
-	}
-	capture_ledger_poll_switched(&r->ledger);
-	r->programs.refuses = programs->refuses;
-	r->programs.paused = programs->paused;
-	programs->refuses = refused;
-	programs->paused = paused;
-	if (r->armed)
-		capture_ring_set_boundary(r);
-	r->armed = true;	/* until now nothing passed, so the boundary stays where it was */
-	return 0;
-}
-
-void
-capture_ring_close_begin(struct capture_ring *r)
-{
-	struct capture_programs nothing;
-	char error[MSG_TEXT_SIZE];
-
-	r->closing = true;
-	r->has_next = false;
-	if (capture_programs_nothing(&nothing) == -1 || capture_ring_attach(r, &nothing, error) == -1)
-		capture_ring_set_boundary(r);
-	r->unsettled = true;
-	capture_programs_clear(&nothing);
 }
 
 void
@@ -432,10 +350,9 @@ ring_learn(struct capture_ring *r)
 	return (uint32_t)device_ask(r->fd, r->name, SIOCGIFINDEX).ifr_ifindex == r->ifindex ? 0 : -1;
 }
 
-/* Nothing passes, and nothing is counted, until the first filter. The counting sockets come behind the ring: each packet meets them
- * before it. */
+/* Nothing passes until the first filter. */
 static int
-ring_begin(struct capture_ring *r, const struct capture_ring_settings *settings, char error[MSG_TEXT_SIZE])
+ring_begin(struct capture_ring *r, char error[MSG_TEXT_SIZE])
 {
 	if (capture_programs_nothing(&r->programs) == -1) {
 		snprintf(error, MSG_TEXT_SIZE, "%s: no memory for the filter", r->name);
@@ -444,12 +361,6 @@ ring_begin(struct capture_ring *r, const struct capture_ring_settings *settings,
 	if (capture_filter_attach(r->fd, r->name, &r->programs.of[PROGRAM_TAP], error) == -1)
 		return -1;
 	capture_ring_set_boundary(r);
-	if (settings->ledger != LEDGER_KERNEL)
-		return 0;
-	for (int place = PROGRAM_OFFERED; place <= PROGRAM_OWN; place++)
-		if (capture_ledger_open(&r->ledger, (enum capture_program_use)place, r->ifindex, r->name, &r->programs.of[place],
-		    error) == -1)
-			return -1;
 	return 0;
 }
 
@@ -465,6 +376,7 @@ capture_ring_open(const struct capture_ring_settings *settings, const struct ipc
 		return NULL;
 	}
 	capture_ledger_init(&r->ledger);
+	r->counting = settings->ledger == LEDGER_KERNEL;
 	r->ifindex = interface->ifindex;
 	snprintf(r->name, sizeof(r->name), "%s", interface->name);
 	if (ring_activate(r, settings, gone, error) == -1)
@@ -474,7 +386,7 @@ capture_ring_open(const struct capture_ring_settings *settings, const struct ipc
 		snprintf(error, MSG_TEXT_SIZE, "%s: the interface was renamed or replaced", r->name);
 		goto fail;
 	}
-	if (ring_begin(r, settings, error) == 0)
+	if (ring_begin(r, error) == 0)
 		return r;
 fail:
 	capture_ring_free(r);

@@ -47,6 +47,8 @@ struct capture_ring {
 	uint64_t	 delivered;		/* packets taken out of the ring */
 	uint64_t	 received, dropped;	/* by the kernel's count, since the handle was opened */
 	uint64_t	 due_received, due_dropped;	/* of these, not yet a row's */
+	bool		 counting;		/* a ledger is wanted: its sockets are opened with the first programs */
+	bool		 uncounted;		/* but they failed, which was said */
 	struct capture_ledger ledger;		/* likewise, of what does not come into the ring */
 	uint64_t	 boundary;		/* of delivered */
 	bool		 unsettled;		/* delivered has not reached the boundary */
@@ -76,13 +78,8 @@ TAILQ_HEAD(capture_rings, capture_ring);
 struct capture_ring *capture_ring_open(const struct capture_ring_settings *, const struct ipc_tap_interface *, bool *gone,
 	    char error[MSG_TEXT_SIZE]);
 void	capture_ring_free(struct capture_ring *);
-/* Exchanges the programs with those attached before, in the caller's too, so that the same call goes back. That cannot be at one
- * moment: what was offered meanwhile is counted as switched. On -1 nothing changed. */
-int	capture_ring_attach(struct capture_ring *, struct capture_programs *, char error[MSG_TEXT_SIZE]);
 /* What comes from now on is of another description, under the same programs. */
 void	capture_ring_set_boundary(struct capture_ring *);
-/* Nothing passes any more; once settled the ring may be freed. */
-void	capture_ring_close_begin(struct capture_ring *);
 /* Takes at most limit packets, none beyond the boundary. Returns how many; -1 EAGAIN: the block has to be sealed before more is
  * taken. gone and reason are set if the interface is; what is still in the ring can be drained then. */
 int	capture_ring_drain(struct capture_ring *, int limit);
@@ -96,5 +93,13 @@ void	capture_ring_poll_interface(struct capture_ring *);
 void	capture_ring_set_row(struct capture_ring *, struct capture_row *);
 /* The row's stream ends: what it was credited with and is still in the ring is the next row's. */
 void	capture_ring_leave_row(struct capture_ring *);
+
+/* --- capture_attach.c --- */
+/* Exchanges the programs with those attached before, in the caller's too, so that the same call goes back. That cannot be at one
+ * moment: what was offered meanwhile is counted as switched. On -1 nothing changed. Where only the ledger's sockets fail, which is
+ * said, capture goes on without them: the row is uncounted. The next call tries again. */
+int	capture_ring_attach(struct capture_ring *, struct capture_programs *, char error[MSG_TEXT_SIZE]);
+/* Nothing passes any more; once settled the ring may be freed. */
+void	capture_ring_close_begin(struct capture_ring *);
 
 #endif

@@ -159,3 +159,12 @@ capture_stream_count(const struct capture_stream *s)
 	for (size_t i = 0; i < s->row_count; i++)
 		row_count(s->spool, &s->row[i]);
 }
+
+bool
+capture_stream_uncounted(const struct capture_stream *s)
+{
+	for (size_t i = 0; i < s->row_count; i++)
+		if (s->row[i].uncounted)
+			return true;
+	return false;
+}

@@ -27,7 +27,7 @@ struct capture_row {
 	uint64_t	 start_ns;
 	uint64_t	 packets, bytes, original;	/* captured; bytes as captured and as on the interface */
 	uint64_t	 received, dropped;	/* by the kernel's count: passed the filter; of these, found the ring full */
-	bool		 counted;		/* what was offered and where it went, by sockets of their own; all up to the next line */
+	bool		 uncounted;		/* for some of its time at least there were no sockets for the next two lines */
 	uint64_t	 offered, filtered, own, paused_packets;
 	uint64_t	 switched;		/* of offered: while programs were exchanged */
 	uint32_t	 ifindex;
@@ -54,5 +54,6 @@ struct capture_row *capture_stream_row(struct capture_stream *, const struct pca
 /* The row is this interface's now. Where its count stood as capture began passes on from the id that it had before. */
 void	capture_stream_pass_start(struct capture_stream *, struct capture_row *, uint32_t ifindex);
 void	capture_stream_count(const struct capture_stream *);	/* the rows' counters to the spool */
+bool	capture_stream_uncounted(const struct capture_stream *);	/* any of its rows is */
 
 #endif

@@ -188,7 +188,7 @@ tap_offered(evutil_socket_t fd, short what, void *arg)
 static int
 tap_watch_offered(struct capture_tap *tap, struct capture_ring *r)
 {
-	if (!capture_ledger_counts(&r->ledger))
+	if (r->offered != NULL || !capture_ledger_counts(&r->ledger))
 		return 0;
 	r->offered = event_new(tap->base, r->ledger.fd[PROGRAM_OFFERED], EV_READ, tap_offered, tap);
 	return r->offered == NULL ? -1 : event_add(r->offered, NULL);
@@ -341,18 +341,38 @@ static void
 tap_begin_change(struct capture_tap *tap)
 {
 	struct capture_tap_change *change = STAILQ_FIRST(&tap->queue);
+	struct capture_ring *r;
 	char error[MSG_TEXT_SIZE];
+	int result;
 
 	if (change->reload)
 		change->want = tap->want;
 	if (tap->ending)
 		change->want.active = false;
-	if (tap_apply(tap, change, error) == -1) {
+	result = tap_apply(tap, change, error);
+	TAILQ_FOREACH(r, &tap->rings, entry)
+		if (tap_watch_offered(tap, r) == -1)
+			log_warn("%s: no memory to watch what the filter refuses: it is counted late", r->name);
+	if (result == -1) {
 		tap_pop_change(tap, error);
 		return;
 	}
 	tap->changing = true;
 	tap_seal(tap);
+}
+
+/* A stream's level is told as what all of it has; once all is counted again, that is true of the next one. */
+static bool
+tap_counts_again(const struct capture_tap *tap)
+{
+	const struct capture_ring *r;
+
+	if (!tap->stream.open || capture_tap_ledger_wanted(tap) != LEDGER_KERNEL || !capture_stream_uncounted(&tap->stream))
+		return false;
+	TAILQ_FOREACH(r, &tap->rings, entry)
+		if (!capture_ledger_counts(&r->ledger))
+			return false;
+	return !TAILQ_EMPTY(&tap->rings);
 }
 
 /* A tap that is off holds no stream: it ends with the last block. */
@@ -383,6 +403,8 @@ tap_advance(struct capture_tap *tap)
 
 	for (;;) {
 		unsettled = tap_settle(tap);
+		if (!unsettled && tap_counts_again(tap) && tap_begin_stream(tap) == -1)
+			return;
 		if (tap_assign_rows(tap) == -1)
 			return;
 		if (unsettled) {

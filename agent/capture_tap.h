@@ -79,7 +79,8 @@ void	capture_tap_count(struct capture_tap *);	/* all counters to the spool */
 /* The same, and active() is called once a packet is offered: there is nothing to do until then. */
 void	capture_tap_count_and_wait(struct capture_tap *);
 void	capture_tap_note(struct capture_tap *, const char *text);	/* into its stream */
-enum ledger_level capture_tap_ledger(const struct capture_tap *);	/* how much is counted */
+enum ledger_level capture_tap_ledger_wanted(const struct capture_tap *);
+enum ledger_level capture_tap_ledger(const struct capture_tap *);	/* how much is counted of its stream */
 void	capture_tap_poll(void *);	/* the open block's callbacks, of a tap */
 void	capture_tap_look(void *);
 void	capture_tap_log(struct capture_tap *);

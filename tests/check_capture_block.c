@@ -277,7 +277,7 @@ START_TEST(statistics_of_the_interfaces_in_it)
 
 	block.poll = poll_rows;
 	block.poll_arg = eth0;
-	eth2->counted = true;
+	eth0->uncounted = eth1->uncounted = true;
 	eth2->offered = 9;
 	ck_assert_int_eq(put(eth0, 5, 60) | put(eth0, 3, 70), 0);
 	capture_block_touch(&block, eth2);

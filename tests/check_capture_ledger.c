@@ -178,7 +178,7 @@ START_TEST(levels)
 	send_udp(lab.far_fd, 53);
 	send_udp(lab.far_fd, 54);
 	expect(0, (struct expected){ .received = 1 });
-	ck_assert(!lab.tap.stream.row[0].counted);
+	ck_assert(lab.tap.stream.row[0].uncounted);
 	ck_assert_uint_eq(capture_lab_count(COUNTER_LEDGER, STATS_AGENT), 1 - (unsigned)_i);
 }
 END_TEST
