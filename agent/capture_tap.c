@@ -415,8 +415,10 @@ tap_advance(struct capture_tap *tap)
 		tap_schedule_flush(tap);
 		if (tap_end_stream(tap) == -1)
 			return;
-		if (tap->changing)
+		if (tap->changing) {
+			capture_tap_count(tap);		/* the answer sends whoever hears it to look */
 			tap_pop_change(tap, NULL);
+		}
 		if (STAILQ_EMPTY(&tap->queue))
 			break;
 		tap_begin_change(tap);

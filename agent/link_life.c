@@ -39,10 +39,15 @@ schedule(struct session *s, uint64_t now_ns)
 	link_timer_set(s->timer, keepalive_wait_ns(&s->alive, now_ns));
 }
 
+/* Without a pulse: of packets that a filter refuses nothing is sent, but they are counted. */
 static void
 stats_now_and_then(struct session *s, uint64_t now_ns)
 {
-	if (now_ns - s->stats_ns >= STATS_KEEPALIVES * s->keepalive_ms * LINK_MS)
+	uint64_t since_ns = now_ns - s->stats_ns, keepalive_ns = s->keepalive_ms * LINK_MS;
+	struct link_tap *tap = s->tap;
+
+	if (since_ns >= STATS_KEEPALIVES * keepalive_ns ||
+	    (since_ns >= keepalive_ns && tap != NULL && stats_refresh(&tap->stats, tap->spool) && stats_changed(&tap->stats, tap->spool)))
 		session_stats(s);
 }
 
