@@ -16,6 +16,7 @@
 #include <event2/event.h>
 
 #include "common/filewatch.h"
+#include "common/log.h"
 
 /*
  * Directories are watched, not files: a file that is renamed over another is a new one. Which directories, follows from the paths
@@ -39,6 +40,7 @@ struct filewatch {
 	void		*arg;
 	struct event	*readable;	/* of the inotify descriptor; NULL: not watching */
 	struct event	*settle;
+	bool		 said;		/* that it cannot be watched */
 	char		*path[FILEWATCH_MAX];
 	size_t		 count;
 	struct mark	 mark[FILEWATCH_MAX];
@@ -87,8 +89,8 @@ to_directory(char *path)
 	return true;
 }
 
-/* The file's directory and all above it that are there. */
-static void
+/* The file's directory and all above it that are there. -1: the system has no more watches. */
+static int
 watch_directories(int fd, const char *file)
 {
 	char path[PATH_MAX];
@@ -96,9 +98,11 @@ watch_directories(int fd, const char *file)
 
 	strcpy(path, file);
 	while (to_directory(path)) {
-		(void)inotify_add_watch(fd, path, events);
+		if (inotify_add_watch(fd, path, events) == -1 && (errno == ENOSPC || errno == ENOMEM))
+			return -1;
 		events &= ~(uint32_t)FILE_EVENTS;
 	}
+	return 0;
 }
 
 /* In path: where the symbolic link of this path leads. false: it is none, or too long. */
@@ -120,18 +124,20 @@ follow_link(char path[PATH_MAX])
 	return true;
 }
 
-static void
+static int
 watch_path(int fd, const char *file)
 {
 	char path[PATH_MAX];
 	unsigned links = 0;
 
 	if (strlen(file) >= sizeof(path))
-		return;
+		return 0;
 	strcpy(path, file);
 	do
-		watch_directories(fd, path);
+		if (watch_directories(fd, path) == -1)
+			return -1;
 	while (++links <= LINKS_MAX && follow_link(path));
+	return 0;
 }
 
 static void
@@ -157,25 +163,50 @@ on_readable(evutil_socket_t fd, short what, void *arg)
 }
 
 static int
-arm(struct filewatch *w)
+watch_paths(const struct filewatch *w, int fd)
 {
-	int fd;
+	for (size_t i = 0; i < w->count; i++)
+		if (watch_path(fd, w->path[i]) == -1)
+			return -1;
+	return 0;
+}
 
-	disarm(w);
-	if (w->count == 0)
-		return 0;
+static int
+watch_begin(struct filewatch *w)
+{
+	int fd, saved;
+
 	if ((fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK)) == -1)
 		return -1;
-	for (size_t i = 0; i < w->count; i++)
-		watch_path(fd, w->path[i]);
-	w->readable = event_new(w->base, fd, EV_READ, on_readable, w);
-	if (w->readable != NULL && event_add(w->readable, NULL) == 0)
-		return 0;
-	if (w->readable == NULL)
+	if ((w->readable = event_new(w->base, fd, EV_READ, on_readable, w)) == NULL) {
 		close(fd);
+		errno = ENOMEM;
+		return -1;
+	}
+	if (watch_paths(w, fd) == 0 && event_add(w->readable, NULL) == 0)
+		return 0;
+	saved = errno;
 	disarm(w);
-	errno = ENOMEM;
+	errno = saved;
 	return -1;
+}
+
+/* Where nothing tells us, we look. */
+static void
+arm(struct filewatch *w)
+{
+	static const struct timeval retry = { .tv_sec = FILEWATCH_RETRY_MS / 1000, .tv_usec = FILEWATCH_RETRY_MS % 1000 * 1000 };
+
+	disarm(w);
+	if (w->count == 0 || watch_begin(w) == 0) {
+		w->said = false;
+		return;
+	}
+	if (!w->said)
+		log_warn("changes of %s and other files are seen late: they cannot be watched, and are looked at every %u s: %s",
+		    w->path[0], FILEWATCH_RETRY_MS / 1000, strerror(errno));
+	w->said = true;
+	event_add(w->settle, &retry);
 }
 
 /* Watched anew before it is looked at: what happens between is seen by one of the two. */
@@ -227,8 +258,7 @@ filewatch_set(struct filewatch *w, const char *const path[], size_t count)
 	for (; w->count < count; w->count++)
 		if ((w->path[w->count] = strdup(path[w->count])) == NULL)
 			goto fail;
-	if (arm(w) == -1)
-		goto fail;
+	arm(w);
 	take_marks(w);
 	return 0;
 fail:

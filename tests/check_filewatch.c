@@ -2,8 +2,12 @@
  * Copyright (c) 2026 The vmtap authors */
 #include "config.h"
 
+#include <sys/inotify.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
+#include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +23,28 @@ static struct event_base *base;
 static struct filewatch *watch;
 static unsigned calls;
 static char dir[64];
+static bool no_instance, no_watch;
+static unsigned watches;
+
+int
+inotify_init1(int flags)
+{
+	if (!no_instance)
+		return (int)syscall(SYS_inotify_init1, flags);
+	errno = EMFILE;
+	return -1;
+}
+
+int
+inotify_add_watch(int fd, const char *name, uint32_t mask)
+{
+	if (!no_watch) {
+		watches++;
+		return (int)syscall(SYS_inotify_add_watch, fd, name, mask);
+	}
+	errno = ENOSPC;
+	return -1;
+}
 
 static void
 changed(void *arg)
@@ -87,13 +113,32 @@ teardown(void)
 }
 
 static void
+on_limit(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	(void)arg;
+	event_base_loopbreak(base);
+}
+
+/* Until a call or the limit. */
+static void
+run(unsigned limit_ms)
+{
+	const struct timeval tv = { .tv_sec = limit_ms / 1000, .tv_usec = limit_ms % 1000 * 1000 };
+	struct event *limit = evtimer_new(base, on_limit, NULL);
+
+	ck_assert(limit != NULL && event_add(limit, &tv) == 0);
+	event_base_dispatch(base);
+	event_free(limit);
+}
+
+static void
 expect_call(void)
 {
-	static const struct timeval limit = { .tv_sec = 10 };
 	unsigned before = calls;
 
-	event_base_loopexit(base, &limit);
-	event_base_dispatch(base);
+	run(20000);
 	ck_assert_uint_eq(calls, before + 1);
 }
 
@@ -101,11 +146,9 @@ expect_call(void)
 static void
 expect_silence(void)
 {
-	static const struct timeval limit = { .tv_sec = 1, .tv_usec = 300000 };
 	unsigned before = calls;
 
-	event_base_loopexit(base, &limit);
-	event_base_dispatch(base);
+	run(FILEWATCH_SETTLE_MS + 300);
 	ck_assert_uint_eq(calls, before);
 }
 
@@ -193,6 +236,38 @@ START_TEST(directories_that_come_and_go)
 }
 END_TEST
 
+/* While there is nothing to be had the files are looked at; later they are watched again. */
+START_TEST(watched_again)
+{
+	no_instance = _i == 0;
+	no_watch = _i == 1;
+	watch_in("d");
+	put("d/a", "another");
+	expect_call();
+	watches = 0;
+	no_instance = no_watch = false;
+	put("d/b", "another");
+	expect_call();
+	ck_assert_uint_gt(watches, 0);
+	put("d/a", "and one more");
+	expect_call();
+}
+END_TEST
+
+/* The same, where it fails in the midst of things. */
+START_TEST(lost_and_watched_again)
+{
+	no_instance = true;
+	put("d/a", "another");
+	expect_call();
+	put("d/a", "yet another");
+	expect_call();
+	no_instance = false;
+	put("d/b", "another");
+	expect_call();
+}
+END_TEST
+
 int
 main(void)
 {
@@ -210,6 +285,8 @@ main(void)
 	tcase_add_test(tc, a_link_turned);
 	tcase_add_test(tc, a_link_elsewhere);
 	tcase_add_test(tc, directories_that_come_and_go);
+	tcase_add_loop_test(tc, watched_again, 0, 2);
+	tcase_add_test(tc, lost_and_watched_again);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);
