@@ -2,8 +2,8 @@
  * Copyright (c) 2026 The vmtap authors */
 #include "config.h"
 
+#include <sys/socket.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -135,11 +135,21 @@ on_ask(struct http_client *client, void *arg)
 	buf_clear(&buf);
 }
 
+/* A number that the supervisor left free may be some other descriptor's by now. */
+static bool
+is_listening(int fd)
+{
+	int listening = 0;
+	socklen_t len = sizeof(listening);
+
+	return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) == 0 && listening != 0;
+}
+
 static bool
 any_socket(void)
 {
 	for (int i = 0; i < AGENT_METRICS_MAX; i++)
-		if (fcntl(ROLE_FD_METRICS + i, F_GETFD) != -1)
+		if (is_listening(ROLE_FD_METRICS + i))
 			return true;
 	return false;
 }
@@ -158,7 +168,7 @@ link_metrics_new(struct link *link)
 	}
 	m->link = link;
 	for (int i = 0; i < AGENT_METRICS_MAX; i++)
-		if (fcntl(ROLE_FD_METRICS + i, F_GETFD) != -1 && http_listen(m->http, ROLE_FD_METRICS + i) == -1)
+		if (is_listening(ROLE_FD_METRICS + i) && http_listen(m->http, ROLE_FD_METRICS + i) == -1)
 			log_warn("metrics: a socket cannot be used: %s", strerror(errno));
 	return m;
 }
