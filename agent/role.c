@@ -4,6 +4,7 @@
 
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include <fcntl.h>
 #include <sched.h>
@@ -11,11 +12,13 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/log.h"
 #include "common/sandbox.h"
 
 #include "agent/agent.h"
+#include "agent/disk.h"
 #include "agent/role.h"
 
 #define ROLE_NICE		10
@@ -73,6 +76,20 @@ role_follow_supervisor(void)
 		fatal("cannot follow the supervisor: %m");
 }
 
+/* Under the limit, what is written beyond it is an error and no signal. A log that is a file would fall under it too. */
+int
+role_limit_files(const struct agent_options *options)
+{
+	const rlim_t size = options->spool_disk > 0 ? options->spool_disk / DISK_SEGMENTS + ROLE_SEGMENT_SPARE : 0;
+	const struct rlimit limit = { size, size };
+	struct stat st;
+
+	if (fstat(STDERR_FILENO, &st) == 0 && S_ISREG(st.st_mode))
+		return 0;
+	signal(SIGXFSZ, SIG_IGN);
+	return setrlimit(RLIMIT_FSIZE, &limit);
+}
+
 void
 role_begin(enum role role, struct agent_options *options)
 {
@@ -92,6 +109,8 @@ role_begin(enum role role, struct agent_options *options)
 		log_to_syslog();
 	own_role = role;
 	use_sandbox = !options->no_sandbox;
+	if (role_limit_files(options) == -1)
+		log_warn("cannot limit the size of files: %m");
 	role_step_behind();
 	if (sandbox_drop_user(options->user, roles[role].net_raw, reason, sizeof(reason)) == -1)
 		fatal("%s", reason);

@@ -2,6 +2,7 @@
  * Copyright (c) 2026 The vmtap authors */
 #include "config.h"
 
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -479,6 +480,39 @@ START_TEST(test_dump)
 }
 END_TEST
 
+/* The status of a process that writes a byte at this place of a file, with its log there: 0, or errno. */
+static int
+write_under_limit(const char *log, uint64_t spool_disk, uint64_t place)
+{
+	const struct agent_options options = { .spool_disk = spool_disk };
+	int status, fd;
+	pid_t pid;
+
+	if ((pid = fork()) == 0) {
+		if (dup2(open(log, O_RDWR | O_CREAT, 0600), STDERR_FILENO) == -1 || role_limit_files(&options) == -1)
+			_exit(255);
+		fd = memfd_create("file", 0);
+		_exit(pwrite(fd, "x", 1, (off_t)place) == 1 ? 0 : errno);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+START_TEST(test_file_limit)
+{
+	const uint64_t size = 64u << 20, segment = size / DISK_SEGMENTS + ROLE_SEGMENT_SPARE;
+	char log[96];
+
+	ck_assert_int_eq(write_under_limit("/dev/null", 0, 0), EFBIG);
+	ck_assert_int_eq(write_under_limit("/dev/null", size, segment - 1), 0);
+	ck_assert_int_eq(write_under_limit("/dev/null", size, segment), EFBIG);
+	snprintf(log, sizeof(log), "%s/log", directory);
+	ck_assert_int_eq(write_under_limit(log, 0, segment), 0);
+	unlink(log);
+}
+END_TEST
+
 /* Nobody outlives the supervisor. */
 START_TEST(test_supervisor_killed)
 {
@@ -516,6 +550,7 @@ supervisor_suite(void)
 	tcase_add_test(tc, test_stop_stubborn);
 	tcase_add_test(tc, test_dies_at_start);
 	tcase_add_test(tc, test_dump);
+	tcase_add_test(tc, test_file_limit);
 	tcase_add_test(tc, test_supervisor_killed);
 	suite_add_tcase(suite, tc);
 	return suite;
