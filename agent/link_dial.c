@@ -159,13 +159,19 @@ renew_later(struct dial *d, uint64_t ms)
 void
 dial_start(struct dial *d)
 {
+	static const char unwanted[] = "this collector is not configured any more";
+
 	d->rounds = 0;
-	if (d->previous != NULL)
+	/* A session that is being made beside another one becomes what takes over, as it would have. */
+	if (d->previous != NULL && d->state != DIAL_SESSION)
 		renew_later(d, RENEW_SOON_MS);
-	if (d->state != DIAL_SESSION)
+	if (d->state != DIAL_SESSION) {
 		round_start(d);
-	else if (!still_configured(d))
-		session_bye(d->session, 0, "this collector is not configured any more");
+	} else if (!still_configured(d)) {
+		if (d->previous != NULL)
+			session_bye(d->previous, 0, unwanted);
+		session_bye(d->session, 0, unwanted);
+	}
 }
 
 void
@@ -401,6 +407,10 @@ session_refused(struct dial *d, const struct session *s)
 		change_state(d, DIAL_OFF);
 		return;
 	}
+	if (!still_configured(d)) {
+		round_start(d);
+		return;
+	}
 	change_state(d, DIAL_RACE);
 	race_again(d->race);
 }
@@ -437,9 +447,11 @@ dial_session_closed(struct dial *d, const struct session *s)
 {
 	if (d->link->stopping)
 		return;
-	if (s == d->previous)
+	if (s == d->previous) {
 		d->previous = NULL;	/* replaced; or it has ended while we called, and we go on calling */
-	else if (d->state == DIAL_SESSION && d->session == s)
+		if (d->state == DIAL_SESSION)
+			link_timer_set(d->timer, RENEW_SOON_MS * LINK_MS);	/* the certificate may be newer yet */
+	} else if (d->state == DIAL_SESSION && d->session == s)
 		own_session_closed(d, s);
 	else if (d->state == DIAL_OFF && d->link->tap[0].session == NULL && d->link->options.collectors.count > 0)
 		round_wait(d, 0);

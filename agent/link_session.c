@@ -337,7 +337,9 @@ on_opened(struct tlsio *io, void *arg)
 		return;
 	}
 	snprintf(s->name, sizeof(s->name), "%s %s (%s)", identity_role_name(s->peer.role), s->peer.name, tlsio_peer_address(io));
-	if (session_claim(s) == -1)
+	if (s->why[0] != '\0')		/* it was ended before anything could be said */
+		session_end(s, FRAME_BYE, 0);
+	if (s->state != SESSION_HELLO || session_claim(s) == -1)
 		return;
 	sender_init(&s->sender, &s->tap->backlog, session_out, s);
 	s->sender.pull = s->tap->number > 0;
@@ -464,10 +466,21 @@ session_new(struct link *link, int fd, enum tlsio_side side, const char *expect_
 	return s;
 }
 
+/* What no tap counted: of a session beside the one that had it, and after it was left. An operator's tap ends with its session. */
+static void
+session_count_rest(struct session *s)
+{
+	uint64_t rest = session_count_bytes(s);
+
+	if (s->peer.role != ROLE_OPERATOR)
+		spool_count_add(s->link->tap[0].spool, COUNTER_BYTES_SENT, STATS_AGENT, rest);
+}
+
 void
 session_free(struct session *s)
 {
 	session_leave_tap(s);
+	session_count_rest(s);
 	TAILQ_REMOVE(&s->link->sessions, s, entry);
 	event_free(s->timer);
 	event_free(s->pacer);
