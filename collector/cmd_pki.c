@@ -2,6 +2,7 @@
  * Copyright (c) 2026 The vmtap authors */
 #include "config.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,25 +39,28 @@ struct pki_options {
 
 static const struct conf_row ca_rows[] = { ROW_DAYS(36500, "3650"), ROW_ALGORITHM, ROW_END };
 static const struct conf_row tenant_rows[] = { ROW_TENANT, ROW_DAYS(3650, "365"), ROW_ALGORITHM, ROW_END };
+static const struct conf_row renew_rows[] = { ROW_DAYS(3650, "365"), ROW_END };
 static const struct conf_row collector_rows[] = {
 	{ .name = "host", .type = CONF_LIST, .argument = "HOST", .offset = OFFSET(hosts),
 	    .help = "name or address at which agents dial it" },
 	ROW_DAYS(3650, "365"), ROW_ALGORITHM, ROW_END
 };
 
-/* What there is to make; init makes the CA, the others a holder's certificate. */
+/* What there is to make; init makes the CA, the others a holder's certificate, or make it anew. */
 static const struct pki_kind {
 	const char		*name;
 	enum identity_role	 role;
 	const struct conf_row	*rows;
 	int			 operands;
+	bool			 renews;	/* role is then the certificate's */
 	const char		*usage;
 	const char		*help;
 } kinds[] = {
-	{ "init", ROLE_AGENT, ca_rows, 1, "DIR [OPTION...]", "a deployment's own CA" },
-	{ "agent", ROLE_AGENT, tenant_rows, 2, "DIR NAME [OPTION...]", "an agent's certificate, with a new UUID" },
-	{ "collector", ROLE_COLLECTOR, collector_rows, 2, "DIR NAME --host HOST... [OPTION...]", "a collector's certificate" },
-	{ "operator", ROLE_OPERATOR, tenant_rows, 2, "DIR NAME [OPTION...]", "an operator's certificate, for vmtap pull" },
+	{ "init", ROLE_AGENT, ca_rows, 1, false, "DIR [OPTION...]", "a deployment's own CA" },
+	{ "agent", ROLE_AGENT, tenant_rows, 2, false, "DIR NAME [OPTION...]", "an agent's certificate, with a new UUID" },
+	{ "collector", ROLE_COLLECTOR, collector_rows, 2, false, "DIR NAME --host HOST... [OPTION...]", "a collector's certificate" },
+	{ "operator", ROLE_OPERATOR, tenant_rows, 2, false, "DIR NAME [OPTION...]", "an operator's certificate, for vmtap pull" },
+	{ "renew", ROLE_AGENT, renew_rows, 2, true, "DIR NAME [OPTION...]", "a certificate anew: holder, UUID and key stay" },
 };
 #define KIND_COUNT	(sizeof(kinds) / sizeof(kinds[0]))
 
@@ -99,18 +103,19 @@ options_first(int argc, char **argv, char **sorted)
 static int
 report(const struct pki_kind *kind, const struct pki_made *made)
 {
-	char	 iso[CLOCK_ISO_SIZE];
+	const struct identity	*identity = &made->identity;
+	char			 iso[CLOCK_ISO_SIZE];
 
 	clock_iso((uint64_t)made->not_after * 1000000000, iso, sizeof(iso));
 	if (kind->operands == 1)
 		printf("CA: ");
-	else if (kind->role == ROLE_COLLECTOR)
-		printf("collector %s: ", made->identity.name);
+	else if (identity->role == ROLE_COLLECTOR)
+		printf("collector %s: ", identity->name);
 	else
-		printf("%s %s of tenant %s: ", kind->name, made->identity.name, made->identity.tenant);
-	if (kind->role == ROLE_AGENT && kind->operands == 2)
-		printf("UUID %s, ", made->identity.uuid);
-	printf("%s, %s, valid until %.10s\n", made->cert_path, made->key_path, iso);
+		printf("%s %s of tenant %s: ", identity_role_name(identity->role), identity->name, identity->tenant);
+	if (identity->uuid[0] != '\0')
+		printf("UUID %s, ", identity->uuid);
+	printf("%s, %s%svalid until %.10s\n", made->cert_path, made->key_path, made->key_path[0] != '\0' ? ", " : "", iso);
 	return 0;
 }
 
@@ -129,6 +134,8 @@ make(const struct pki_kind *kind, const char *verb, const struct pki_options *op
 
 	if (kind->operands == 1)
 		result = pki_init(operands[0], request.algorithm, request.not_before, request.not_after, &made, error);
+	else if (kind->renews)
+		result = pki_renew(operands[0], operands[1], request.not_before, request.not_after, &made, error);
 	else {
 		snprintf(request.identity.name, sizeof(request.identity.name), "%s", operands[1]);
 		if (options->tenant != NULL)
@@ -182,7 +189,7 @@ int
 cmd_pki(int argc, char **argv)
 {
 	if (argc < 2)
-		cmd_bad_usage(argv[0], "which kind of certificate? init, agent, collector or operator");
+		cmd_bad_usage(argv[0], "which kind of certificate? init, agent, collector, operator or renew");
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
 		print_help();
 		return 0;
@@ -190,5 +197,5 @@ cmd_pki(int argc, char **argv)
 	for (size_t i = 0; i < KIND_COUNT; i++)
 		if (strcmp(argv[1], kinds[i].name) == 0)
 			return run(&kinds[i], argc - 1, argv + 1);
-	cmd_bad_usage(argv[0], "no kind of certificate: \"%s\"; init, agent, collector and operator are", argv[1]);
+	cmd_bad_usage(argv[0], "no kind of certificate: \"%s\"; init, agent, collector, operator and renew are", argv[1]);
 }

@@ -302,3 +302,70 @@ pki_issue(const char *path, const struct pki_request *wanted, struct pki_made *m
 	pki_dir_close(&dir, result == 0);
 	return result;
 }
+
+/* Of a certificate that this CA signed for a holder. */
+static int
+holder_of(const struct pki_dir *dir, const char *name, const struct pki_ca *ca, X509 *cert, struct identity *identity,
+    char error[PKI_ERROR_SIZE])
+{
+	GENERAL_NAMES	*names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
+	char		 common_name[IDENTITY_NAME_SIZE] = "";
+	int		 result = -1;
+
+	X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName, common_name, sizeof(common_name));
+	for (int i = 0; result == -1 && i < sk_GENERAL_NAME_num(names); i++) {
+		const GENERAL_NAME *n = sk_GENERAL_NAME_value(names, i);
+
+		if (n->type == GEN_URI)
+			result = identity_parse((const char *)ASN1_STRING_get0_data(n->d.uniformResourceIdentifier), common_name, identity);
+	}
+	GENERAL_NAMES_free(names);
+	if (result == -1)
+		pki_error_set(error, "%s/%s.crt is no agent's, collector's or operator's certificate", dir->path, name);
+	else if ((result = X509_verify(cert, X509_get0_pubkey(ca->cert)) == 1 ? 0 : -1) == -1)
+		pki_error_set(error, "%s/%s.crt was signed by another CA than %s/ca.crt", dir->path, name, dir->path);
+	ERR_clear_error();
+	return result;
+}
+
+static int
+renew(const struct pki_dir *dir, const char *name, const struct pki_ca *ca, time_t not_before, struct pki_made *made,
+    char error[PKI_ERROR_SIZE])
+{
+	X509	*cert = NULL;
+	int	 result = -1;
+
+	if (pki_dir_load(dir, name, &cert, error) == -1)
+		return -1;
+	if (holder_of(dir, name, ca, cert, &made->identity, error) == -1) {
+		X509_free(cert);
+		return -1;
+	}
+	if (set_serial(cert) == 0 && X509_time_adj_ex(X509_getm_notBefore(cert), 0, 0, &not_before) != NULL &&
+	    X509_time_adj_ex(X509_getm_notAfter(cert), 0, 0, &made->not_after) != NULL && sign(cert, ca->key) == 0)
+		result = pki_dir_replace(dir, name, cert, made, error);
+	else
+		pki_error_openssl(error, "cannot make a certificate");
+	X509_free(cert);
+	return result;
+}
+
+int
+pki_renew(const char *path, const char *name, time_t not_before, time_t not_after, struct pki_made *made,
+    char error[PKI_ERROR_SIZE])
+{
+	struct pki_dir	 dir;
+	struct pki_ca	 ca;
+	int		 result;
+
+	*made = (struct pki_made){ 0 };
+	if (pki_dir_open(&dir, path, false, error) == -1)
+		return -1;
+	if ((result = pki_dir_load_ca(&dir, &ca, error)) == 0) {
+		made->not_after = not_after < ca.not_after ? not_after : ca.not_after;
+		result = renew(&dir, name, &ca, not_before, made, error);
+		pki_ca_clear(&ca);
+	}
+	pki_dir_close(&dir, result == 0);
+	return result;
+}

@@ -135,7 +135,7 @@ write_temporary(const struct pki_dir *dir, const char *temporary, EVP_PKEY *key,
 
 /* link(2), unlike rename(2), never replaces what has come up meanwhile. */
 static int
-store(const struct pki_dir *dir, const char *file, EVP_PKEY *key, X509 *cert, char error[PKI_ERROR_SIZE])
+store(const struct pki_dir *dir, const char *file, EVP_PKEY *key, X509 *cert, bool replace, char error[PKI_ERROR_SIZE])
 {
 	char	 temporary[FILE_SIZE];
 	uint32_t random;
@@ -147,7 +147,7 @@ store(const struct pki_dir *dir, const char *file, EVP_PKEY *key, X509 *cert, ch
 	}
 	snprintf(temporary, sizeof(temporary), ".%s.%08x", file, random);
 	if (write_temporary(dir, temporary, key, cert) == 0)
-		result = linkat(dir->fd, temporary, dir->fd, file, 0);
+		result = replace ? renameat(dir->fd, temporary, dir->fd, file) : linkat(dir->fd, temporary, dir->fd, file, 0);
 	if (result == -1)
 		pki_error_set(error, "%s/%s cannot be written: %s", dir->path, file, strerror(errno));
 	unlinkat(dir->fd, temporary, 0);
@@ -162,15 +162,28 @@ pki_dir_store(const struct pki_dir *dir, const char *name, EVP_PKEY *key, X509 *
 
 	snprintf(key_file, sizeof(key_file), "%s.key", name);
 	snprintf(cert_file, sizeof(cert_file), "%s.crt", name);
-	if (store(dir, key_file, key, NULL, error) == -1)
+	if (store(dir, key_file, key, NULL, false, error) == -1)
 		return -1;
-	if (store(dir, cert_file, NULL, cert, error) == -1) {
+	if (store(dir, cert_file, NULL, cert, false, error) == -1) {
 		unlinkat(dir->fd, key_file, 0);
 		return -1;
 	}
 	(void)fsync(dir->fd);
 	snprintf(made->key_path, sizeof(made->key_path), "%s/%s", dir->path, key_file);
 	snprintf(made->cert_path, sizeof(made->cert_path), "%s/%s", dir->path, cert_file);
+	return 0;
+}
+
+int
+pki_dir_replace(const struct pki_dir *dir, const char *name, X509 *cert, struct pki_made *made, char error[PKI_ERROR_SIZE])
+{
+	char	 file[FILE_SIZE];
+
+	snprintf(file, sizeof(file), "%s.crt", name);
+	if (store(dir, file, NULL, cert, true, error) == -1)
+		return -1;
+	(void)fsync(dir->fd);
+	snprintf(made->cert_path, sizeof(made->cert_path), "%s/%s", dir->path, file);
 	return 0;
 }
 
@@ -220,6 +233,20 @@ check_ca(const struct pki_dir *dir, struct pki_ca *ca, char error[PKI_ERROR_SIZE
 		return 0;
 	ERR_clear_error();
 	return -1;
+}
+
+int
+pki_dir_load(const struct pki_dir *dir, const char *name, X509 **cert, char error[PKI_ERROR_SIZE])
+{
+	char		 file[FILE_SIZE];
+	struct stat	 st;
+
+	snprintf(file, sizeof(file), "%s.crt", name);
+	if (fstatat(dir->fd, file, &st, AT_SYMLINK_NOFOLLOW) == -1 && errno == ENOENT) {
+		pki_error_set(error, "%s/%s is missing: it says what the new one is to be", dir->path, file);
+		return -1;
+	}
+	return read_pem(dir, file, NULL, cert, error);
 }
 
 int

@@ -28,6 +28,9 @@ void	pki_dir_close(struct pki_dir *, bool keep);	/* keep false: a directory that
 int	pki_dir_check_free(const struct pki_dir *, const char *name, char error[PKI_ERROR_SIZE]);
 /* NAME.key (0600), then NAME.crt (0644): both or none. Fills the paths in. */
 int	pki_dir_store(const struct pki_dir *, const char *name, EVP_PKEY *, X509 *, struct pki_made *, char error[PKI_ERROR_SIZE]);
+int	pki_dir_load(const struct pki_dir *, const char *name, X509 **, char error[PKI_ERROR_SIZE]);	/* NAME.crt */
+/* NAME.crt by another one, at once. Fills its path in. */
+int	pki_dir_replace(const struct pki_dir *, const char *name, X509 *, struct pki_made *, char error[PKI_ERROR_SIZE]);
 int	pki_dir_load_ca(const struct pki_dir *, struct pki_ca *, char error[PKI_ERROR_SIZE]);
 void	pki_ca_clear(struct pki_ca *);
 

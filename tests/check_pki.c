@@ -276,6 +276,69 @@ START_TEST(never_outlives_the_ca)
 }
 END_TEST
 
+/* Another time and number, and all else as it was; without the key, which may have gone to where it is used. */
+START_TEST(renewed)
+{
+	char		*hosts[] = { "col.example.org", "192.0.2.1" }, names[2][512], error[PKI_ERROR_SIZE] = "";
+	struct pki_request request = request_of(holders[_i].role, holders[_i].tenant, holders[_i].name);
+	struct pki_made	 made, again;
+	X509		*before, *cert;
+	struct tm	 tm;
+
+	request.algorithm = holders[_i].algorithm;
+	request.hosts = hosts;
+	request.host_count = request.identity.role == ROLE_COLLECTOR ? 2 : 0;
+	made = issue(&request);
+	before = read_cert(made.cert_path);
+	ck_assert_int_eq(unlink(made.key_path), 0);
+	ck_assert_msg(pki_renew(ca_dir, holders[_i].name, now - 60, now + 2 * YEAR, &again, error) == 0, "%s", error);
+	cert = read_cert(again.cert_path);
+	ck_assert_str_eq(again.cert_path, made.cert_path);
+	ck_assert_str_eq(again.key_path, "");
+	ck_assert_mem_eq(&again.identity, &made.identity, sizeof(made.identity));
+	ck_assert_int_eq(EVP_PKEY_eq(X509_get0_pubkey(cert), X509_get0_pubkey(before)), 1);
+	read_names(before, names[0], sizeof(names[0]));
+	read_names(cert, names[1], sizeof(names[1]));
+	ck_assert_str_eq(names[0], names[1]);
+	ck_assert_int_ne(ASN1_INTEGER_cmp(X509_get0_serialNumber(cert), X509_get0_serialNumber(before)), 0);
+	ck_assert_int_eq(ASN1_TIME_to_tm(X509_get0_notAfter(cert), &tm), 1);
+	ck_assert_int_eq(timegm(&tm), now + 2 * YEAR);
+	ck_assert_int_eq(verify(cert, X509_PURPOSE_SSL_CLIENT), X509_V_OK);
+	ck_assert_uint_eq(mode_of(again.cert_path), 0644);
+	ck_assert_uint_eq(file_count(ca_dir), 3);
+	X509_free(before);
+	X509_free(cert);
+}
+END_TEST
+
+static void
+renewal_refused(const char *name, const char *words)
+{
+	char		 error[PKI_ERROR_SIZE] = "";
+	struct pki_made	 made;
+
+	ck_assert_int_eq(pki_renew(ca_dir, name, now, now + YEAR, &made, error), -1);
+	ck_assert_msg(strstr(error, words) != NULL, "\"%s\" lacks \"%s\"", error, words);
+}
+
+START_TEST(not_renewed)
+{
+	struct pki_request	 request = request_of(ROLE_AGENT, "acme", "web1");
+	char			 command[256], error[PKI_ERROR_SIZE];
+	struct pki_made		 made;
+
+	renewal_refused("web1", "web1.crt is missing");
+	renewal_refused("ca", "ca.crt is no agent's");
+	issue(&request);
+	snprintf(command, sizeof(command), "rm %s/ca.*", ca_dir);
+	ck_assert_int_eq(system(command), 0);
+	renewal_refused("web1", "makes a CA");
+	ck_assert_int_eq(pki_init(ca_dir, PKI_P256, now, now + YEAR, &made, error), 0);
+	renewal_refused("web1", "another CA");
+	ck_assert_uint_eq(file_count(ca_dir), 4);
+}
+END_TEST
+
 static const char *const taken[] = { "web1.key", "web1.crt" };
 
 START_TEST(overwrites_nothing)
@@ -382,6 +445,8 @@ main(void)
 	tcase_add_test(tc, key_fits);
 	tcase_add_test(tc, two_differ);
 	tcase_add_test(tc, never_outlives_the_ca);
+	tcase_add_loop_test(tc, renewed, 0, sizeof(holders) / sizeof(holders[0]));
+	tcase_add_test(tc, not_renewed);
 	tcase_add_loop_test(tc, overwrites_nothing, 0, sizeof(taken) / sizeof(taken[0]));
 	tcase_add_test(tc, dangling_link_is_taken);
 	tcase_add_loop_test(tc, bad_words, 0, sizeof(bad) / sizeof(bad[0]));
