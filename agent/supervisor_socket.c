@@ -97,18 +97,7 @@ metrics_none(const struct conf_list *list)
 int
 supervisor_check_metrics(const struct conf_list *list, struct conf_error *error)
 {
-	if (metrics_none(list))
-		return 0;
-	if (list->count > AGENT_METRICS_MAX) {
-		conf_error_set(error, "--metrics is given %zu times, at most %d can be", list->count, AGENT_METRICS_MAX);
-		return -1;
-	}
-	for (size_t i = 0; i < list->count; i++)
-		if (http_check_place(list->value[i], error) == -1) {
-			conf_error_place(error, list->origin[i], "metrics");
-			return -1;
-		}
-	return 0;
+	return metrics_none(list) ? 0 : http_check_places(list, AGENT_METRICS_MAX, "metrics", error);
 }
 
 void

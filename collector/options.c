@@ -93,21 +93,6 @@ options_check_places(const struct conf_list *list, const char *name, struct conf
 }
 
 static int
-options_check_metrics(const struct conf_list *list, struct conf_error *error)
-{
-	if (list->count > SCRAPE_PLACES_MAX) {
-		conf_error_set(error, "--metrics is given %zu times, at most %d can be", list->count, SCRAPE_PLACES_MAX);
-		return -1;
-	}
-	for (size_t i = 0; i < list->count; i++)
-		if (http_check_place(list->value[i], error) == -1) {
-			conf_error_place(error, list->origin[i], "metrics");
-			return -1;
-		}
-	return 0;
-}
-
-static int
 options_check_tenants(const struct conf_list *list, struct conf_error *error)
 {
 	for (size_t i = 0; i < list->count; i++)
@@ -150,7 +135,8 @@ collector_options_load(struct collector_options *options, int argc, char **argv,
 	}
 	if (options_check_places(&options->listens, "listen", error) == -1 ||
 	    options_check_places(&options->pulls, "pull", error) == -1 || options_check_tenants(&options->tenants, error) == -1 ||
-	    options_check_metrics(&options->metrics, error) == -1 || options_default_listen(options, error) == -1)
+	    http_check_places(&options->metrics, SCRAPE_PLACES_MAX, "metrics", error) == -1 ||
+	    options_default_listen(options, error) == -1)
 		goto fail;
 	options_default_workers(options);
 	return 0;

@@ -7,6 +7,7 @@
 
 struct buf;
 struct conf_error;
+struct conf_list;
 struct event_base;
 
 /*
@@ -43,6 +44,8 @@ void		 http_answer_texts(struct http_client *, struct http_text *const *, size_t
 /* --- http_bind.c --- */
 /* A place to listen at: "/a/path" is a Unix socket, mode 0660, in place of one that nobody listens at; else "ADDR:PORT", numeric. */
 int		 http_check_place(const char *place, struct conf_error *);	/* 0, or -1 with what would be right */
+/* Of all that the option was given, and that there are no more of them. */
+int		 http_check_places(const struct conf_list *, size_t most, const char *option, struct conf_error *);
 int		 http_bind(const char *place, struct conf_error *);	/* the socket, or -1 with the error */
 void		 http_unbind(const char *place);	/* removes the file of a Unix socket */
 

@@ -129,6 +129,21 @@ http_check_place(const char *place, struct conf_error *error)
 }
 
 int
+http_check_places(const struct conf_list *list, size_t most, const char *option, struct conf_error *error)
+{
+	if (list->count > most) {
+		conf_error_set(error, "--%s is given %zu times, at most %zu can be", option, list->count, most);
+		return -1;
+	}
+	for (size_t i = 0; i < list->count; i++)
+		if (http_check_place(list->value[i], error) == -1) {
+			conf_error_place(error, list->origin[i], option);
+			return -1;
+		}
+	return 0;
+}
+
+int
 http_bind(const char *place, struct conf_error *error)
 {
 	struct addrinfo *address;

@@ -357,6 +357,22 @@ START_TEST(good_places_are_fine)
 }
 END_TEST
 
+START_TEST(a_list_of_places)
+{
+	char *value[] = { (char *)(uintptr_t)"/run/a.sock", (char *)(uintptr_t)"nowhere" };
+	char *origin[] = { (char *)(uintptr_t)"x.conf:1", (char *)(uintptr_t)"x.conf:7" };
+	struct conf_list list = { value, origin, 1 };
+	struct conf_error error = { "" };
+
+	ck_assert_int_eq(http_check_places(&list, 1, "metrics", &error), 0);
+	list.count = 2;
+	ck_assert_int_eq(http_check_places(&list, 1, "metrics", &error), -1);
+	ck_assert_ptr_nonnull(strstr(error.text, "--metrics is given 2 times, at most 1"));
+	ck_assert_int_eq(http_check_places(&list, 2, "metrics", &error), -1);
+	ck_assert_ptr_nonnull(strstr(error.text, "x.conf:7"));
+}
+END_TEST
+
 int
 main(void)
 {
@@ -380,6 +396,7 @@ main(void)
 	tcase_add_test(tc, a_path_has_one_owner);
 	tcase_add_loop_test(tc, bad_places_are_told, 0, (int)(sizeof(bad_places) / sizeof(bad_places[0])));
 	tcase_add_test(tc, good_places_are_fine);
+	tcase_add_test(tc, a_list_of_places);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);
 	srunner_free(runner);
