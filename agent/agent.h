@@ -73,8 +73,10 @@ enum role_fd {
 	ROLE_FD_WAKE = ROLE_FD_SPOOL + IPC_TAPS_MAX,	/* their eventfds */
 	ROLE_FD_DISK = ROLE_FD_WAKE + IPC_TAPS_MAX,	/* link: segments of the disk spool, if there is one */
 	ROLE_FD_LISTEN = ROLE_FD_DISK + DISK_SEGMENTS,	/* link: listening sockets; as many as agent_options.listens */
-	ROLE_FD_METRICS = ROLE_FD_LISTEN + AGENT_LISTENS_MAX	/* link: AGENT_METRICS_MAX at most; what is not open is none */
+	ROLE_FD_METRICS = ROLE_FD_LISTEN + AGENT_LISTENS_MAX,	/* link: AGENT_METRICS_MAX at most; what is not open is none */
+	ROLE_FD_POLICY = ROLE_FD_METRICS + AGENT_METRICS_MAX	/* link: memory for the collector's policy */
 };
+#define AGENT_POLICY_SIZE	(16u * 1024)	/* a POLICY frame has 10 KiB at most */
 
 /* In the roles' environment, in hexadecimal: MSG_ID_SIZE random bytes of this start of the supervisor (HELLO's instance). */
 #define AGENT_INSTANCE_ENV	"VMTAP_INSTANCE"

@@ -382,6 +382,7 @@ taps_init(struct link *link)
 	disk_start(link);
 	for (i = 0; i < IPC_TAPS_MAX; i++)
 		backlog_init(&link->tap[i].backlog, link->tap[i].spool, i == 0 ? link->disk : NULL);
+	policy_kept_open(&link->tap[0]);
 	/* Without anybody to call, the collector's tap begins with the first collector that calls. */
 	link->tap[0].wanted = link->options.collectors.count > 0 || backlog_streams(&link->tap[0].backlog, streams) > 0;
 }
@@ -490,6 +491,7 @@ link_clear(struct link *link)
 		spool_detach(link->tap[i].spool);
 	}
 	event_free(link->tap[0].spill);
+	policy_kept_close(&link->tap[0]);
 	disk_free(link->disk);
 	event_base_loop(link->base, EVLOOP_NONBLOCK);	/* only the resolver is left, which is freed from there */
 	breaker_free(link->breaker);

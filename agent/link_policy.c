@@ -98,6 +98,7 @@ ask_done(struct link *link, struct link_tap *t, struct policy_ask **ask, bool ac
 	if (accepted) {
 		t->policy = done->policy;
 		t->has_policy = true;
+		policy_keep(t, &t->policy);
 		log_info("policy %llu is in force%s", (unsigned long long)done->policy.version,
 		    t->number == 0 ? "" : " for an operator");
 		session_limit_all(link);

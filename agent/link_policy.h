@@ -36,6 +36,7 @@ struct link_tap {
 	bool		 wanted;	/* tap 0: there is, was or will be a collector */
 	bool		 has_policy;
 	struct msg_policy policy;	/* in force */
+	uint8_t		*kept;		/* tap 0: it, where the next link role finds it; NULL: nowhere */
 	struct policy_ask *asked, *waiting;
 	struct ipc_tap	 told;
 	bool		 told_any, answered;
@@ -55,6 +56,11 @@ void	tap_policy(struct link *, struct link_tap *, struct session *, const struct
 bool	tap_free(const struct link_tap *);	/* an operator may have it */
 void	tap_attach(struct link_tap *, struct session *);
 void	tap_detach(struct link *, struct link_tap *);
+/* --- link_kept.c --- */
+void	policy_kept_open(struct link_tap *);	/* and what is there is in force */
+void	policy_keep(struct link_tap *, const struct msg_policy *);
+void	policy_kept_close(struct link_tap *);
+
 /* Bits a second that the tap's session may send; 0: no limit. */
 uint64_t tap_rate_limit(const struct link *, const struct link_tap *);
 

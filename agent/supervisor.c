@@ -3,10 +3,12 @@
 #include "config.h"
 
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/wait.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -262,6 +264,10 @@ make_shared(struct supervisor *supervisor)
 		if (supervisor->spool_fd[i] == -1 || supervisor->wake_fd[i] == -1)
 			return -1;
 	}
+	supervisor->policy_fd = memfd_create("vmtap-policy", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (supervisor->policy_fd == -1 || ftruncate(supervisor->policy_fd, AGENT_POLICY_SIZE) == -1 ||
+	    fcntl(supervisor->policy_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == -1)
+		return -1;
 	return (supervisor->counters = spool_attach(supervisor->spool_fd[0], SPOOL_OBSERVER)) != NULL ? 0 : -1;
 }
 

@@ -43,6 +43,7 @@ struct supervisor {
 	struct event	*signals[6];
 	struct supervisor_role role[SUPERVISOR_ROLES];	/* by enum role */
 	int		 spool_fd[IPC_TAPS_MAX], wake_fd[IPC_TAPS_MAX];
+	int		 policy_fd;	/* what the link role keeps for its successor */
 	struct spool	*counters;	/* of the collector's spool */
 	int		 listen_fd[SUPERVISOR_LISTENS_MAX];
 	size_t		 listen_count;

@@ -17,7 +17,7 @@
 
 #include "agent/supervisor.h"
 
-#define SPAWN_FDS_MAX	(ROLE_FD_METRICS + AGENT_METRICS_MAX)
+#define SPAWN_FDS_MAX	(ROLE_FD_POLICY + 1)
 
 int
 supervisor_config_fd(const struct agent_options *options)
@@ -93,6 +93,8 @@ spawn_list_fds(const struct supervisor_role *role, int own, int peer, int config
 		list[ROLE_FD_LISTEN + i] = supervisor->listen_fd[i];
 	for (size_t i = 0; role->role == ROLE_LINK && i < supervisor->metrics_count; i++)
 		list[ROLE_FD_METRICS + i] = supervisor->metrics_fd[i];
+	if (role->role == ROLE_LINK)
+		list[ROLE_FD_POLICY] = supervisor->policy_fd;
 }
 
 int
