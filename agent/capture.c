@@ -120,6 +120,15 @@ capture_tap_result(const struct ipc_tap_result *result, void *arg)
 }
 
 static void
+capture_tap_last(uint8_t tap, const struct msg_stats *stats, void *arg)
+{
+	struct capture *c = arg;
+
+	if (c->link != NULL && ipc_send_last_stats(c->link, tap, stats) == -1)
+		log_warn("link role: %s", strerror(errno));
+}
+
+static void
 capture_tap_gone(const struct ipc_interface_gone *gone, void *arg)
 {
 	struct capture *c = arg;
@@ -144,6 +153,7 @@ static const struct capture_tap_callbacks tap_callbacks = {
 	.gone = capture_tap_gone,
 	.active = capture_tap_active,
 	.ended = capture_tap_ended,
+	.last = capture_tap_last,
 	.look = capture_look,
 };
 

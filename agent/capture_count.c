@@ -2,6 +2,8 @@
  * Copyright (c) 2026 The vmtap authors */
 #include "config.h"
 
+#include <errno.h>
+
 #include <event2/event.h>
 
 #include "common/log.h"
@@ -81,6 +83,40 @@ capture_tap_ledger(const struct capture_tap *tap)
 	enum ledger_level level = capture_tap_ledger_wanted(tap);
 
 	return level > LEDGER_RING && capture_stream_uncounted(&tap->stream) ? LEDGER_RING : level;
+}
+
+/* A stream's level is told as what all of it has; once all is counted again, that is true of the next one. */
+bool
+capture_tap_counts_again(const struct capture_tap *tap)
+{
+	const struct capture_ring *r;
+
+	if (!tap->stream.open || capture_tap_ledger_wanted(tap) != LEDGER_KERNEL || !capture_stream_uncounted(&tap->stream))
+		return false;
+	TAILQ_FOREACH(r, &tap->rings, entry)
+		if (!capture_ledger_counts(&r->ledger))
+			return false;
+	return !TAILQ_EMPTY(&tap->rings);
+}
+
+/* The next stream, and then the last counters of the one that is open: not before, since while the next one's begin at 0 these may
+ * still be told as the one's. */
+int
+capture_tap_next_stream(struct capture_tap *tap)
+{
+	struct msg_stat stat[CAPTURE_STATS_MAX];
+	struct msg_stats last;
+	int saved, result;
+
+	if (!tap->stream.open)
+		return capture_stream_begin(&tap->stream);
+	capture_stream_count(&tap->stream);
+	capture_stream_stats(&tap->stream, &last, stat);
+	result = capture_stream_begin(&tap->stream);
+	saved = errno;
+	tap->callbacks->last(tap->number, &last, tap->arg);
+	errno = saved;
+	return result;
 }
 
 void

@@ -217,8 +217,16 @@ capture_ring_set_row(struct capture_ring *r, struct capture_row *row)
 void
 capture_ring_leave_row(struct capture_ring *r)
 {
-	uint64_t inside = r->received - r->dropped - r->delivered;
+	uint64_t inside, between;
 
+	capture_ring_poll(r);
+	if (r->row != NULL && !r->has_next && r->armed) {
+		capture_ledger_poll_switched(&r->ledger);
+		between = r->ledger.due.switched;
+		ring_credit(r);
+		r->ledger.due.switched = between;
+	}
+	inside = r->received - r->dropped - r->delivered;
 	if (!r->filtered)
 		inside -= r->boundary - r->delivered;
 	inside -= r->due_received - r->due_dropped;

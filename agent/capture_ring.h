@@ -91,7 +91,8 @@ void	capture_ring_poll(struct capture_ring *);
 /* The interface's own count. */
 void	capture_ring_poll_interface(struct capture_ring *);
 void	capture_ring_set_row(struct capture_ring *, struct capture_row *);
-/* The row's stream ends: what it was credited with and is still in the ring is the next row's. */
+/* The row's stream ends: what it was credited with and is still in the ring is the next row's. What is offered while the counts are
+ * read is the one's, and in a place the other's: switched, for both. */
 void	capture_ring_leave_row(struct capture_ring *);
 
 /* --- capture_attach.c --- */

@@ -39,10 +39,8 @@ capture_stream_clear(struct capture_stream *s)
 int
 capture_stream_begin(struct capture_stream *s)
 {
-	uint8_t id[MSG_ID_SIZE];
-
 	capture_stream_end(s);
-	if (getrandom(id, sizeof(id), 0) != sizeof(id) || spool_stream_begin(s->spool, id, clock_wall_ns()) == -1)
+	if (getrandom(s->id, sizeof(s->id), 0) != sizeof(s->id) || spool_stream_begin(s->spool, s->id, clock_wall_ns()) == -1)
 		return -1;
 	rows_clear(s);
 	s->open = true;
@@ -158,6 +156,21 @@ capture_stream_count(const struct capture_stream *s)
 {
 	for (size_t i = 0; i < s->row_count; i++)
 		row_count(s->spool, &s->row[i]);
+}
+
+void
+capture_stream_stats(const struct capture_stream *s, struct msg_stats *stats, struct msg_stat stat[CAPTURE_STATS_MAX])
+{
+	const struct counter_row *row;
+	size_t count = 0;
+
+	for (uint32_t id = 0; id < s->row_count; id++)
+		for (unsigned counter = 0; counter < COUNTER_MAX; counter++)
+			if ((row = counter_row(counter)) != NULL && row->per_interface)
+				stat[count++] = (struct msg_stat){ .counter = (uint16_t)counter, .interface = id,
+					.value = spool_count_get(s->spool, (enum counter)counter, id) };
+	*stats = (struct msg_stats){ .wall_ns = clock_wall_ns(), .count = (uint16_t)count, .stat = stat };
+	memcpy(stats->stream, s->id, MSG_ID_SIZE);
 }
 
 bool

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "proto/counter.h"
 #include "proto/msg.h"
 
 struct pcapng_interface;
@@ -40,6 +41,7 @@ struct capture_row {
 struct capture_stream {
 	struct spool	*spool;
 	bool		 open;
+	uint8_t		 id[MSG_ID_SIZE];
 	size_t		 row_count;
 	struct capture_row row[MSG_INTERFACES_MAX];
 };
@@ -54,6 +56,9 @@ struct capture_row *capture_stream_row(struct capture_stream *, const struct pca
 /* The row is this interface's now. Where its count stood as capture began passes on from the id that it had before. */
 void	capture_stream_pass_start(struct capture_stream *, struct capture_row *, uint32_t ifindex);
 void	capture_stream_count(const struct capture_stream *);	/* the rows' counters to the spool */
+/* All counters under its ids; counted before. */
+#define CAPTURE_STATS_MAX	(MSG_INTERFACES_MAX * COUNTER_MAX)
+void	capture_stream_stats(const struct capture_stream *, struct msg_stats *, struct msg_stat stat[CAPTURE_STATS_MAX]);
 bool	capture_stream_uncounted(const struct capture_stream *);	/* any of its rows is */
 
 #endif

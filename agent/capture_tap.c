@@ -68,9 +68,7 @@ tap_begin_stream(struct capture_tap *tap)
 		return -1;
 	TAILQ_FOREACH(r, &tap->rings, entry)
 		capture_ring_leave_row(r);
-	if (tap->stream.open)
-		capture_stream_count(&tap->stream);
-	if (capture_stream_begin(&tap->stream) == -1) {
+	if (capture_tap_next_stream(tap) == -1) {
 		log_limited(&limit, 60000, LOG_LEVEL_WARN, "no new stream, capture waits: %s", errno == EAGAIN ?
 		    "too many older ones are not acknowledged yet" : strerror(errno));
 		tap_stop(tap, RESUME_STREAM_MS);
@@ -361,30 +359,21 @@ tap_begin_change(struct capture_tap *tap)
 	tap_seal(tap);
 }
 
-/* A stream's level is told as what all of it has; once all is counted again, that is true of the next one. */
-static bool
-tap_counts_again(const struct capture_tap *tap)
-{
-	const struct capture_ring *r;
-
-	if (!tap->stream.open || capture_tap_ledger_wanted(tap) != LEDGER_KERNEL || !capture_stream_uncounted(&tap->stream))
-		return false;
-	TAILQ_FOREACH(r, &tap->rings, entry)
-		if (!capture_ledger_counts(&r->ledger))
-			return false;
-	return !TAILQ_EMPTY(&tap->rings);
-}
-
 /* A tap that is off holds no stream: it ends with the last block. */
 static int
 tap_end_stream(struct capture_tap *tap)
 {
+	struct msg_stat stat[CAPTURE_STATS_MAX];
+	struct msg_stats last;
+
 	if ((tap->want.active && !tap->shut) || !TAILQ_EMPTY(&tap->rings) || !tap->stream.open)
 		return 0;
 	if (tap_seal(tap) == -1)
 		return -1;
 	capture_stream_count(&tap->stream);
+	capture_stream_stats(&tap->stream, &last, stat);
 	capture_stream_end(&tap->stream);
+	tap->callbacks->last(tap->number, &last, tap->arg);
 	event_del(tap->flush);
 	return 0;
 }
@@ -403,7 +392,7 @@ tap_advance(struct capture_tap *tap)
 
 	for (;;) {
 		unsettled = tap_settle(tap);
-		if (!unsettled && tap_counts_again(tap) && tap_begin_stream(tap) == -1)
+		if (!unsettled && capture_tap_counts_again(tap) && tap_begin_stream(tap) == -1)
 			return;
 		if (tap_assign_rows(tap) == -1)
 			return;

@@ -30,6 +30,7 @@ struct capture_tap_callbacks {
 	void	(*gone)(const struct ipc_interface_gone *, void *);
 	void	(*active)(void *);		/* packets came */
 	void	(*ended)(void *);		/* after capture_tap_end(): all is published */
+	void	(*last)(uint8_t tap, const struct msg_stats *, void *);	/* of a stream that has ended */
 	void	(*look)(void *);		/* a block begins: has anything happened that is to be noted? NULL: no */
 };
 
@@ -81,6 +82,8 @@ void	capture_tap_count_and_wait(struct capture_tap *);
 void	capture_tap_note(struct capture_tap *, const char *text);	/* into its stream */
 enum ledger_level capture_tap_ledger_wanted(const struct capture_tap *);
 enum ledger_level capture_tap_ledger(const struct capture_tap *);	/* how much is counted of its stream */
+bool	capture_tap_counts_again(const struct capture_tap *);	/* more than is told: time for another stream */
+int	capture_tap_next_stream(struct capture_tap *);	/* as capture_stream_begin(); last() is called for the one that was open */
 void	capture_tap_poll(void *);	/* the open block's callbacks, of a tap */
 void	capture_tap_look(void *);
 void	capture_tap_log(struct capture_tap *);

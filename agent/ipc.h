@@ -18,7 +18,7 @@ struct event_base;
  *
  *   supervisor <-> capture    CONFIG, PEER, SHUTDOWN, DUMP ->          <- READY
  *   supervisor <-> link       CONFIG, PEER, SHUTDOWN, DUMP, SOCKET, CREDENTIALS ->   <- SOCKET_REQUEST, CREDENTIALS_REQUEST, READY
- *   link       <-> capture    TAP ->                                    <- TAP_RESULT, INTERFACE_GONE
+ *   link       <-> capture    TAP ->                                    <- TAP_RESULT, LAST_STATS, INTERFACE_GONE
  */
 enum ipc_type {
 	IPC_CONFIG = 1,		/* fd: config text (conf_to_text) in a memfd; sent at start and after SIGHUP */
@@ -32,6 +32,7 @@ enum ipc_type {
 	IPC_CREDENTIALS,	/* fds: ca, cert, key; or text why not; unasked when the files have changed */
 	IPC_TAP,		/* struct ipc_tap */
 	IPC_TAP_RESULT,		/* struct ipc_tap_result */
+	IPC_LAST_STATS,		/* the counters of a stream that has ended, as they stay; the next one's stand in their place */
 	IPC_INTERFACE_GONE,	/* struct ipc_interface_gone: capture closed it; link's next TAP says when to open it */
 	IPC_TYPE_MAX
 };
@@ -113,6 +114,8 @@ int	ipc_send_tap(struct ipc *, const struct ipc_tap *);
 int	ipc_get_tap(const struct ipc_message *, struct ipc_tap *);
 int	ipc_send_tap_result(struct ipc *, const struct ipc_tap_result *);
 int	ipc_get_tap_result(const struct ipc_message *, struct ipc_tap_result *);
+int	ipc_send_last_stats(struct ipc *, uint8_t tap, const struct msg_stats *);
+int	ipc_get_last_stats(const struct ipc_message *, uint8_t *tap, struct msg_stats *);	/* stat: an array of MSG_STATS_MAX */
 int	ipc_send_interface_gone(struct ipc *, const struct ipc_interface_gone *);
 int	ipc_get_interface_gone(const struct ipc_message *, struct ipc_interface_gone *);
 

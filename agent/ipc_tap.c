@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/buf.h"
+#include "proto/frame.h"
 
 #include "agent/ipc.h"
 
@@ -225,6 +226,31 @@ ipc_get_tap_result(const struct ipc_message *message, struct ipc_tap_result *res
 	    ipc_get_bool(&cursor, &result->accepted) == 0 &&
 	    cursor_str(&cursor, result->reason, sizeof(result->reason)) == 0 &&
 	    cursor_end(&cursor) == 0)
+		return 0;
+	errno = EBADMSG;
+	return -1;
+}
+
+/* As the frame that tells them. */
+int
+ipc_send_last_stats(struct ipc *ipc, uint8_t tap, const struct msg_stats *stats)
+{
+	struct buf buf;
+	int errs;
+
+	buf_init(&buf, IPC_SIZE_MAX);
+	errs = buf_put_u8(&buf, tap) + msg_put_stats(&buf, stats);
+	return ipc_send_buf(ipc, IPC_LAST_STATS, &buf, errs);
+}
+
+int
+ipc_get_last_stats(const struct ipc_message *message, uint8_t *tap, struct msg_stats *stats)
+{
+	struct frame frame;
+
+	if (message->type == IPC_LAST_STATS && message->length > 0 && (*tap = message->payload[0]) < IPC_TAPS_MAX &&
+	    frame_parse(message->payload + 1, message->length - 1, &frame) == FRAME_OK &&
+	    message->length == 1 + FRAME_HEADER_SIZE + frame.length && msg_get_stats(&frame, stats) == 0)
 		return 0;
 	errno = EBADMSG;
 	return -1;

@@ -186,12 +186,17 @@ static void
 on_capture_message(struct ipc *ipc, struct ipc_message *message, void *arg)
 {
 	struct link *link = arg;
+	static struct msg_stat stat[MSG_STATS_MAX];
+	struct msg_stats last = { .stat = stat };
 	struct ipc_interface_gone gone;
 	struct ipc_tap_result result;
+	uint8_t tap;
 
 	(void)ipc;
 	if (message->type == IPC_TAP_RESULT && ipc_get_tap_result(message, &result) == 0)
 		tap_result(link, &result);
+	else if (message->type == IPC_LAST_STATS && ipc_get_last_stats(message, &tap, &last) == 0)
+		tap_last_stats(&link->tap[tap], &last);
 	else if (message->type == IPC_INTERFACE_GONE && ipc_get_interface_gone(message, &gone) == 0)
 		interfaces_gone(link, &gone);
 	else

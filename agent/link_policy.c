@@ -233,6 +233,14 @@ tap_result(struct link *link, const struct ipc_tap_result *result)
 	dial_taps_answered(link->dial);
 }
 
+/* A link that is down cannot be told; what was told last stays. */
+void
+tap_last_stats(struct link_tap *t, const struct msg_stats *stats)
+{
+	if (t->session != NULL)
+		session_last_stats(t->session, stats);
+}
+
 bool
 tap_all_answered(const struct link *link)
 {

@@ -50,6 +50,7 @@ void	tap_update(struct link *, struct link_tap *);
 void	tap_update_all(struct link *);
 void	tap_capture_is_new(struct link *);	/* that role was (re)started or is gone */
 void	tap_result(struct link *, const struct ipc_tap_result *);
+void	tap_last_stats(struct link_tap *, const struct msg_stats *);	/* of a stream that has ended: to whoever has the tap */
 bool	tap_all_answered(const struct link *);	/* nothing told waits for its answer */
 /* Asks capture; session_policy_result() follows. */
 void	tap_policy(struct link *, struct link_tap *, struct session *, const struct msg_policy *);

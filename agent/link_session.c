@@ -166,6 +166,13 @@ session_stats(struct session *s)
 	session_put(s, errs + msg_put_stats(&s->sender.control, &msg));
 }
 
+void
+session_last_stats(struct session *s, const struct msg_stats *stats)
+{
+	if (s->state == SESSION_LIVE)
+		session_put(s, sender_introduce(&s->sender, stats->stream) + msg_put_stats(&s->sender.control, stats));
+}
+
 /* --- ends --- */
 
 static void

@@ -59,6 +59,7 @@ void		 session_free(struct session *);	/* at once; only for the end of the proce
 /* Sends what can be sent now. */
 void		 session_run(struct session *);
 void		 session_policy_result(struct session *, uint64_t version, bool accepted, const char *reason);
+void		 session_last_stats(struct session *, const struct msg_stats *);	/* of a stream that has ended */
 void		 session_stats(struct session *);	/* and the interfaces they are of; nothing while there is no stream */
 /* BYE with code and words, then the connection ends. */
 void		 session_bye(struct session *, uint16_t code, const char *why);

@@ -54,7 +54,17 @@ on_ended(void *arg)
 	lab.ended = true;
 }
 
-static const struct capture_tap_callbacks callbacks = { on_result, on_gone, on_active, on_ended, NULL };
+static void
+on_last(uint8_t tap, const struct msg_stats *stats, void *arg)
+{
+	(void)arg;
+	ck_assert_uint_eq(tap, 0);
+	lab.last_count++;
+	for (size_t i = 0; i < stats->count; i++)
+		lab.last[stats->stat[i].counter] += stats->stat[i].value;
+}
+
+static const struct capture_tap_callbacks callbacks = { on_result, on_gone, on_active, on_ended, on_last, NULL };
 
 void
 capture_lab_shell(const char *command)

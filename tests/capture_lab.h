@@ -23,6 +23,8 @@ struct capture_lab {
 	struct ipc_tap	*want;			/* near0, all of it */
 	struct ipc_tap_result result;
 	struct ipc_interface_gone gone;
+	size_t		 last_count;		/* streams that have ended, and the sums of their counters */
+	uint64_t	 last[COUNTER_MAX];
 	bool		 answered, was_gone, active, ended;
 	int		 near_fd, far_fd;	/* what is sent on these goes out of, or comes in at, near0 */
 };

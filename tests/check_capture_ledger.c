@@ -283,6 +283,43 @@ START_TEST(exchanged_under_traffic)
 }
 END_TEST
 
+/* The stream's ids are used up under traffic: the next one goes on where it ends, and what is told of it last is all of it. */
+START_TEST(streams_exchanged_under_traffic)
+{
+	static const enum counter places[] = { COUNTER_FILTERED, COUNTER_OWN, COUNTER_PAUSED_PACKETS, COUNTER_RING_RECEIVED };
+	uint64_t sent = 0, offered, switched, in_places = 0, last = 0;
+	pthread_t thread;
+
+	change_filter("udp port 53");
+	stop = false;
+	ck_assert_int_eq(pthread_create(&thread, NULL, flood, &sent), 0);
+	for (unsigned round = 0; round < MSG_INTERFACES_MAX + 3; round++) {
+		snprintf(lab.want->filter, sizeof(lab.want->filter), "udp port 53 or udp port %u", 100 + round);
+		change();
+	}
+	stop = true;
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	capture_tap_count(&lab.tap);
+	ck_assert_uint_eq(lab.last_count, 1);
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		last += lab.last[places[i]];
+		in_places += lab.last[places[i]] + sum(places[i]);
+	}
+	offered = lab.last[COUNTER_OFFERED];
+	switched = lab.last[COUNTER_SWITCHED];
+	ck_assert_msg(last <= offered + switched && offered <= last + switched, "the first: %llu offered, %llu in places, %llu switched",
+	    (unsigned long long)offered, (unsigned long long)last, (unsigned long long)switched);
+	offered += sum(COUNTER_OFFERED);
+	switched += sum(COUNTER_SWITCHED);
+	ck_assert_msg(in_places <= offered + switched && offered <= in_places + switched, "%llu offered, %llu in places, %llu switched",
+	    (unsigned long long)offered, (unsigned long long)in_places, (unsigned long long)switched);
+	ck_assert_uint_eq(offered, sent);
+	capture_lab_end();
+	ck_assert_uint_eq(lab.last_count, 2);
+	ck_assert_uint_eq(lab.last[COUNTER_RING_RECEIVED], lab.last[COUNTER_RING_DROPPED] + lab.last[COUNTER_PACKETS_CAPTURED]);
+}
+END_TEST
+
 /* With one filter in force there is nothing in between, however fast they come, whenever one looks. */
 START_TEST(exact_after_a_flood)
 {
@@ -322,6 +359,7 @@ main(void)
 	tcase_add_test(t, refused_packets_wake);
 	tcase_add_test(t, the_interface_counts_too);
 	tcase_add_test(t, exchanged_under_traffic);
+	tcase_add_test(t, streams_exchanged_under_traffic);
 	tcase_add_test(t, exact_after_a_flood);
 	suite_add_tcase(s, t);
 	return capture_lab_run(s);

@@ -17,6 +17,7 @@
 #include "common/log.h"
 
 #include "agent/ipc.h"
+#include "proto/counter.h"
 
 static struct event_base *base;
 static struct ipc *a, *b;
@@ -426,6 +427,8 @@ get(enum ipc_type type, const uint8_t *payload, size_t length, void *out)
 		result = ipc_get_tap(&message, out);
 	else if (type == IPC_TAP_RESULT)
 		result = ipc_get_tap_result(&message, out);
+	else if (type == IPC_LAST_STATS)
+		result = ipc_get_last_stats(&message, &(uint8_t){ 0 }, out);
 	else
 		result = ipc_get_interface_gone(&message, out);
 	free(copy);
@@ -482,6 +485,28 @@ START_TEST(test_tap_result)
 }
 END_TEST
 
+START_TEST(test_last_stats)
+{
+	struct msg_stat told[2] = { { COUNTER_OFFERED, 3, 1ull << 40 }, { COUNTER_FILTERED, 3, 7 } };
+	struct msg_stats stats = { .stream = "0123456789abcde", .wall_ns = 5, .count = 2, .stat = told };
+	static struct msg_stat stat[MSG_STATS_MAX];
+	struct msg_stats back = { .stat = stat };
+	struct ipc_message message;
+	uint8_t tap = 0;
+
+	ck_assert_int_eq(ipc_send_last_stats(a, 4, &stats), 0);
+	settle();
+	message = message_of(got.type, got.payload, got.length);
+	ck_assert_int_eq(ipc_get_last_stats(&message, &tap, &back), 0);
+	ck_assert_uint_eq(tap, 4);
+	ck_assert_mem_eq(back.stream, stats.stream, MSG_ID_SIZE);
+	ck_assert_uint_eq(back.count, 2);
+	ck_assert_uint_eq(back.stat[0].value, told[0].value);
+	ck_assert_uint_eq(back.stat[1].counter, COUNTER_FILTERED);
+	mangle(IPC_LAST_STATS, got.payload, got.length, &back);
+}
+END_TEST
+
 START_TEST(test_interface_gone)
 {
 	struct ipc_interface_gone gone = { .tap = 1, .ifindex = 77, .reason = "network is down" }, back;
@@ -531,6 +556,7 @@ ipc_suite(void)
 	tcase_add_test(tc, test_tap_full);
 	tcase_add_test(tc, test_tap_mangled);
 	tcase_add_test(tc, test_tap_result);
+	tcase_add_test(tc, test_last_stats);
 	tcase_add_test(tc, test_interface_gone);
 	tcase_add_test(tc, test_shutdown);
 	suite_add_tcase(suite, tc);
