@@ -84,8 +84,8 @@ void	capture_filter_parts_clear(struct filter_parts *);
 /* Adds them to the chain as a use has it; -1 with a line in error. */
 int	capture_filter_chain(const char *name, const struct filter_parts *, enum capture_program_use, struct bpf_chain *,
 	    char error[MSG_TEXT_SIZE]);
-/* All programs; paused: the tap's passes nothing. -1 with a line in error, nothing made. One for counting that cannot be made is left
- * empty, which the kernel refuses. */
+/* All programs; paused: the tap's passes nothing. -1 with a line in error, nothing made. One for counting that cannot be made is
+ * left empty, which the kernel refuses. */
 int	capture_filter_build(struct pcap *, const char *name, const struct capture_wish *, bool loopback, bool paused,
 	    struct capture_programs *, char error[MSG_TEXT_SIZE]);
 int	capture_programs_copy(struct capture_programs *, const struct capture_programs *);	/* -1 ENOMEM */

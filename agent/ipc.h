@@ -115,7 +115,7 @@ int	ipc_get_tap(const struct ipc_message *, struct ipc_tap *);
 int	ipc_send_tap_result(struct ipc *, const struct ipc_tap_result *);
 int	ipc_get_tap_result(const struct ipc_message *, struct ipc_tap_result *);
 int	ipc_send_last_stats(struct ipc *, uint8_t tap, const struct msg_stats *);
-int	ipc_get_last_stats(const struct ipc_message *, uint8_t *tap, struct msg_stats *);	/* stat: an array of MSG_STATS_MAX */
+int	ipc_get_last_stats(const struct ipc_message *, uint8_t *tap, struct msg_stats *);	/* stat: as for msg_get_stats() */
 int	ipc_send_interface_gone(struct ipc *, const struct ipc_interface_gone *);
 int	ipc_get_interface_gone(const struct ipc_message *, struct ipc_interface_gone *);
 

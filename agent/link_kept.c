@@ -13,8 +13,8 @@
 #include "proto/frame.h"
 
 /*
- * The collector's policy in memory of the supervisor's, as the frame that says it: a link role that is started again goes on with it
- * where it would have to wait for the collector, which may be away.
+ * The collector's policy in memory of the supervisor's, as the frame that says it: a link role that is started again goes on with
+ * it where it would have to wait for the collector, which may be away.
  */
 
 void

@@ -46,8 +46,8 @@ stats_now_and_then(struct session *s, uint64_t now_ns)
 	uint64_t since_ns = now_ns - s->stats_ns, keepalive_ns = s->keepalive_ms * LINK_MS;
 	struct link_tap *tap = s->tap;
 
-	if (since_ns >= STATS_KEEPALIVES * keepalive_ns ||
-	    (since_ns >= keepalive_ns && tap != NULL && stats_refresh(&tap->stats, tap->spool) && stats_changed(&tap->stats, tap->spool)))
+	if (since_ns >= STATS_KEEPALIVES * keepalive_ns || (since_ns >= keepalive_ns && tap != NULL &&
+	    stats_refresh(&tap->stats, tap->spool) && stats_changed(&tap->stats, tap->spool)))
 		session_stats(s);
 }
 

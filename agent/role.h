@@ -16,8 +16,8 @@ int		 role_by_name(const char *, enum role *);	/* 0 / -1 */
  * spool's, steps behind the guest's own work for the CPU. A failure is fatal.
  */
 void		 role_begin(enum role, struct agent_options *);
-/* No file can be made longer than a segment of the disk spool is, if there is one, and then by this much: an item that is too large for
- * one, and what goes before it. Unless stderr is a file: it may be longer. -1 with errno. */
+/* No file can be made longer than a segment of the disk spool is, if there is one, and then by this much: an item that is too large
+ * for one, and what goes before it. Unless stderr is a file: it may be longer. -1 with errno. */
 #define ROLE_SEGMENT_SPARE	(4u * 1024 * 1024)
 int		 role_limit_files(const struct agent_options *);
 /* When start-up is done: the system call filter, unless --no-sandbox. A failure is fatal. */

@@ -58,7 +58,8 @@ static const struct pki_kind {
 } kinds[] = {
 	{ "init", ROLE_AGENT, ca_rows, 1, false, "DIR [OPTION...]", "a deployment's own CA" },
 	{ "agent", ROLE_AGENT, tenant_rows, 2, false, "DIR NAME [OPTION...]", "an agent's certificate, with a new UUID" },
-	{ "collector", ROLE_COLLECTOR, collector_rows, 2, false, "DIR NAME --host HOST... [OPTION...]", "a collector's certificate" },
+	{ "collector", ROLE_COLLECTOR, collector_rows, 2, false, "DIR NAME --host HOST... [OPTION...]",
+	    "a collector's certificate" },
 	{ "operator", ROLE_OPERATOR, tenant_rows, 2, false, "DIR NAME [OPTION...]", "an operator's certificate, for vmtap pull" },
 	{ "renew", ROLE_AGENT, renew_rows, 2, true, "DIR NAME [OPTION...]", "a certificate anew: holder, UUID and key stay" },
 };

@@ -317,7 +317,8 @@ holder_of(const struct pki_dir *dir, const char *name, const struct pki_ca *ca, 
 		const GENERAL_NAME *n = sk_GENERAL_NAME_value(names, i);
 
 		if (n->type == GEN_URI)
-			result = identity_parse((const char *)ASN1_STRING_get0_data(n->d.uniformResourceIdentifier), common_name, identity);
+			result = identity_parse((const char *)ASN1_STRING_get0_data(n->d.uniformResourceIdentifier),
+			    common_name, identity);
 	}
 	GENERAL_NAMES_free(names);
 	if (result == -1)

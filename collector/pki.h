@@ -37,7 +37,8 @@ int	pki_init(const char *dir, enum pki_algorithm, time_t not_before, time_t not_
 	    char error[PKI_ERROR_SIZE]);
 int	pki_issue(const char *dir, const struct pki_request *, struct pki_made *, char error[PKI_ERROR_SIZE]);
 /* NAME.crt anew: of the same holder, names and key, for another time. The key is not needed; made->key_path stays empty. */
-int	pki_renew(const char *dir, const char *name, time_t not_before, time_t not_after, struct pki_made *, char error[PKI_ERROR_SIZE]);
+int	pki_renew(const char *dir, const char *name, time_t not_before, time_t not_after, struct pki_made *,
+	    char error[PKI_ERROR_SIZE]);
 int	pki_host_valid(const char *);	/* 1 if it may stand in a certificate: an address or a DNS name */
 
 #endif

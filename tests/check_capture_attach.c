@@ -18,7 +18,7 @@
 #include "agent/spool.h"
 #include "tests/capture_lab.h"
 
-/* Sockets that cannot be had, programs that the kernel refuses: of the ledger's sockets, without which capture goes on, and the tap's. */
+/* Sockets that cannot be had, programs that the kernel refuses: of the ledger, without which capture goes on, and the tap's. */
 
 static struct {
 	bool	sockets;	/* no counting socket can be opened, */
@@ -176,7 +176,8 @@ START_TEST(refused_leaves_the_ledger)
 	expect(0, (struct expected){ .level = LEDGER_KERNEL, .offered = 2, .filtered = filtered, .received = 2 - filtered });
 	send_udp(53);
 	send_udp(54);
-	expect(0, (struct expected){ .level = LEDGER_KERNEL, .offered = 4, .filtered = 2 * filtered, .received = 4 - 2 * filtered });
+	expect(0, (struct expected){ .level = LEDGER_KERNEL, .offered = 4, .filtered = 2 * filtered,
+		.received = 4 - 2 * filtered });
 	ck_assert_uint_eq(streams(), 1);
 	ck_assert_uint_eq(lab.tap.stream.row_count, 1);
 	change_filter("udp port 55", true);

@@ -307,12 +307,12 @@ START_TEST(streams_exchanged_under_traffic)
 	}
 	offered = lab.last[COUNTER_OFFERED];
 	switched = lab.last[COUNTER_SWITCHED];
-	ck_assert_msg(last <= offered + switched && offered <= last + switched, "the first: %llu offered, %llu in places, %llu switched",
-	    (unsigned long long)offered, (unsigned long long)last, (unsigned long long)switched);
+	ck_assert_msg(last <= offered + switched && offered <= last + switched,
+	    "the first: %llu offered, %llu in places, %llu switched", (unsigned long long)offered, (unsigned long long)last, (unsigned long long)switched);
 	offered += sum(COUNTER_OFFERED);
 	switched += sum(COUNTER_SWITCHED);
-	ck_assert_msg(in_places <= offered + switched && offered <= in_places + switched, "%llu offered, %llu in places, %llu switched",
-	    (unsigned long long)offered, (unsigned long long)in_places, (unsigned long long)switched);
+	ck_assert_msg(in_places <= offered + switched && offered <= in_places + switched,
+	    "%llu offered, %llu in places, %llu switched", (unsigned long long)offered, (unsigned long long)in_places, (unsigned long long)switched);
 	ck_assert_uint_eq(offered, sent);
 	capture_lab_end();
 	ck_assert_uint_eq(lab.last_count, 2);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * Copyright (c) 2026 The vmtap authors
  *
- * blast: sends packets of tests/bench/packets.h out of an interface at a rate, numbered from 0, and prints how many went out, and the user
- * and system CPU that sending took by the kernel's account. They pass by whoever taps that interface itself only with -t: the way
- * around the queueing discipline, which costs less, goes around packet sockets too.
+ * blast: sends packets of tests/bench/packets.h out of an interface at a rate, numbered from 0, and prints how many went out, and the
+ * user and system CPU that sending took by the kernel's account. They pass by whoever taps that interface itself only with -t: the
+ * way around the queueing discipline, which costs less, goes around packet sockets too.
  * usage: blast -i IF [-r PACKETS_PER_SECOND, 0 = as fast as it goes] [-n PACKETS] [-s imix|BYTES] [-p random|CORPUS] [-d MAC] [-o FIRST_NUMBER]
  *	[-t]
  */
