@@ -86,6 +86,61 @@ disk_record_at(struct disk *d, struct disk_position *at, struct disk_record *rec
 	}
 }
 
+/* --- what is lost --- */
+
+struct disk_sum
+disk_sum_between(const struct disk_sum *from, const struct disk_sum *to)
+{
+	return (struct disk_sum){ to->packets > from->packets ? to->packets - from->packets : 0,
+		to->bytes > from->bytes ? to->bytes - from->bytes : 0 };
+}
+
+struct disk_sum
+disk_sum_before(const struct disk_record *r)
+{
+	const struct disk_sum own = { r->packets, r->bytes };
+
+	return disk_sum_between(&own, &r->sum);
+}
+
+struct disk_record
+disk_hole(const struct disk_stream *s, uint64_t from, const struct disk_sum *from_sum, uint64_t last, const struct disk_sum *last_sum,
+    uint64_t last_ns)
+{
+	struct disk_sum lost = disk_sum_between(from_sum, last_sum);
+	struct disk_record hole = { .kind = DISK_GAP, .place = GAP_DISK, .started_ns = s->started_ns, .first = from + 1, .last = last,
+		.packets = lost.packets, .bytes = lost.bytes, .first_ns = s->started_ns,
+		.last_ns = last_ns > s->started_ns ? last_ns : s->started_ns, .sum = *last_sum };
+
+	memcpy(hole.stream, s->id, MSG_ID_SIZE);
+	return hole;
+}
+
+bool
+disk_count_lost(struct disk *d, struct disk_stream *s, const struct disk_record *lost)
+{
+	if (lost->last <= s->damaged)
+		return false;
+	spool_count_add(d->counters, COUNTER_DISK_LOST_BLOCKS, STATS_AGENT,
+	    lost->last - (s->damaged >= lost->first ? s->damaged : lost->first - 1));
+	spool_count_add(d->counters, COUNTER_DISK_LOST_PACKETS, STATS_AGENT, lost->packets);
+	spool_count_add(d->counters, COUNTER_DISK_LOST_BYTES, STATS_AGENT, lost->bytes);
+	s->damaged = lost->last;
+	return true;
+}
+
+void
+disk_count_damaged(struct disk *d, struct disk_stream *s, const struct disk_record *lost)
+{
+	static struct log_limit limit;
+
+	if (!disk_count_lost(d, s, lost))
+		return;
+	spool_count_add(d->counters, COUNTER_DISK_ERRORS, STATS_AGENT, 1);
+	log_limited(&limit, FAILED_LOG_MS, LOG_LEVEL_ERROR, "the disk spool: blocks %llu to %llu of a stream cannot be read",
+	    (unsigned long long)lost->first, (unsigned long long)lost->last);
+}
+
 /* --- streams --- */
 
 struct disk_stream *
@@ -135,15 +190,18 @@ disk_stream_note(struct disk *d, const struct disk_record *r)
 			s->first = r->first + 1;
 			s->last = r->first;
 		}
-		s->acked = s->read = s->damaged = s->first - 1;
+		s->acked = s->read = s->damaged = s->handed = s->first - 1;
+		s->sum = s->acked_sum = s->read_sum = disk_sum_before(r);
 	}
 	if (r->kind == DISK_END) {
 		s->ended = true;
 		s->cut = (r->flags & DISK_CUT) != 0;
 		s->end_read = s->end_done = false;
 	}
-	if (r->last > s->last)
+	if (r->last > s->last) {
 		s->last = r->last;
+		s->sum = r->sum;
+	}
 	return 0;
 }
 
@@ -191,6 +249,12 @@ disk_end_done(struct disk_stream *s)
 	return s->end_done;
 }
 
+uint64_t
+disk_number_before(const struct disk_record *r)
+{
+	return r->kind == DISK_END ? r->last : r->first - 1;
+}
+
 bool
 disk_record_done(const struct disk *d, const struct disk_record *r)
 {
@@ -201,14 +265,48 @@ disk_record_done(const struct disk *d, const struct disk_record *r)
 	return r->kind == DISK_END ? disk_end_done(s) : r->last <= s->acked;
 }
 
-static void
-segment_cut(struct disk *d, uint64_t sequence)
+void
+disk_cut(struct disk *d)
 {
-	struct disk_segment *segment = disk_segment_of(d, sequence);
+	struct disk_segment *segment;
 
-	if (segment->end > 0 && ftruncate(segment->fd, 0) == -1)
-		disk_failed(d, "cut a file");
-	segment->end = 0;
+	for (; d->cut < d->first; d->cut++) {
+		segment = disk_segment_of(d, d->cut);
+		/* Its file may be in use again already. */
+		if (d->cut + DISK_SEGMENTS < d->next || segment->end == 0)
+			continue;
+		if (ftruncate(segment->fd, 0) == -1)
+			disk_failed(d, "cut a file");
+		segment->end = 0;
+	}
+}
+
+/* Numbers behind the acknowledged ones of this stream are neither in the next record (NULL: none is left) nor before it. */
+static bool
+hole_follows(const struct disk_stream *s, const struct disk_record *next)
+{
+	if (next != NULL && memcmp(next->stream, s->id, MSG_ID_SIZE) == 0)
+		return s->acked < disk_number_before(next);
+	return s->acked < s->last;
+}
+
+/* The last record before a hole stays until the hole is acknowledged: it tells a restart that there is one. */
+static void
+advance_ack(struct disk *d)
+{
+	struct disk_position at = d->ack, kept = at;
+	struct disk_stream *s, *kept_stream = NULL;
+	struct disk_record r;
+	bool found;
+
+	for (; (found = disk_record_at(d, &at, &r)) && disk_record_done(d, &r); disk_step(&at, &r)) {
+		if (!disk_numbered(&r) || (s = disk_stream_find(d, r.stream)) == NULL)
+			continue;
+		s->acked_sum = r.sum;
+		kept_stream = s;
+		kept = at;
+	}
+	d->ack = kept_stream != NULL && hole_follows(kept_stream, found ? &r : NULL) ? kept : at;
 }
 
 void
@@ -219,31 +317,38 @@ disk_advance(struct disk *d)
 	disk_push_advance(d);
 	if (d->pushed_count > 0)
 		return;
-	while (disk_record_at(d, &d->ack, &record) && disk_record_done(d, &record))
-		disk_step(&d->ack, &record);
+	advance_ack(d);
 	while (d->first < d->next && (d->first < d->ack.sequence || !disk_record_at(d, &d->ack, &record)))
-		segment_cut(d, d->first++);
+		d->first++;
+	disk_cut(d);
 	if (d->first == d->next && d->write_interfaces > 0) {
 		memset(d->write_stream, 0, sizeof(d->write_stream));
 		d->write_interfaces = 0;
 	}
 }
 
-void
+int
 disk_acknowledge(struct disk *d, const uint8_t id[MSG_ID_SIZE], uint64_t number)
 {
 	struct disk_stream *s = disk_stream_find(d, id);
 
 	if (s == NULL)
-		return;
+		return 0;
 	if (number > s->last)
 		number = s->last;
+	if (number > s->handed) {
+		errno = EINVAL;
+		return -1;
+	}
 	if (number > s->acked)
 		s->acked = number;
-	if (s->acked > s->read)
-		s->read = s->acked;
 	(void)disk_end_done(s);
 	disk_advance(d);
+	if (s->acked > s->read) {
+		s->read = s->acked;
+		s->read_sum = s->acked_sum;
+	}
+	return 0;
 }
 
 bool
@@ -363,11 +468,17 @@ load(struct disk *d)
 	d->pushed_count = 0;
 	for (uint64_t sequence = d->first; sequence < d->next; sequence++)
 		load_segment(d, sequence);
+	d->unsaved = false;
+	for (size_t i = 0; i < d->stream_count; i++)
+		d->stream[i].handed = d->stream[i].last;
 	d->handed = disk_end(d);
+	d->cut = d->first;
 	d->ack = (struct disk_position){ d->first, 0 };
 	disk_rewind(d);
 	while (disk_used(d) > d->size && d->first + 1 < d->next)
 		disk_push_out(d);
+	/* If they cannot be written now, the next append tries again. */
+	(void)disk_push_save(d);
 	disk_advance(d);
 }
 

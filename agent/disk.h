@@ -35,7 +35,9 @@ void	 disk_free(struct disk *);
 /* An item that the memory spool handed out, with the interfaces that it is the first to need; -1 with errno: nothing of it counts as
  * written (ENOSPC: no room without going below min_free). */
 int	 disk_append(struct disk *, struct spool *from, const struct spool_item *, uint64_t started_ns);
-/* All that is there counts as handed out: it was, before it came here. */
+/* What was appended last was handed out in an earlier session, before it came here. */
+void	 disk_handed(struct disk *, const uint8_t stream[MSG_ID_SIZE]);
+/* All that is there counts as handed out in this one: it was, before it came here. */
 void	 disk_skip(struct disk *);
 
 /* Streams that have something unacknowledged here, oldest first, at most max; marks them as listed. */
@@ -48,8 +50,8 @@ int	 disk_interface_get(struct disk *, const uint8_t stream[MSG_ID_SIZE], uint32
  * once all before it is acknowledged. known(): the receiver hears of the stream otherwise. */
 void	 disk_next(struct disk *, struct spool_item *, bool (*known)(void *arg, const uint8_t *stream), void *arg);
 bool	 disk_unlisted(const struct disk *);
-/* All of the stream up to number, if it is here. */
-void	 disk_acknowledge(struct disk *, const uint8_t stream[MSG_ID_SIZE], uint64_t number);
+/* All of the stream up to number, if it is here. -1 EINVAL: what is here was not all handed out up to there. */
+int	 disk_acknowledge(struct disk *, const uint8_t stream[MSG_ID_SIZE], uint64_t number);
 void	 disk_rewind(struct disk *);
 bool	 disk_unread(const struct disk *);	/* something is there that disk_next() has not given */
 bool	 disk_empty(const struct disk *);
