@@ -214,8 +214,7 @@ disk_streams(struct disk *d, struct spool_stream *out, size_t max)
 	disk_advance(d);
 	for (size_t i = 0; i < d->stream_count; i++) {
 		s = &d->stream[i];
-		s->listed = !disk_stream_done(s) && count < max;
-		if (!s->listed)
+		if (disk_stream_done(s) || count == max)
 			continue;
 		memcpy(out[count].id, s->id, MSG_ID_SIZE);
 		out[count].started_ns = s->started_ns;
@@ -225,6 +224,18 @@ disk_streams(struct disk *d, struct spool_stream *out, size_t max)
 		count++;
 	}
 	return count;
+}
+
+void
+disk_set_listed(struct disk *d, const uint8_t (*id)[MSG_ID_SIZE], size_t count)
+{
+	struct disk_stream *s;
+
+	for (size_t i = 0; i < d->stream_count; i++)
+		d->stream[i].listed = false;
+	for (size_t i = 0; i < count; i++)
+		if ((s = disk_stream_find(d, id[i])) != NULL)
+			s->listed = true;
 }
 
 bool

@@ -226,6 +226,17 @@ sum_of(const struct disk_stream *s, struct disk_record *r)
 	r->sum.bytes += s->sum.bytes;
 }
 
+/* The books of its stream. */
+static int
+note(struct disk *d, struct disk_record *r)
+{
+	struct disk_stream *s = disk_stream_find(d, r->stream);
+
+	acknowledged_in_memory(s, r);
+	sum_of(s, r);
+	return disk_stream_note(d, r);
+}
+
 int
 disk_append(struct disk *d, struct spool *from, const struct spool_item *item, uint64_t started_ns)
 {
@@ -238,14 +249,25 @@ disk_append(struct disk *d, struct spool *from, const struct spool_item *item, u
 		need += interfaces_size(d, from, item->stream);
 	if (make_room(d, need) == -1 || (item->kind == SPOOL_BLOCK && write_interfaces(d, from, item, started_ns) == -1))
 		return -1;
-	acknowledged_in_memory(disk_stream_find(d, r.stream), &r);
-	sum_of(disk_stream_find(d, r.stream), &r);
-	if (disk_stream_note(d, &r) == -1)
+	if (note(d, &r) == -1)
 		return -1;
 	if (write_record(d, &r, item->data) == 0)
 		return 0;
 	append_undo(d, &r);
 	return -1;
+}
+
+void
+disk_lose(struct disk *d, struct spool *from, const struct spool_item *item, uint64_t started_ns)
+{
+	struct disk_record r;
+	struct disk_stream *s;
+
+	record_of(item, started_ns, &r);
+	if (disk_append(d, from, item, started_ns) == -1)
+		(void)note(d, &r);
+	if ((s = disk_stream_find(d, r.stream)) != NULL)
+		(void)disk_count_lost(d, s, &r);
 }
 
 void

@@ -2,6 +2,7 @@
  * Copyright (c) 2026 The vmtap authors */
 #include "config.h"
 
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
@@ -136,7 +137,13 @@ next(void)
 static size_t
 list(struct spool_stream out[MSG_STREAMS_MAX])
 {
-	return disk_streams(disk, out, MSG_STREAMS_MAX);
+	uint8_t id[MSG_STREAMS_MAX][MSG_ID_SIZE];
+	size_t count = disk_streams(disk, out, MSG_STREAMS_MAX);
+
+	for (size_t i = 0; i < count; i++)
+		memcpy(id[i], out[i].id, MSG_ID_SIZE);
+	disk_set_listed(disk, (const uint8_t (*)[MSG_ID_SIZE])id, count);
+	return count;
 }
 
 static void
@@ -647,6 +654,26 @@ START_TEST(one_agent_a_folder)
 }
 END_TEST
 
+START_TEST(folder_of_others)
+{
+	char error[DISK_ERROR_SIZE];
+	int other[DISK_SEGMENTS];
+
+	ck_assert_int_eq(flock(lock, LOCK_UN), 0);
+	ck_assert_int_eq(chmod(dir, 0770), 0);
+	ck_assert_int_eq(disk_files_open(dir, other, error), -1);
+	ck_assert_ptr_nonnull(strstr(error, "0770"));
+	ck_assert_int_eq(chmod(dir, 0700), 0);
+	if (geteuid() == 0) {
+		ck_assert_int_eq(chown(dir, 1234, 0), 0);
+		ck_assert_int_eq(disk_files_open(dir, other, error), -1);
+		ck_assert_ptr_nonnull(strstr(error, "belongs to user 1234"));
+		ck_assert_int_eq(chown(dir, 0, 0), 0);
+	}
+	ck_assert_int_eq(flock(lock, LOCK_EX | LOCK_NB), 0);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -676,6 +703,7 @@ main(void)
 	tcase_add_test(tc, min_free);
 	tcase_add_test(tc, many_streams);
 	tcase_add_test(tc, one_agent_a_folder);
+	tcase_add_test(tc, folder_of_others);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
