@@ -87,12 +87,13 @@ disk_push_save(struct disk *d)
 	return d->unsaved ? segment_begin(d) : 0;
 }
 
+/* One of no size, as tmpfs can be, does not say. */
 static uint64_t
 free_bytes(const struct disk *d)
 {
 	struct statvfs fs;
 
-	return fstatvfs(d->segment[0].fd, &fs) == -1 ? UINT64_MAX : (uint64_t)fs.f_bavail * fs.f_frsize;
+	return fstatvfs(d->segment[0].fd, &fs) == -1 || fs.f_blocks == 0 ? UINT64_MAX : (uint64_t)fs.f_bavail * fs.f_frsize;
 }
 
 /* The newest segment has room for so many bytes afterwards. Where all that may go would not be enough, nothing goes. */
@@ -258,19 +259,6 @@ disk_append(struct disk *d, struct spool *from, const struct spool_item *item, u
 }
 
 void
-disk_lose(struct disk *d, struct spool *from, const struct spool_item *item, uint64_t started_ns)
-{
-	struct disk_record r;
-	struct disk_stream *s;
-
-	record_of(item, started_ns, &r);
-	if (disk_append(d, from, item, started_ns) == -1)
-		(void)note(d, &r);
-	if ((s = disk_stream_find(d, r.stream)) != NULL)
-		(void)disk_count_lost(d, s, &r);
-}
-
-void
 disk_skip(struct disk *d)
 {
 	d->skip = disk_end(d);
@@ -292,4 +280,19 @@ disk_handed(struct disk *d, const uint8_t id[MSG_ID_SIZE])
 	d->handed = disk_end(d);
 	if (s != NULL)
 		s->handed = s->last;
+}
+
+void
+disk_lose(struct disk *d, struct spool *from, const struct spool_item *item, uint64_t started_ns)
+{
+	struct disk_record r;
+	struct disk_stream *s;
+
+	record_of(item, started_ns, &r);
+	if (disk_append(d, from, item, started_ns) == -1)
+		(void)note(d, &r);
+	/* What stood there may have been. */
+	disk_handed(d, r.stream);
+	if ((s = disk_stream_find(d, r.stream)) != NULL)
+		(void)disk_count_lost(d, s, &r);
 }

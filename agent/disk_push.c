@@ -60,14 +60,14 @@ disk_push_add(struct disk *d, const struct disk_record *r, bool joined, bool rea
 	struct disk_record *last = d->pushed_count > 0 ? &d->pushed[d->pushed_count - 1] : NULL;
 
 	d->unsaved = true;
-	if (joined && last != NULL && d->pushed_read < d->pushed_count && push_adjoins(last, r)) {
+	if (joined && last != NULL && (last->flags & DISK_JOINED) != 0 && push_adjoins(last, r)) {
 		push_join(last, r);
 		return;
 	}
 	if (d->pushed_count == DISK_PUSHED_MAX)
 		push_shrink(d);
 	d->pushed[d->pushed_count] = *r;
-	d->pushed[d->pushed_count].flags |= DISK_PUSHED;
+	d->pushed[d->pushed_count].flags = (uint8_t)((r->flags & ~DISK_JOINED) | DISK_PUSHED | (joined ? DISK_JOINED : 0));
 	d->pushed[d->pushed_count++].data_len = 0;
 	if (read)
 		d->pushed_read = d->pushed_count;
@@ -309,7 +309,8 @@ void
 disk_push_step(struct disk *d)
 {
 	struct disk_record joined;
+	size_t count = d->pushed_read < d->pushed_count ? push_joined(d, &joined) : 0;
 
-	if (d->pushed_read < d->pushed_count)
-		d->pushed_read += push_joined(d, &joined);
+	for (; count > 0; count--)
+		d->pushed[d->pushed_read++].flags &= (uint8_t)~DISK_JOINED;
 }
