@@ -60,8 +60,8 @@ dir_open(const char *dir, char error[DISK_ERROR_SIZE])
 	if ((fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) == -1 || fstat(fd, &st) == -1)
 		snprintf(error, DISK_ERROR_SIZE, "--spool-dir %s: %s", dir, strerror(errno));
 	else if (st.st_uid != 0 && st.st_uid != geteuid())
-		snprintf(error, DISK_ERROR_SIZE, "--spool-dir %s: belongs to user %lu; it must be root's or that of vmtap-agent (user %lu)", dir,
-		    (unsigned long)st.st_uid, (unsigned long)geteuid());
+		snprintf(error, DISK_ERROR_SIZE, "--spool-dir %s: belongs to user %lu; it must be root's, or of user %lu as vmtap-agent",
+		    dir, (unsigned long)st.st_uid, (unsigned long)geteuid());
 	else if ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0)
 		snprintf(error, DISK_ERROR_SIZE, "--spool-dir %s: mode %04o lets others write to it; chmod go-w it", dir,
 		    (unsigned)st.st_mode & 07777);

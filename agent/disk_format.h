@@ -33,7 +33,7 @@ struct buf;
 enum disk_kind { DISK_INTERFACE = 1, DISK_BLOCK, DISK_GAP, DISK_END, DISK_KIND_MAX };
 #define DISK_PUSHED	0x80	/* flags: stood in a segment that is gone */
 #define DISK_CUT	0x40	/* flags of END: as struct msg_stream_end */
-#define DISK_JOINED	0x20	/* flags of what was pushed out: was never handed out, and may be joined to others; nothing in a file */
+#define DISK_JOINED	0x20	/* flags of what was pushed out: never handed out, may be joined to others; means nothing in a file */
 
 struct disk_sum {
 	uint64_t	packets, bytes;

@@ -91,6 +91,8 @@ disk_before(const struct disk_position *a, const struct disk_position *b)
 
 /* --- disk.c --- */
 struct disk_position disk_end(const struct disk *);
+/* -1: nothing that can be used stands there. */
+int	disk_record_read(struct disk *, const struct disk_position *, struct disk_record *);
 /* The record at the position, which first moves to the next segment where one ends or cannot be read; false: at the end. */
 bool	disk_record_at(struct disk *, struct disk_position *, struct disk_record *);
 void	disk_step(struct disk_position *, const struct disk_record *);
@@ -116,11 +118,14 @@ void	disk_cut(struct disk *);	/* segments before first are given back */
 void	disk_failed(struct disk *, const char *what);	/* counts and logs errno */
 struct disk_position disk_reading(const struct disk *);	/* first record that was not handed out in this session */
 
+/* --- disk_load.c --- */
+void	disk_load(struct disk *);
+
 /* --- disk_push.c --- */
 /* The oldest segment goes; what is unacknowledged in it, and what is missing before what comes behind it, is joined to pushed.
  * disk_cut() gives its room back, best after pushed was saved. */
 void	disk_push_out(struct disk *);
-int	disk_push_save(struct disk *);	/* disk_append.c: begins a segment, if pushed is unsaved; -1 with errno */
+int	disk_push_save(struct disk *);	/* in disk_append.c: begins a segment, if pushed is unsaved; -1 with errno */
 void	disk_push_add(struct disk *, const struct disk_record *, bool joined, bool read);
 /* The next that was pushed out, and its stream; NULL: none is left. disk_push_step() moves on behind it. */
 struct disk_stream *disk_push_next(struct disk *, struct disk_record *);

@@ -65,7 +65,8 @@ read_up_to(struct disk_stream *s, const struct disk_record *r)
 
 /* Numbers up to last that no record has. */
 static bool
-take_hole(struct disk *d, struct disk_stream *s, uint64_t last, const struct disk_sum *sum, uint64_t last_ns, struct spool_item *item)
+take_hole(struct disk *d, struct disk_stream *s, uint64_t last, const struct disk_sum *sum, uint64_t last_ns,
+    struct spool_item *item)
 {
 	struct disk_record hole;
 

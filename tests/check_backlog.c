@@ -47,7 +47,8 @@ static struct model_stream *model;
 static unsigned newest;			/* stream being captured; 0: none */
 static unsigned first_unseen;		/* streams from here on began after the last HELLO */
 static uint64_t seed, now_ns;
-static bool live, away, hasty, roomy;	/* away: no collector is to be had; hasty: streams are short; roomy: the disk loses nothing */
+static bool live, away, hasty;		/* away: no collector is to be had; hasty: streams are short */
+static bool roomy;			/* the disk loses nothing */
 static uint64_t room;			/* of the file system */
 static int spool_fd = -1, fd[DISK_SEGMENTS];
 static struct spool *producer, *spool;
@@ -190,8 +191,8 @@ take_gap(const struct spool_item *item)
 			least += m->packets[i];
 	}
 	if (gap->last > m->taken)
-		ck_assert_msg(least <= gap->packets && gap->packets <= most, "stream %u: gap %lu to %lu (%lu taken), %lu packets, not %lu to %lu",
-		    n, gap->first, gap->last, m->taken, gap->packets, least, most);
+		ck_assert_msg(least <= gap->packets && gap->packets <= most,
+		    "stream %u: gap %lu to %lu (%lu taken), %lu packets, not %lu to %lu", n, gap->first, gap->last, m->taken, gap->packets, least, most);
 	if (gap->last > m->taken)
 		m->taken = gap->last;
 }
@@ -281,7 +282,8 @@ hello(uint8_t id[MSG_STREAMS_MAX][MSG_ID_SIZE], size_t *count)
 		unsigned n = stream_of(out[i].id);
 
 		memcpy(id[i], out[i].id, MSG_ID_SIZE);
-		ck_assert_msg(out[i].first <= model[n].taken + 1, "stream %u: HELLO from %lu after %lu", n, out[i].first, model[n].taken);
+		ck_assert_msg(out[i].first <= model[n].taken + 1, "stream %u: HELLO from %lu after %lu", n, out[i].first,
+		    model[n].taken);
 	}
 }
 
@@ -347,8 +349,8 @@ tear(void)
 	int newest_fd = -1;
 
 	for (size_t i = 0; i < DISK_SEGMENTS; i++)
-		if (pread(fd[i], header, DISK_SEGMENT_HEADER, 0) == DISK_SEGMENT_HEADER && disk_get_segment(header, &sequence) == 0 &&
-		    sequence > most) {
+		if (pread(fd[i], header, DISK_SEGMENT_HEADER, 0) == DISK_SEGMENT_HEADER &&
+		    disk_get_segment(header, &sequence) == 0 && sequence > most) {
 			most = sequence;
 			newest_fd = fd[i];
 		}
