@@ -59,6 +59,27 @@ segment_write_begin(struct disk *d, struct disk_segment *segment, uint64_t seque
 	return result;
 }
 
+/* One of no size, as tmpfs can be, does not say. */
+static uint64_t
+free_bytes(const struct disk *d)
+{
+	struct statvfs fs;
+
+	return fstatvfs(d->segment[0].fd, &fs) == -1 || fs.f_blocks == 0 ? UINT64_MAX : (uint64_t)fs.f_bavail * fs.f_frsize;
+}
+
+/* Also where the file system has no room for all that may be used, segments are small enough for the oldest alone to go. */
+static uint64_t
+segment_size_now(const struct disk *d)
+{
+	uint64_t have = free_bytes(d), total = d->size, least = d->size < DISK_SIZE_MIN ? d->size : DISK_SIZE_MIN;
+
+	have = have > d->min_free ? have - d->min_free : 0;
+	if (have < d->size && have + disk_used(d) < d->size)
+		total = have + disk_used(d);
+	return (total > least ? total : least) / DISK_SEGMENTS;
+}
+
 /* What is pushed out stands at its begin before it is cut off where it was, if the file system has room for both. */
 static int
 segment_begin(struct disk *d)
@@ -78,6 +99,7 @@ segment_begin(struct disk *d)
 	d->spoiled = d->unsaved = false;
 	d->write_interfaces = 0;
 	disk_cut(d);
+	d->segment_size = segment_size_now(d);
 	return 0;
 }
 
@@ -85,15 +107,6 @@ int
 disk_push_save(struct disk *d)
 {
 	return d->unsaved ? segment_begin(d) : 0;
-}
-
-/* One of no size, as tmpfs can be, does not say. */
-static uint64_t
-free_bytes(const struct disk *d)
-{
-	struct statvfs fs;
-
-	return fstatvfs(d->segment[0].fd, &fs) == -1 || fs.f_blocks == 0 ? UINT64_MAX : (uint64_t)fs.f_bavail * fs.f_frsize;
 }
 
 /* The newest segment has room for so many bytes afterwards. Where all that may go would not be enough, nothing goes. */
