@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/buf.h"
 #include "proto/identity.h"
 
 struct codec;
@@ -21,6 +22,7 @@ struct codec;
 #define STORE_LOCK_NAME	"lock"
 #define STORE_CTL_NAME	"ctl.sock"
 #define STORE_PATH_SIZE	256	/* TENANT/VM/name */
+#define STORE_PENDING_MAX	(64u * 1024 * 1024)	/* of one file; a worker stops reading long before */
 
 struct store {
 	char		*path;
@@ -39,7 +41,10 @@ bool	store_tenant_fits(const char *tenant);
 /* Owner is left alone, the group becomes the store's; best effort. */
 void	store_set_group(const struct store *, int fd);
 
-/* One growing file. Owned by one thread. Its values are those of the catalog's row. */
+/*
+ * One growing file. Its values are those of the catalog's row. A worker owns it and never waits for the disk: what is appended is
+ * kept until the next commit, whose thread writes it. For that the batch has a copy of the file, with what was pending.
+ */
 struct store_file {
 	struct store		*store;
 	const struct codec	*codec;
@@ -47,7 +52,8 @@ struct store_file {
 	uint64_t		 id;
 	char			 path[STORE_PATH_SIZE];	/* the final one */
 	uint64_t		 created_ns, created_mono_ns;
-	uint64_t		 length, raw, packets, bytes;
+	uint64_t		 length, raw, packets, bytes;	/* with what is pending */
+	struct buf		 pending;			/* the last of length, not yet given to a commit */
 	uint64_t		 first_block, last_block;	/* 0: none yet */
 	uint64_t		 first_ns, last_ns;		/* 0: no packet yet */
 	uint64_t		 point_offset, point_ns;	/* of the last index point */
@@ -58,11 +64,17 @@ struct store_file {
 /* Below TENANT/UUID, hidden, beginning with what the codec wants there and head (SHB and IDBs, raw). NULL with errno. */
 struct store_file *store_file_create(struct store *, const char *tenant, const char *uuid, const struct codec *,
 		    const uint8_t *head, size_t head_len);
-/* One unit, whole or not at all: after -1 (errno) the file is as it was before. */
+/* One unit, whole or not at all: after -1 (ENOMEM, ENOBUFS) the file is as it was before. */
 int		 store_file_append(struct store_file *, const uint8_t *unit, size_t len);
 int		 store_file_append_raw(struct store_file *, const uint8_t *raw, size_t len);	/* makes a stored unit of it */
-/* Appends what ends a file of the codec and closes the descriptor. Without its end, for want of room, a file is readable too. */
+/* Appends what ends a file of the codec. Without it, for want of memory, a file is readable too. */
 void		 store_file_finish(struct store_file *);
+/* Moves what is pending into the copy; at the file's end also the descriptor, which else stays the file's. */
+void		 store_file_hand_over(struct store_file *, struct store_file *copy, bool end);
+/* The disk's part, on the copy: writes what is pending. -1 with errno: to be tried again, going on where it stopped. */
+int		 store_file_write(struct store_file *copy);
+/* What the file or copy owns: pending bytes and, if it is to be closed, the descriptor. */
+void		 store_file_clear(struct store_file *, bool end);
 void		 store_file_free(struct store_file *);
 
 /* "TENANT/VM/name" -> "TENANT/VM/.name" */

@@ -48,6 +48,11 @@ batch_free(struct batch *batch)
 		free(((struct interface_row *)batch->interfaces.row)[i].idb);
 	for (size_t i = 0; i < batch->events.count; i++)
 		free(((struct event_row *)batch->events.row)[i].text);
+	for (size_t i = 0; i < batch->files.count; i++) {
+		struct file_row *row = &((struct file_row *)batch->files.row)[i];
+
+		store_file_clear(&row->file, !row->live);
+	}
 	free(batch->vms.row);
 	free(batch->streams.row);
 	free(batch->interfaces.row);

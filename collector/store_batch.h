@@ -60,10 +60,10 @@ struct interface_row {
 };
 
 struct file_row {
-	struct store_file file;			/* a copy; its descriptor is not the row's */
+	struct store_file file;			/* a copy with what is to be written; the descriptor is its own at the end */
 	char		vm[IDENTITY_UUID_SIZE];
 	uint8_t		stream[MSG_ID_SIZE];
-	bool		live;
+	bool		live;			/* else this is its end */
 	bool		reveal;			/* gets its final name after the commit */
 };
 
@@ -96,7 +96,7 @@ struct event_row {
 
 struct batch {
 	struct rows	vms, streams, interfaces, files, points, losses, stats, events;
-	uint64_t	dirty_bytes;		/* written to files and not known to be durable, and what the rows take */
+	uint64_t	dirty_bytes;		/* of files, not known to be durable, and what the rows take */
 	uint64_t	file_bytes;		/* the first of the two */
 };
 

@@ -86,15 +86,38 @@ commit_wait_retry(struct committer *committer)
 	return !stop;
 }
 
-/* Tries until the transaction is through; false: told to stop. */
+/* Goes on where an attempt that failed has stopped. */
+static int
+commit_write_files(struct committer *committer, struct batch *batch, char *error, size_t error_size)
+{
+	struct file_row *row = batch->files.row;
+
+	(void)committer;
+	for (size_t i = 0; i < batch->files.count; i++) {
+		if (store_file_write(&row[i].file) == -1) {
+			snprintf(error, error_size, "%s: %s", row[i].file.path, errno == ENOSPC || errno == EDQUOT ?
+			    "the store is full" : strerror(errno));
+			return -1;
+		}
+		store_file_clear(&row[i].file, !row[i].live);
+	}
+	return 0;
+}
+
+static int
+commit_write_rows(struct committer *committer, struct batch *batch, char *error, size_t error_size)
+{
+	return catalog_writer_commit(committer->writer, batch, committer->revealed, committer->revealed_count, error, error_size);
+}
+
+/* Tries until step is through; false: told to stop. */
 static bool
-commit_write(struct committer *committer, struct batch *batch)
+commit_insist(struct committer *committer, int (*step)(struct committer *, struct batch *, char *, size_t), struct batch *batch)
 {
 	char error[COMMIT_ERROR_SIZE];
 	bool told = false;
 
-	while (catalog_writer_commit(committer->writer, batch, committer->revealed, committer->revealed_count, error,
-	    sizeof(error)) == -1) {
+	while (step(committer, batch, error, sizeof(error)) == -1) {
 		count_add(COUNT_COMMITS_FAILED, 1);
 		log_limited(&committer->limit, COMMIT_LOG_MS, LOG_LEVEL_ERROR, "%s: commit failed, trying again: %s",
 		    committer->store->path, error);
@@ -113,13 +136,17 @@ commit_run(struct committer *committer, struct batch *batch)
 	uint64_t begin_ns = clock_mono_ns();
 	char error[COMMIT_ERROR_SIZE];
 
+	if (!commit_insist(committer, commit_write_files, batch)) {
+		batch_free(batch);
+		return;
+	}
 	if ((batch->file_bytes > 0 || committer->revealed_count > 0) && syncfs(committer->sync_fd) == -1) {
 		snprintf(error, sizeof(error), "%s: data could not be made durable: %s", committer->store->path, strerror(errno));
 		batch_free(batch);
 		committer->report(COMMIT_LOST, NULL, error, committer->arg);
 		return;
 	}
-	if (!commit_write(committer, batch)) {
+	if (!commit_insist(committer, commit_write_rows, batch)) {
 		batch_free(batch);
 		return;
 	}

@@ -9,10 +9,10 @@
 #include "collector/store_batch.h"
 
 /*
- * Group commit, in a thread of its own so that a slow disk does not hold up a worker's network: syncfs(2), then one transaction,
- * then files new in the catalog get their final names. These names are in turn made durable by the next commit's syncfs, whose
+ * Group commit, in a thread of its own so that a slow disk does not hold up a worker's network: all files are written, syncfs(2),
+ * one transaction, then files new in the catalog get their final names. These names are in turn made durable by the next commit's syncfs, whose
  * transaction says so (hidden = 0); until then readers try both names and recovery ends what was begun.
- * A transaction that fails is tried again until it works. A syncfs that fails cannot be: the kernel has dropped the pages.
+ * Writing and transaction that fail are tried again until they work. A syncfs that fails cannot be: the kernel has dropped the pages.
  */
 enum commit_event {
 	COMMIT_DONE,		/* batch is durable; it is the receiver's again */

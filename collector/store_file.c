@@ -93,8 +93,7 @@ store_file_discard(struct store_file *file)
 
 	store_hidden_path(file->path, hidden);
 	unlinkat(file->store->root_fd, hidden, 0);
-	close(file->fd);
-	free(file);
+	store_file_free(file);
 	errno = saved;
 }
 
@@ -109,6 +108,7 @@ store_file_create(struct store *store, const char *tenant, const char *uuid, con
 		return NULL;
 	file->store = store;
 	file->codec = codec;
+	buf_init(&file->pending, STORE_PENDING_MAX);
 	file->created_ns = clock_wall_ns();
 	file->created_mono_ns = clock_mono_ns();
 	if (store_make_directories(store, tenant, uuid) == -1 || store_file_make(file, tenant, uuid) == -1) {
@@ -128,36 +128,11 @@ store_file_create(struct store *store, const char *tenant, const char *uuid, con
 	return file;
 }
 
-/* Back to the last whole unit. What cannot be cut off is overwritten by the next unit, or cut by the next start's recovery. */
-static void
-store_file_cut(struct store_file *file)
-{
-	int saved = errno;
-
-	if (ftruncate(file->fd, (off_t)file->length) == -1)
-		log_warn("%s/%s: cannot be cut to %llu bytes: %s", file->store->path, file->path, (unsigned long long)file->length,
-		    strerror(errno));
-	errno = saved;
-}
-
 int
 store_file_append(struct store_file *file, const uint8_t *unit, size_t len)
 {
-	size_t done = 0;
-
-	while (done < len) {
-		ssize_t n = pwrite(file->fd, unit + done, len - done, (off_t)(file->length + done));
-
-		if (n == -1 && errno == EINTR)
-			continue;
-		if (n <= 0) {
-			if (n == 0)
-				errno = ENOSPC;
-			store_file_cut(file);
-			return -1;
-		}
-		done += (size_t)n;
-	}
+	if (buf_put(&file->pending, unit, len) == -1)
+		return -1;
 	file->length += len;
 	return 0;
 }
@@ -190,14 +165,50 @@ store_file_finish(struct store_file *file)
 
 	if (store_file_append(file, edge, file->codec->file_end(edge, sizeof(edge))) == -1)
 		log_warn("%s/%s: its end could not be written: %s", file->store->path, file->path, strerror(errno));
-	close(file->fd);
+}
+
+void
+store_file_hand_over(struct store_file *file, struct store_file *copy, bool end)
+{
+	*copy = *file;
+	buf_init(&file->pending, STORE_PENDING_MAX);
+	if (end)
+		file->fd = -1;
+}
+
+int
+store_file_write(struct store_file *copy)
+{
+	struct buf *pending = &copy->pending;
+
+	while (pending->len > 0) {
+		ssize_t n = pwrite(copy->fd, pending->data, pending->len, (off_t)(copy->length - pending->len));
+
+		if (n > 0)
+			buf_consume(pending, (size_t)n);
+		else if (n == 0) {
+			errno = ENOSPC;
+			return -1;
+		} else if (errno != EINTR)
+			return -1;
+	}
+	return 0;
+}
+
+void
+store_file_clear(struct store_file *file, bool end)
+{
+	buf_clear(&file->pending);
+	if (end && file->fd != -1)
+		close(file->fd);
 	file->fd = -1;
 }
 
 void
 store_file_free(struct store_file *file)
 {
-	if (file != NULL && file->fd != -1)
-		close(file->fd);
+	if (file == NULL)
+		return;
+	store_file_clear(file, true);
 	free(file);
 }

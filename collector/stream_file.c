@@ -176,7 +176,7 @@ stream_put_file(struct archive *archive, struct stream *stream, bool live)
 {
 	struct file_row *row = batch_add_file(archive->batch);
 
-	row->file = *stream->file;
+	store_file_hand_over(stream->file, &row->file, !live);
 	memcpy(row->vm, stream->vm->row.uuid, sizeof(row->vm));
 	memcpy(row->stream, stream->id, MSG_ID_SIZE);
 	row->live = live;

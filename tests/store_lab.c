@@ -21,16 +21,19 @@
 
 #include "tests/store_lab.h"
 
-static sem_t done;
+static sem_t reported;
+static enum commit_event last_event;
 static struct batch *done_batch;
+static char last_text[512];
 
 static void
 report(enum commit_event event, struct batch *batch, const char *text, void *arg)
 {
 	(void)arg;
-	ck_assert_msg(event == COMMIT_DONE, "%s", text);
+	last_event = event;
 	done_batch = batch;
-	sem_post(&done);
+	snprintf(last_text, sizeof(last_text), "%s", text != NULL ? text : "");
+	sem_post(&reported);
 }
 
 void
@@ -45,7 +48,7 @@ store_lab_start(struct store_lab *lab)
 
 	ck_assert_msg(store_open(&lab->store, lab->path, NULL, error, sizeof(error)) == 0, "%s", error);
 	ck_assert_msg(archive_init(&lab->archive, &lab->store, &settings, error, sizeof(error)) == 0, "%s", error);
-	sem_init(&done, 0, 0);
+	sem_init(&reported, 0, 0);
 	lab->committer = committer_new(&lab->store, report, NULL, error, sizeof(error));
 	ck_assert_msg(lab->committer != NULL, "%s", error);
 	lab->vm = archive_vm(&lab->archive, &identity, &fault);
@@ -85,16 +88,38 @@ store_lab_close(struct store_lab *lab)
 }
 
 void
-store_lab_commit(struct store_lab *lab)
+store_lab_commit_begin(struct store_lab *lab)
 {
 	struct batch *batch = archive_take_batch(&lab->archive);
 
 	ck_assert_ptr_nonnull(batch);
 	committer_start(lab->committer, batch);
-	while (sem_wait(&done) == -1)
+}
+
+const char *
+store_lab_commit_fails(void)
+{
+	while (sem_wait(&reported) == -1)
 		continue;
+	ck_assert_int_eq(last_event, COMMIT_FAILING);
+	return last_text;
+}
+
+void
+store_lab_commit_end(struct store_lab *lab)
+{
+	while (sem_wait(&reported) == -1)
+		continue;
+	ck_assert_msg(last_event == COMMIT_DONE, "%s", last_text);
 	archive_committed(&lab->archive, done_batch, NULL, NULL);
 	batch_free(done_batch);
+}
+
+void
+store_lab_commit(struct store_lab *lab)
+{
+	store_lab_commit_begin(lab);
+	store_lab_commit_end(lab);
 }
 
 struct msg_interface

@@ -34,6 +34,10 @@ void	 store_lab_kill(struct store_lab *);			/* the process is gone; the director
 void	 store_lab_start(struct store_lab *);			/* on what is there: recovery, then the same VM and stream */
 void	 store_lab_close(struct store_lab *);			/* and remove */
 void	 store_lab_commit(struct store_lab *);			/* by the real committer; waits until it is done */
+/* The same in parts. */
+void	 store_lab_commit_begin(struct store_lab *);
+const char *store_lab_commit_fails(void);			/* waits until it is told: the text */
+void	 store_lab_commit_end(struct store_lab *);
 
 /* A description of interface id; in static memory. */
 struct msg_interface store_lab_interface(const struct store_lab *, uint32_t id);
