@@ -103,7 +103,8 @@ session_run(struct session *s)
 		pulse_start(s->link);
 	switch (result) {
 	case SENDER_IDLE:
-		if (s->state == SESSION_LIVE && backlog_hello_due(&s->tap->backlog)) {
+		/* Once: the end comes by here again, with the last STATS. */
+		if (s->state == SESSION_LIVE && !s->more_streams && backlog_hello_due(&s->tap->backlog)) {
 			s->more_streams = true;
 			session_bye(s, 1, "there are more streams than HELLO can list");
 			return;
