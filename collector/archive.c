@@ -297,7 +297,7 @@ archive_committed(struct archive *archive, const struct batch *batch, void (*dur
 static bool
 archive_is_away(const struct vm *vm)
 {
-	return vm->session == NULL && vm->row.seen_ns != 0 && clock_wall_ns() - vm->row.seen_ns >= ARCHIVE_AWAY_NS;
+	return vm->session == NULL && vm->left_ns != 0 && clock_mono_ns() - vm->left_ns >= ARCHIVE_AWAY_NS;
 }
 
 void

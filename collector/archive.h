@@ -10,6 +10,7 @@
 #include "proto/identity.h"
 #include "proto/msg.h"
 
+#include "collector/budget.h"
 #include "collector/store_batch.h"
 
 struct session;
@@ -29,6 +30,16 @@ int	fault_set(struct fault *, enum msg_error, const char *, ...) __attribute__((
  */
 #define ARCHIVE_VM_STREAMS_MAX	64	/* streams of one VM in memory: HELLO's and those that began since */
 #define ARCHIVE_VM_FILES_BURST	64u	/* files that a VM's streams and codecs may begin at once, and then one a second */
+/*
+ * Rows of the catalog that a VM may cause at once and then in a minute. Of streams and interfaces: beyond, its session ends with an
+ * ERROR. Counters are rows too, but so small that ARCHIVE_ROW_COUNTERS of them count for one. Losses and events: beyond, losses are
+ * joined with one before, and what happened is in the files alone; both are counted.
+ */
+#define ARCHIVE_VM_ROWS_BURST		2048u
+#define ARCHIVE_VM_ROWS_MINUTE		128u
+#define ARCHIVE_ROW_COUNTERS		64u
+#define ARCHIVE_VM_REPORTS_BURST	1024u
+#define ARCHIVE_VM_REPORTS_MINUTE	256u
 #define ARCHIVE_AWAY_NS		(3600u * 1000000000ull)	/* then the files of a VM without a session are closed */
 
 struct vm {
@@ -42,7 +53,9 @@ struct vm {
 	bool			 has_place;	/* of quota.h: from its first session until that and its files are closed */
 	bool			 cut_pending;	/* a stream of it may have been cut off, and how much that lost is not yet recorded */
 	uint8_t			 instance[MSG_ID_SIZE];	/* the agent process of the last session */
-	uint64_t		 files_paid_ns;	/* monotonic: as if each of its files had taken a second */
+	struct budget		 files, rows, reports;
+	bool			 events_left_out;	/* the last one was, and an event says so */
+	uint64_t		 left_ns;	/* monotonic: when its last session ended; 0: none has */
 	struct session		*session;	/* open, and the only one that may bring blocks */
 	struct session		*contender;	/* waits for the session's PONG */
 };

@@ -48,10 +48,17 @@ static const char *const catalog_sql[SQL_MAX] = {
 	    " last_block = excluded.last_block, first_ns = excluded.first_ns, last_ns = excluded.last_ns",
 	[SQL_REVEALED] = "UPDATE file SET hidden = 0 WHERE id = ?1",
 	[SQL_POINT] = "INSERT OR IGNORE INTO point (file, block, offset, first_ns) VALUES (?1,?2,?3,?4)",
-	[SQL_LOSS] = "INSERT INTO loss (vm, stream, place, first_block, last_block, packets, bytes, first_ns, last_ns, recorded_ns,"
-	    " approximate) SELECT ?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11"
+	[SQL_LOSS] = "INSERT INTO loss (id, vm, stream, place, first_block, last_block, packets, bytes, first_ns, last_ns,"
+	    " recorded_ns, approximate) SELECT (SELECT max(id) FROM loss WHERE ?12 AND vm = ?1 AND stream = ?2 AND place = ?3 AND"
+	    " approximate = ?11), ?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11"
 	    /* A stream is cut off once, however often that is found out before it is in the catalog. */
-	    " WHERE ?3 <> 'cut' OR NOT EXISTS (SELECT 1 FROM loss WHERE vm = ?1 AND stream = ?2 AND place = 'cut')",
+	    " WHERE ?3 <> 'cut' OR NOT EXISTS (SELECT 1 FROM loss WHERE vm = ?1 AND stream = ?2 AND place = 'cut')"
+	    /* One that is joined. Sums stay integers, as large as they get. */
+	    " ON CONFLICT (id) DO UPDATE SET last_block = excluded.last_block, recorded_ns = excluded.recorded_ns,"
+	    " packets = min(packets, 9223372036854775807 - excluded.packets) + excluded.packets,"
+	    " bytes = min(bytes, 9223372036854775807 - excluded.bytes) + excluded.bytes,"
+	    " first_ns = min(coalesce(first_ns, excluded.first_ns), coalesce(excluded.first_ns, first_ns)),"
+	    " last_ns = max(coalesce(last_ns, excluded.last_ns), coalesce(excluded.last_ns, last_ns))",
 	[SQL_STAT] = "INSERT INTO stat (vm, stream, interface, counter, value, updated_ns, since_ns, changed_ns)"
 	    " VALUES (?1,?2,?3,?4,?5,?6,?7,?8)"
 	    " ON CONFLICT (vm, stream, interface, counter) DO UPDATE SET value = excluded.value, updated_ns = excluded.updated_ns,"
@@ -254,6 +261,7 @@ catalog_write_loss(sqlite3_stmt *stmt, const void *any)
 	errs += bind_u64_or_null(stmt, 9, row->last_ns);
 	errs += bind_u64(stmt, 10, row->recorded_ns);
 	errs += sqlite3_bind_int(stmt, 11, row->approximate);
+	errs += sqlite3_bind_int(stmt, 12, row->joined);
 	return catalog_step(stmt, errs);
 }
 

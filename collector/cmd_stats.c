@@ -197,7 +197,7 @@ stream_row(const struct ledger_stream *stream)
 	char id[9];
 
 	for (int gap = LEDGER_GAP_SPOOL; gap <= LEDGER_GAP_STORE; gap++) {
-		gaps.packets += part->term[gap].packets;
+		gaps.packets = ledger_add(gaps.packets, part->term[gap].packets);
 		gaps.up_to = gaps.up_to || part->term[gap].up_to;
 		gaps.more = gaps.more || part->term[gap].more;
 	}
@@ -279,16 +279,12 @@ static void
 add_places(json_t *rows)
 {
 	const struct counter_row *row;
-	const char *name;
+	json_t *object;
 	size_t i;
-	unsigned id;
 
-	for (i = 0; i < json_array_size(rows); i++) {
-		name = json_string_value(json_object_get(json_array_get(rows, i), "counter"));
-		for (id = 1; id < COUNTER_MAX; id++)
-			if ((row = counter_row(id)) != NULL && name != NULL && strcmp(row->name, name) == 0)
-				json_object_set_new(json_array_get(rows, i), "place", json_string(row->place));
-	}
+	json_array_foreach(rows, i, object)
+		if ((row = counter_by_name(json_string_value(json_object_get(object, "counter")))) != NULL)
+			json_object_set_new(object, "place", json_string(row->place));
 }
 
 static bool

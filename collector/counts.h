@@ -20,6 +20,9 @@ enum count {
 	COUNT_BLOCKS_REPEATED,		/* received before, discarded */
 	COUNT_GAPS,
 	COUNT_GAP_PACKETS,
+	COUNT_LOSSES_JOINED,		/* with others in the catalog: too many of one VM */
+	COUNT_EVENTS_LEFT_OUT,		/* blocks whose comments are in files alone: the same */
+	COUNT_STATS_IGNORED,		/* counters of an interface told as of the agent, or the other way round */
 	COUNT_FILES,
 	COUNT_FILES_REMOVED,		/* by retention */
 	COUNT_COMMITS,

@@ -74,6 +74,16 @@ credentials_warn(struct collector *collector)
 	    collector->not_after, time(NULL));
 }
 
+/* That is no harm yet while what is in use is valid. */
+static void
+credentials_keep(const struct collector *collector, const char *error)
+{
+	if (collector->not_after > time(NULL))
+		log_warn("reload: %s; the certificate before stays in use", error);
+	else
+		log_error("reload: %s; the certificate before has ended, and no agent will talk to this collector", error);
+}
+
 /* A key that does not fit its certificate yet is one of two files written one after the other: the second one calls again. */
 static void
 credentials_take(struct collector *collector)
@@ -82,7 +92,7 @@ credentials_take(struct collector *collector)
 	char error[TLS_ERROR_SIZE * 2];
 
 	if (credentials_load(collector, tls, error, sizeof(error)) == -1) {
-		log_error("reload: %s; the certificate before stays in use", error);
+		credentials_keep(collector, error);
 		return;
 	}
 	for (unsigned i = 0; i < collector->workers.count; i++) {

@@ -15,7 +15,8 @@ struct tls_context;
 int	credentials_load(struct collector *, struct tls_context *tls[], char *error, size_t error_size);
 /* Watches the files and the certificate's end, in the collector's event loop. -1: out of memory. */
 int	credentials_start(struct collector *);
-/* Reads them again, maybe from elsewhere than before; what cannot be used is said, and then all stays as it is. */
+/* Reads them again, maybe from elsewhere than before. What cannot be used is said, as a warning while what is in use is valid, and all
+ * stays as it is. */
 void	credentials_reload(struct collector *);
 void	credentials_free(struct credentials *);		/* NULL is fine */
 

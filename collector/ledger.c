@@ -55,8 +55,7 @@ ledger_level_name(enum ledger_level level)
 	return names[level];
 }
 
-/* What agents tell may be anything up to INT64_MAX: sums stop there. */
-static int64_t
+int64_t
 ledger_add(int64_t a, int64_t b)
 {
 	int64_t sum;
@@ -83,26 +82,85 @@ column_u64(sqlite3_stmt *stmt, int column)
 	return (uint64_t)sqlite3_column_int64(stmt, column);
 }
 
-static struct ledger_stream *
-ledger_find(const struct ledger *ledger, sqlite3_stmt *stmt)
-{
-	const void *id = sqlite3_column_blob(stmt, 0);
+/* What one reading holds beside its result. */
+struct ledger_reader {
+	struct ledger	*ledger;
+	size_t		 size;		/* room in ledger->stream */
+	size_t		*by_id;		/* its indices, sorted once all streams are there */
+	size_t		 last;		/* found: rows of one stream mostly come together */
+};
 
-	for (size_t i = 0; id != NULL && sqlite3_column_bytes(stmt, 0) == MSG_ID_SIZE && i < ledger->count; i++)
-		if (memcmp(ledger->stream[i].id, id, MSG_ID_SIZE) == 0)
-			return &ledger->stream[i];
+static int
+id_compare(const void *a, const void *b, void *arg)
+{
+	const struct ledger *ledger = arg;
+
+	return memcmp(ledger->stream[*(const size_t *)a].id, ledger->stream[*(const size_t *)b].id, MSG_ID_SIZE);
+}
+
+static int
+ledger_sort(struct ledger_reader *reader)
+{
+	struct ledger *ledger = reader->ledger;
+
+	if (ledger->count == 0)
+		return 0;
+	if ((reader->by_id = calloc(ledger->count, sizeof(*reader->by_id))) == NULL)
+		return -1;
+	for (size_t i = 0; i < ledger->count; i++)
+		reader->by_id[i] = i;
+	qsort_r(reader->by_id, ledger->count, sizeof(*reader->by_id), id_compare, ledger);
+	return 0;
+}
+
+static struct ledger_stream *
+ledger_find(struct ledger_reader *reader, sqlite3_stmt *stmt)
+{
+	struct ledger_stream *stream = reader->ledger->stream;
+	const void *id = sqlite3_column_blob(stmt, 0);
+	size_t low = 0, high = reader->ledger->count;
+
+	if (id == NULL || sqlite3_column_bytes(stmt, 0) != MSG_ID_SIZE || high == 0)
+		return NULL;
+	if (memcmp(stream[reader->last].id, id, MSG_ID_SIZE) == 0)
+		return &stream[reader->last];
+	while (low < high) {
+		size_t middle = low + (high - low) / 2, at = reader->by_id[middle];
+		int order = memcmp(stream[at].id, id, MSG_ID_SIZE);
+
+		if (order == 0)
+			return &stream[reader->last = at];
+		if (order < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
 	return NULL;
 }
 
 static int
-ledger_take_stream(struct ledger *ledger, sqlite3_stmt *stmt)
+ledger_reserve(struct ledger_reader *reader)
 {
-	struct ledger_stream *stream = reallocarray(ledger->stream, ledger->count + 1, sizeof(*stream));
+	size_t size = reader->size > 0 ? reader->size * 2 : 16;
+	struct ledger_stream *stream;
 
-	if (stream == NULL)
+	if (reader->ledger->count < reader->size)
+		return 0;
+	if ((stream = reallocarray(reader->ledger->stream, size, sizeof(*stream))) == NULL)
 		return -1;
-	ledger->stream = stream;
-	stream += ledger->count++;
+	reader->ledger->stream = stream;
+	reader->size = size;
+	return 0;
+}
+
+static int
+ledger_take_stream(struct ledger_reader *reader, sqlite3_stmt *stmt)
+{
+	struct ledger_stream *stream;
+
+	if (ledger_reserve(reader) == -1)
+		return -1;
+	stream = &reader->ledger->stream[reader->ledger->count++];
 	memset(stream, 0, sizeof(*stream));
 	if (sqlite3_column_bytes(stmt, 0) == MSG_ID_SIZE)
 		memcpy(stream->id, sqlite3_column_blob(stmt, 0), MSG_ID_SIZE);
@@ -119,9 +177,9 @@ ledger_take_stream(struct ledger *ledger, sqlite3_stmt *stmt)
 
 /* Columns: id, counter, sum of the values, since_ns, changed_ns. Only the level is one of the agent. */
 static int
-ledger_take_stat(struct ledger *ledger, sqlite3_stmt *stmt)
+ledger_take_stat(struct ledger_reader *reader, sqlite3_stmt *stmt)
 {
-	struct ledger_stream *stream = ledger_find(ledger, stmt);
+	struct ledger_stream *stream = ledger_find(reader, stmt);
 	const char *name = (const char *)sqlite3_column_text(stmt, 1);
 	int64_t value = sqlite3_column_int64(stmt, 2);
 
@@ -136,9 +194,9 @@ ledger_take_stat(struct ledger *ledger, sqlite3_stmt *stmt)
 }
 
 static int
-ledger_take_file(struct ledger *ledger, sqlite3_stmt *stmt)
+ledger_take_file(struct ledger_reader *reader, sqlite3_stmt *stmt)
 {
-	struct ledger_stream *stream = ledger_find(ledger, stmt);
+	struct ledger_stream *stream = ledger_find(reader, stmt);
 
 	if (stream == NULL)
 		return 0;
@@ -148,9 +206,9 @@ ledger_take_file(struct ledger *ledger, sqlite3_stmt *stmt)
 }
 
 static int
-ledger_take_loss(struct ledger *ledger, sqlite3_stmt *stmt)
+ledger_take_loss(struct ledger_reader *reader, sqlite3_stmt *stmt)
 {
-	struct ledger_stream *stream = ledger_find(ledger, stmt);
+	struct ledger_stream *stream = ledger_find(reader, stmt);
 	const char *name = (const char *)sqlite3_column_text(stmt, 1);
 	int place = name != NULL ? loss_place(name) : -1, bound = sqlite3_column_int(stmt, 5);
 	int64_t packets = sqlite3_column_int64(stmt, 2);
@@ -172,8 +230,8 @@ ledger_take_loss(struct ledger *ledger, sqlite3_stmt *stmt)
 
 static const struct {
 	const char	*sql;
-	int		(*take)(struct ledger *, sqlite3_stmt *);
-} queries[] = {
+	int		(*take)(struct ledger_reader *, sqlite3_stmt *);
+} queries[] = {		/* the streams first: the others are theirs */
 	{ "SELECT id, started_ns, ended, cut, stats_ns, packets, first_ns, last_ns FROM stream WHERE vm = ?1 ORDER BY rowid",
 	    ledger_take_stream },
 	{ "SELECT stream, counter, value, CASE WHEN value > 0 THEN since_ns END, CASE WHEN value > 0 THEN changed_ns END FROM stat"
@@ -183,8 +241,8 @@ static const struct {
 };
 
 static int
-ledger_query(sqlite3 *db, const char *sql, const char *vm_uuid, int (*take)(struct ledger *, sqlite3_stmt *),
-    struct ledger *ledger)
+ledger_query(sqlite3 *db, const char *sql, const char *vm_uuid, int (*take)(struct ledger_reader *, sqlite3_stmt *),
+    struct ledger_reader *reader)
 {
 	sqlite3_stmt *stmt = NULL;
 	int rc = SQLITE_ERROR;
@@ -192,7 +250,7 @@ ledger_query(sqlite3 *db, const char *sql, const char *vm_uuid, int (*take)(stru
 	if (sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) == SQLITE_OK &&
 	    sqlite3_bind_text(stmt, 1, vm_uuid, -1, SQLITE_STATIC) == SQLITE_OK)
 		while ((rc = sqlite3_step(stmt)) == SQLITE_ROW)
-			if (take(ledger, stmt) == -1)
+			if (take(reader, stmt) == -1)
 				break;
 	sqlite3_finalize(stmt);
 	return rc == SQLITE_DONE ? 0 : -1;
@@ -245,12 +303,17 @@ stream_settle_end(struct ledger_stream *stream, int64_t *left)
 {
 	struct ledger_part *part = &stream->part;
 	struct ledger_term *under_way = &part->term[LEDGER_UNDER_WAY], *elsewhere = &part->term[LEDGER_GAP_ELSEWHERE];
+	struct ledger_term *cut = &part->term[LEDGER_CUT];
 
 	if (stream->ended && stream->cut == STREAM_CUT) {
-		/* What was in no block is part of the bound, and what came after the last STATS is in no counter. */
-		part->term[LEDGER_CUT].more = part->term[LEDGER_CUT].more || !part->term[LEDGER_CUT].known;
-		part->term[LEDGER_CUT].known = true;
-		under_way->packets = *left = 0;
+		/* What was in no block is part of the bound, and what came after the last STATS is in no counter. What is missing
+		 * beyond the bound was not lost by the cut. */
+		cut->more = cut->more || !cut->known;
+		cut->known = true;
+		under_way->packets = 0;
+		*left = cut->more ? 0 : ledger_add(*left, -cut->packets);
+		if (*left < 0)
+			*left = 0;
 		part->balanced = true;
 		part->exact = false;
 	} else if (elsewhere->more || stream->cut == STREAM_ELSEWHERE) {
@@ -333,19 +396,30 @@ stream_speaks(const struct ledger_stream *stream)
 	return part->balanced || part->term[LEDGER_CUT].known || part_taken(part, &slack) > 0;
 }
 
-int
-ledger_read(struct sqlite3 *db, const char *vm_uuid, struct ledger *ledger)
+/* All from one state of the catalog, that of the caller's transaction if there is one. */
+static int
+ledger_query_all(sqlite3 *db, const char *vm_uuid, struct ledger *ledger)
+{
+	struct ledger_reader reader = { .ledger = ledger };
+	int rc;
+
+	if (sqlite3_exec(db, "SAVEPOINT ledger", NULL, NULL, NULL) != SQLITE_OK)
+		return -1;
+	rc = ledger_query(db, queries[0].sql, vm_uuid, queries[0].take, &reader);
+	if (rc == 0)
+		rc = ledger_sort(&reader);
+	for (size_t i = 1; rc == 0 && i < sizeof(queries) / sizeof(queries[0]); i++)
+		rc = ledger_query(db, queries[i].sql, vm_uuid, queries[i].take, &reader);
+	sqlite3_exec(db, "RELEASE ledger", NULL, NULL, NULL);
+	free(reader.by_id);
+	return rc;
+}
+
+static void
+ledger_sum(struct ledger *ledger)
 {
 	bool any = false;
-	int rc = 0;
 
-	memset(ledger, 0, sizeof(*ledger));
-	/* All from one state of the catalog. */
-	if (sqlite3_exec(db, "BEGIN", NULL, NULL, NULL) != SQLITE_OK)
-		return -1;
-	for (size_t i = 0; rc == 0 && i < sizeof(queries) / sizeof(queries[0]); i++)
-		rc = ledger_query(db, queries[i].sql, vm_uuid, queries[i].take, ledger);
-	sqlite3_exec(db, "COMMIT", NULL, NULL, NULL);
 	ledger->sum.level = LEDGER_KERNEL;
 	ledger->sum.balanced = ledger->sum.exact = true;
 	for (size_t i = 0; i < ledger->count; i++) {
@@ -357,9 +431,18 @@ ledger_read(struct sqlite3 *db, const char *vm_uuid, struct ledger *ledger)
 	}
 	if (!any)
 		ledger->sum.level = LEDGER_RING;
-	if (rc == -1)
+}
+
+int
+ledger_read(struct sqlite3 *db, const char *vm_uuid, struct ledger *ledger)
+{
+	memset(ledger, 0, sizeof(*ledger));
+	if (ledger_query_all(db, vm_uuid, ledger) == -1) {
 		ledger_clear(ledger);
-	return rc;
+		return -1;
+	}
+	ledger_sum(ledger);
+	return 0;
 }
 
 void

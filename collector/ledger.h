@@ -68,6 +68,8 @@ struct ledger {
 /* 0, or -1 with what SQLite says in the database, or ENOMEM; a VM that is not there has an empty ledger. */
 int		 ledger_read(struct sqlite3 *, const char *vm_uuid, struct ledger *);
 void		 ledger_clear(struct ledger *);
+/* What agents tell may be anything up to INT64_MAX: sums stop there, and at -INT64_MAX. */
+int64_t		 ledger_add(int64_t, int64_t);
 const char	*ledger_name(enum ledger_id);		/* "ring_dropped"; the key in JSON */
 const char	*ledger_words(enum ledger_id);		/* for people */
 const char	*ledger_level_name(enum ledger_level);	/* "kernel" */

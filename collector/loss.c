@@ -40,6 +40,13 @@ loss_place(const char *name)
 	return -1;
 }
 
+/* What agents tell may be anything: a sum stops at the largest. */
+static uint64_t
+loss_sum(uint64_t a, uint64_t b)
+{
+	return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
+
 void
 loss_add(struct loss_sum *sum, const struct loss *loss)
 {
@@ -49,8 +56,8 @@ loss_add(struct loss_sum *sum, const struct loss *loss)
 		sum->loss.last_ns = loss->last_ns;
 	if (loss->bound > sum->loss.bound)
 		sum->loss.bound = loss->bound;
-	sum->loss.packets += loss->packets;
-	sum->loss.bytes += loss->bytes;
+	sum->loss.packets = loss_sum(sum->loss.packets, loss->packets);
+	sum->loss.bytes = loss_sum(sum->loss.bytes, loss->bytes);
 	sum->any = true;
 }
 

@@ -8,13 +8,14 @@
 
 /*
  * How many VMs and connections the process has descriptors for. A VM with a session needs a socket and up to two files (the one that
- * is written, the one before); its files may stay open when the session is gone, so the VM keeps its place until they are closed.
+ * is written, the one before; stream_file.c sees to that); its files may stay open when the session is gone, so the VM keeps its place until they are closed.
  * Connections beyond those of VMs get as far as an ERROR that says why; beyond their margin they are closed at once.
  * Until quota_init() there is no limit. Any thread.
  */
 #define QUOTA_RESERVE		64u	/* standard streams, listeners, control, pulls, the catalog, retention */
 #define QUOTA_RESERVE_WORKER	16u	/* event loop, mailbox, two connections to the catalog, directories of a commit */
-#define QUOTA_PER_VM		3u	/* descriptors */
+#define QUOTA_FILES_PER_VM	2u
+#define QUOTA_PER_VM		(1u + QUOTA_FILES_PER_VM)	/* descriptors */
 #define QUOTA_SHORT_NS		UINT64_C(3000000000)	/* each worker looks once a second, so all of them see it */
 #define QUOTA_SPARE_MIN		16u	/* connections without a VM's place */
 

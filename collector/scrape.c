@@ -30,7 +30,11 @@ struct scrape {
 	struct scrape_catalog *catalog;
 	bool		 catalog_due;		/* it is reading */
 	bool		 catalog_good;		/* what it read is of this request, or fresh */
+	bool		 catalog_awaited;	/* by this request */
 	uint64_t	 catalog_ns;		/* monotonic, of the last reading's end */
+	struct http_text *vms;			/* what was read last; NULL: nothing yet */
+	uint64_t	 vms_ns;		/* monotonic, of that reading's begin */
+	bool		 vms_complete;
 	bool		 gathering;
 	uint64_t	 token;
 	unsigned	 workers_left;
@@ -79,6 +83,20 @@ put_commits(struct metrics *metrics)
 	metrics_histogram(metrics, NULL, count_commit_bounds, counts, COUNT_COMMIT_BOUNDS, (double)sum_ns / 1e9);
 }
 
+/* vmtap_vm_* and vmtap_agent_*: are they of now, and all? */
+static void
+put_vms_state(struct metrics *metrics, const struct scrape *scrape)
+{
+	put_one(metrics, "vmtap_collector_catalog_up", "1 if the catalog could be read for this answer.", scrape->catalog_good);
+	if (scrape->vms == NULL)
+		return;
+	metrics_family(metrics, METRICS_GAUGE, "How old it is what this answer tells of virtual machines.",
+	    "vmtap_collector_vm_metrics_age_seconds");
+	metrics_double(metrics, NULL, (double)(clock_mono_ns() - scrape->vms_ns) / 1e9);
+	put_one(metrics, "vmtap_collector_vm_metrics_complete", "1 if all that is told of virtual machines had room in this answer.",
+	    scrape->vms_complete);
+}
+
 static void
 put_collector(struct metrics *metrics, const struct scrape *scrape)
 {
@@ -88,7 +106,7 @@ put_collector(struct metrics *metrics, const struct scrape *scrape)
 	metrics_u64(metrics, version, 1);
 	put_one(metrics, "vmtap_collector_certificate_expiry_timestamp_seconds", "End of the collector's certificate, since 1970.",
 	    (uint64_t)scrape->collector->not_after);
-	put_one(metrics, "vmtap_collector_catalog_up", "1 if the catalog could be read for this answer.", scrape->catalog_good);
+	put_vms_state(metrics, scrape);
 	put_counts(metrics);
 	put_commits(metrics);
 	metrics_process(metrics);
@@ -166,25 +184,38 @@ put_certificates(struct metrics *metrics, const json_t *workers)
 
 /* --- gathering --- */
 
-static void
-scrape_finish(struct scrape *scrape)
+static struct http_text *
+scrape_own_text(const struct scrape *scrape)
 {
+	struct http_text *text = NULL;
 	struct metrics metrics;
 	struct buf buf;
-	const char *why;
 
-	scrape->gathering = false;
-	event_del(scrape->timer);
 	buf_init(&buf, SCRAPE_TEXT_MAX);
 	metrics_init(&metrics, &buf);
-	scrape->catalog_good = scrape->catalog_good && scrape_catalog_take(scrape->catalog, &buf) == 0;
 	put_collector(&metrics, scrape);
 	put_workers(&metrics, scrape->workers);
 	put_certificates(&metrics, scrape->workers);
-	why = metrics_end(&metrics) == -1 ? strerror(errno) : NULL;
-	while (scrape->waiting_count > 0)
-		http_answer(scrape->waiting[--scrape->waiting_count], why == NULL ? buf.data : NULL, buf.len, why);
+	if (metrics_end(&metrics) == 0)
+		text = http_text_new(&buf);
 	buf_clear(&buf);
+	return text;
+}
+
+static void
+scrape_finish(struct scrape *scrape)
+{
+	struct http_text *text[] = { scrape->vms, scrape_own_text(scrape) };
+	const char *why = strerror(errno);
+
+	scrape->gathering = false;
+	event_del(scrape->timer);
+	while (scrape->waiting_count > 0)
+		if (text[1] != NULL)
+			http_answer_texts(scrape->waiting[--scrape->waiting_count], text, sizeof(text) / sizeof(text[0]));
+		else
+			http_answer(scrape->waiting[--scrape->waiting_count], NULL, 0, why);
+	http_text_unref(text[1]);
 	json_decref(scrape->workers);
 	scrape->workers = NULL;
 }
@@ -192,7 +223,7 @@ scrape_finish(struct scrape *scrape)
 static void
 scrape_check(struct scrape *scrape)
 {
-	if (scrape->gathering && scrape->workers_left == 0 && (scrape->catalog_good || !scrape->catalog_due))
+	if (scrape->gathering && scrape->workers_left == 0 && !scrape->catalog_awaited)
 		scrape_finish(scrape);
 }
 
@@ -216,11 +247,14 @@ scrape_gather(struct scrape *scrape)
 	note.token = scrape->token = SCRAPE_TOKEN | (scrape->token + 1);
 	workers_tell(&scrape->collector->workers, &note);
 	scrape->catalog_good = scrape->catalog_ns != 0 && clock_mono_ns() - scrape->catalog_ns < SCRAPE_FRESH_MS * UINT64_C(1000000);
+	/* A reading that began for a request before has had its time, if there is something to tell instead. */
+	scrape->catalog_awaited = !scrape->catalog_good && (!scrape->catalog_due || scrape->vms == NULL);
 	if (!scrape->catalog_good && !scrape->catalog_due) {
 		scrape->catalog_due = true;
 		scrape_catalog_read(scrape->catalog);
 	}
 	event_add(scrape->timer, &tv);
+	scrape_check(scrape);
 }
 
 static void
@@ -233,15 +267,34 @@ scrape_ask(struct http_client *client, void *arg)
 		scrape_gather(scrape);
 }
 
+/* What could not be read leaves what was read before, which grows old. */
+static void
+scrape_take_vms(struct scrape *scrape)
+{
+	struct http_text *vms = NULL;
+	struct scrape_text text;
+
+	if (scrape_catalog_take(scrape->catalog, &text) == 0)
+		vms = http_text_new(&text.buf);
+	buf_clear(&text.buf);
+	scrape->catalog_due = scrape->catalog_awaited = false;
+	scrape->catalog_good = vms != NULL;
+	if (vms == NULL)
+		return;
+	scrape->catalog_ns = clock_mono_ns();
+	http_text_unref(scrape->vms);
+	scrape->vms = vms;
+	scrape->vms_ns = text.begun_ns;
+	scrape->vms_complete = text.complete;
+}
+
 void
 scrape_note(struct scrape *scrape, struct note *note)
 {
 	if (scrape == NULL)
 		return;
 	if (note->kind == NOTE_METRICS) {
-		scrape->catalog_due = false;
-		scrape->catalog_good = true;
-		scrape->catalog_ns = clock_mono_ns();
+		scrape_take_vms(scrape);
 	} else if (scrape->gathering && note->token == scrape->token) {
 		json_array_append(scrape->workers, note->json);
 		scrape->workers_left--;
@@ -314,6 +367,7 @@ scrape_free(struct scrape *scrape)
 		return;
 	scrape_stop(scrape);
 	scrape_catalog_free(scrape->catalog);
+	http_text_unref(scrape->vms);
 	if (scrape->timer != NULL)
 		event_free(scrape->timer);
 	json_decref(scrape->workers);

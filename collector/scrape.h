@@ -5,8 +5,10 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
-struct buf;
+#include "common/buf.h"
+
 struct collector;
 struct conf_list;
 struct mailbox;
@@ -16,12 +18,13 @@ struct store;
 /*
  * The collector's metrics, at the places of --metrics. In the main thread, which waits for nobody: at a request the workers are asked
  * for their state and the reader below for the catalog's, and who asked is answered when they have told, or after
- * SCRAPE_WAIT_S with what is there. Requests meanwhile share the answer.
+ * SCRAPE_WAIT_S with what is there. Requests meanwhile share the answer. Of a catalog that takes longer to read, what was read before
+ * is told, and how old it is; while it is still being read, nobody waits for that a second time.
  */
 #define SCRAPE_PLACES_MAX	8
 #define SCRAPE_WAIT_S		8	/* Prometheus waits 10 */
 #define SCRAPE_FRESH_MS		1000u	/* the catalog is read again after this time */
-#define SCRAPE_TEXT_MAX		(128u * 1024 * 1024)
+#define SCRAPE_TEXT_MAX		(64u * 1024 * 1024)	/* some 6,000 VMs; one is held, and another one while it is read */
 
 struct scrape;
 /* Binds. NULL with a line for people. */
@@ -35,10 +38,15 @@ void		 scrape_free(struct scrape *);			/* NULL is fine */
 /* --- scrape_catalog.c --- */
 /* A thread that reads the catalog, however long that takes. */
 struct scrape_catalog;
+struct scrape_text {		/* what it has read */
+	struct buf	 buf;
+	uint64_t	 begun_ns;	/* monotonic: as old is what it tells */
+	bool		 complete;	/* nothing was left out for want of room */
+};
 struct scrape_catalog	*scrape_catalog_new(const struct store *, struct mailbox *main, char *error, size_t error_size);
 void			 scrape_catalog_read(struct scrape_catalog *);	/* NOTE_METRICS follows; not before that again */
-/* Appends what was read last, as metrics. 0, or -1: that failed, or there is no room. */
-int			 scrape_catalog_take(struct scrape_catalog *, struct buf *);
+/* What was read last, once; the buf is the caller's to clear. 0, or -1: that failed. */
+int			 scrape_catalog_take(struct scrape_catalog *, struct scrape_text *);
 void			 scrape_catalog_free(struct scrape_catalog *);
 
 #endif

@@ -137,7 +137,7 @@ session_acknowledge(struct session *session, struct stream *stream)
 	struct msg_mark mark = { .number = stream->durable };
 
 	stream->ack_wanted = false;
-	if (session->state != SESSION_OPEN)
+	if (session->state != SESSION_OPEN || !stream->told)
 		return;
 	memcpy(mark.stream, stream->id, MSG_ID_SIZE);
 	if (msg_put_ack(&session->worker->out, &mark) == 0)

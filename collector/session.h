@@ -69,6 +69,7 @@ void	session_input(struct session *);
 void	session_fail(struct session *, const struct fault *);
 void	session_bye(struct session *, uint16_t code, const char *text);
 void	session_close(struct session *, const char *why);	/* what is in worker->out goes out, nothing is said */
+/* Unless the session has not told of the stream: its agent, a new process, may know nothing of one that a dead one sent. */
 void	session_acknowledge(struct session *, struct stream *);
 /* Sends the VM's policy if it changed (that is what it returns), or anyway if again and there has ever been one. */
 bool	session_push_policy(struct session *, bool again);

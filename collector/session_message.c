@@ -15,14 +15,28 @@
 
 /* The messages of an open session. Each: 0, or -1 with fault, which ends the session. */
 
+/* The stream of a message that may be the first of it. */
 static struct stream *
-session_stream(struct session *session, const uint8_t *id, const char *what, struct fault *fault)
+session_stream(struct session *session, const uint8_t *id, struct fault *fault)
+{
+	struct archive *archive = &session->worker->archive;
+	struct stream *stream = stream_get(archive, session->vm, id, 0, fault);
+
+	if (stream != NULL)
+		stream_told(archive, stream);
+	return stream;
+}
+
+/* The stream of a BLOCK. What the collector knows of it from a session before is not enough. */
+static struct stream *
+session_told_stream(struct session *session, const uint8_t *id, struct fault *fault)
 {
 	struct stream *stream = stream_find(session->vm, id);
 
-	if (stream == NULL)
-		fault_set(fault, MSG_ERR_PROTOCOL, "%s: of a stream that neither HELLO nor INTERFACE has told", what);
-	return stream;
+	if (stream != NULL && stream->told)
+		return stream;
+	fault_set(fault, MSG_ERR_PROTOCOL, "BLOCK: of a stream that neither HELLO nor INTERFACE has told");
+	return NULL;
 }
 
 static int
@@ -33,7 +47,7 @@ session_interface(struct session *session, const struct frame *frame, struct fau
 
 	if (msg_get_interface(frame, &msg) == -1)
 		return fault_set(fault, MSG_ERR_PROTOCOL, "INTERFACE is malformed");
-	if ((stream = stream_get(&session->worker->archive, session->vm, msg.stream, 0, fault)) == NULL)
+	if ((stream = session_stream(session, msg.stream, fault)) == NULL)
 		return -1;
 	return stream_add_interface(&session->worker->archive, stream, &msg, fault);
 }
@@ -46,7 +60,7 @@ session_block(struct session *session, const struct frame *frame, struct fault *
 
 	if (msg_get_block(frame, &msg) == -1)
 		return fault_set(fault, MSG_ERR_PROTOCOL, "BLOCK is malformed");
-	if ((stream = session_stream(session, msg.stream, "BLOCK", fault)) == NULL)
+	if ((stream = session_told_stream(session, msg.stream, fault)) == NULL)
 		return -1;
 	session->blocks++;
 	return stream_add_block(&session->worker->archive, stream, &msg, fault);
@@ -60,7 +74,7 @@ session_gap(struct session *session, const struct frame *frame, struct fault *fa
 
 	if (msg_get_gap(frame, &msg) == -1)
 		return fault_set(fault, MSG_ERR_PROTOCOL, "GAP is malformed");
-	if ((stream = stream_get(&session->worker->archive, session->vm, msg.stream, 0, fault)) == NULL)
+	if ((stream = session_stream(session, msg.stream, fault)) == NULL)
 		return -1;
 	session->gaps++;
 	return stream_add_gap(&session->worker->archive, stream, &msg, fault);
@@ -74,7 +88,7 @@ session_end(struct session *session, const struct frame *frame, struct fault *fa
 
 	if (msg_get_stream_end(frame, &msg) == -1)
 		return fault_set(fault, MSG_ERR_PROTOCOL, "END is malformed");
-	if ((stream = stream_get(&session->worker->archive, session->vm, msg.stream, 0, fault)) == NULL)
+	if ((stream = session_stream(session, msg.stream, fault)) == NULL)
 		return -1;
 	return stream_end(&session->worker->archive, stream, &msg, fault);
 }
@@ -87,7 +101,7 @@ session_stats(struct session *session, const struct frame *frame, struct fault *
 
 	if (msg_get_stats(frame, &msg) == -1)
 		return fault_set(fault, MSG_ERR_PROTOCOL, "STATS is malformed");
-	if ((stream = stream_get(&session->worker->archive, session->vm, msg.stream, 0, fault)) == NULL)
+	if ((stream = session_stream(session, msg.stream, fault)) == NULL)
 		return -1;
 	session->vm->row.seen_ns = clock_wall_ns();
 	session->vm->row_dirty = true;

@@ -73,7 +73,7 @@ session_put_welcome(struct session *session, const struct msg_hello *hello)
 		if (stream == NULL || !stream->known)
 			continue;
 		memcpy(known->id, stream->id, MSG_ID_SIZE);
-		known->started_ns = stream->started_ns;
+		known->started_ns = hello->stream[i].started_ns;
 		known->last = stream->durable;
 		welcome.stream_count++;
 	}
@@ -89,6 +89,8 @@ session_take_streams(struct session *session, const struct msg_hello *hello, str
 	if (stream_abandon_others(archive, session->vm, hello, fault) == -1)
 		return -1;
 	memcpy(session->vm->instance, hello->instance, MSG_ID_SIZE);
+	TAILQ_FOREACH(stream, &session->vm->streams, entry)
+		stream->told = false;
 	for (uint16_t i = 0; i < hello->stream_count; i++) {
 		const struct msg_stream *told = &hello->stream[i];
 
@@ -283,6 +285,7 @@ session_leave_vm(struct session *session)
 	vm->session = NULL;
 	vm->row.connected = false;
 	vm->row.seen_ns = clock_wall_ns();
+	vm->left_ns = clock_mono_ns();
 	archive_vm_changed(&session->worker->archive, vm);
 	if (vm->contender != NULL)
 		session_set_timer(vm->contender, 0);

@@ -76,8 +76,10 @@ batch_add_vm(struct batch *batch, const struct vm_row *vm)
 	struct vm_row *row = rows_add(batch, &batch->vms, sizeof(*row));
 
 	*row = *vm;
-	if (vm->policy_text != NULL)
-		row->policy_text = batch_memory(strdup(vm->policy_text));
+	if (vm->policy_text == NULL)
+		return;
+	row->policy_text = batch_memory(strdup(vm->policy_text));
+	batch->dirty_bytes += strlen(row->policy_text) + 1;
 }
 
 struct stream_row *
@@ -87,9 +89,14 @@ batch_add_stream(struct batch *batch)
 }
 
 struct interface_row *
-batch_add_interface(struct batch *batch)
+batch_add_interface(struct batch *batch, uint8_t *idb, size_t idb_len)
 {
-	return rows_add(batch, &batch->interfaces, sizeof(struct interface_row));
+	struct interface_row *row = rows_add(batch, &batch->interfaces, sizeof(*row));
+
+	row->idb = idb;
+	row->idb_len = idb_len;
+	batch->dirty_bytes += idb_len;
+	return row;
 }
 
 struct file_row *
@@ -117,7 +124,11 @@ batch_add_stat(struct batch *batch)
 }
 
 struct event_row *
-batch_add_event(struct batch *batch)
+batch_add_event(struct batch *batch, char *text)
 {
-	return rows_add(batch, &batch->events, sizeof(struct event_row));
+	struct event_row *row = rows_add(batch, &batch->events, sizeof(*row));
+
+	row->text = text;
+	batch->dirty_bytes += strlen(text) + 1;
+	return row;
 }

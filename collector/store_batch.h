@@ -77,6 +77,7 @@ struct loss_row {
 	const char	*place;			/* static */
 	uint64_t	first_block, last_block, packets, bytes, first_ns, last_ns, recorded_ns;
 	int		approximate;
+	bool		joined;			/* with the last one of the same stream, place and approximate, if there is any */
 };
 
 struct stat_row {
@@ -103,14 +104,14 @@ struct batch {
 struct batch	*batch_new(void);
 void		 batch_free(struct batch *);
 bool		 batch_empty(const struct batch *);
-/* Each: a zeroed row to be filled in. */
+/* Each: a zeroed row to be filled in; what it holds on the heap is then the row's, and counts as dirty too. */
 void			 batch_add_vm(struct batch *, const struct vm_row *);	/* copied whole */
 struct stream_row	*batch_add_stream(struct batch *);
-struct interface_row	*batch_add_interface(struct batch *);
+struct interface_row	*batch_add_interface(struct batch *, uint8_t *idb, size_t idb_len);
 struct file_row		*batch_add_file(struct batch *);
 struct point_row	*batch_add_point(struct batch *);
 struct loss_row		*batch_add_loss(struct batch *);
 struct stat_row		*batch_add_stat(struct batch *);
-struct event_row	*batch_add_event(struct batch *);
+struct event_row	*batch_add_event(struct batch *, char *text);
 
 #endif

@@ -54,6 +54,7 @@ static const char retain_by_size_vm[] =
 
 /* NOT IN makes one pass over the files, where EXISTS would make one for each stream, with all writers waiting. */
 #define RETAIN_FORGOTTEN	"(SELECT id FROM stream WHERE ended AND started_ns < ?1 AND id NOT IN (SELECT stream FROM file))"
+static const char retain_any_forgotten[] = "SELECT EXISTS " RETAIN_FORGOTTEN;
 static const char *const retain_forget[] = {
 	"DELETE FROM interface WHERE stream IN " RETAIN_FORGOTTEN,
 	"DELETE FROM stat WHERE stream IN " RETAIN_FORGOTTEN,
@@ -168,15 +169,36 @@ retain_limit(struct retain *retain, const char *sql, uint64_t limit)
 	return n == -1 ? -1 : total;
 }
 
+/* 0 or 1; -1 on an SQL error. */
+static int
+retain_any(sqlite3 *db, const char *sql, int64_t value)
+{
+	sqlite3_stmt *stmt = NULL;
+	int any = -1;
+
+	if (sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) == SQLITE_OK && sqlite3_bind_int64(stmt, 1, value) == SQLITE_OK &&
+	    sqlite3_step(stmt) == SQLITE_ROW)
+		any = sqlite3_column_int(stmt, 0) != 0;
+	sqlite3_finalize(stmt);
+	return any;
+}
+
+/* Writers wait only if there is something to forget; of a stream all goes or nothing. */
 static int
 retain_forget_streams(struct retain *retain)
 {
 	int64_t before = (int64_t)(clock_wall_ns() - RETAIN_STREAM_NS);
+	int any = retain_any(retain->db, retain_any_forgotten, before);
+	bool good;
 
-	for (size_t i = 0; i < sizeof(retain_forget) / sizeof(retain_forget[0]); i++)
-		if (retain_exec(retain->db, retain_forget[i], before) == -1)
-			return retain_fail(retain);
-	return 0;
+	if (any == -1)
+		return retain_fail(retain);
+	if (any == 0)
+		return 0;
+	good = sqlite3_exec(retain->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK;
+	for (size_t i = 0; good && i < sizeof(retain_forget) / sizeof(retain_forget[0]); i++)
+		good = retain_exec(retain->db, retain_forget[i], before) == 0;
+	return catalog_end(retain->db, good, retain->error, sizeof(retain->error));
 }
 
 int
@@ -191,7 +213,7 @@ store_retain(const struct store *store, struct sqlite3 *db, const struct retain_
 	if ((aged = retain_limit(&retain, retain_by_age, age_ns)) >= 0 &&
 	    (vm_sized = retain_limit(&retain, retain_by_size_vm, limits->size_vm)) >= 0 &&
 	    (sized = retain_limit(&retain, retain_by_size, limits->size)) >= 0 &&
-	    (aged + vm_sized + sized == 0 || retain_forget_streams(&retain) == 0))
+	    retain_forget_streams(&retain) == 0)
 		return aged + vm_sized + sized;
 	snprintf(error, error_size, "%s: retention: %s", store->path, retain.error);
 	return -1;

@@ -15,6 +15,16 @@
 #include "collector/stream.h"
 #include "collector/stream_file.h"
 
+/* A piece is a counter's row. */
+static const struct budget_rate row_rate = {
+	.piece_ns = UINT64_C(60000000000) / (ARCHIVE_VM_ROWS_MINUTE * ARCHIVE_ROW_COUNTERS),
+	.burst = ARCHIVE_VM_ROWS_BURST * ARCHIVE_ROW_COUNTERS,
+};
+static const struct budget_rate report_rate = {
+	.piece_ns = UINT64_C(60000000000) / ARCHIVE_VM_REPORTS_MINUTE,
+	.burst = ARCHIVE_VM_REPORTS_BURST,
+};
+
 #define STREAM_NUMBER_MAX	((uint64_t)INT64_MAX)	/* SQLite's integers end there */
 
 struct stream *
@@ -48,6 +58,21 @@ stream_mark_dirty(struct archive *archive, struct stream *stream)
 	archive_mark_dirty(archive, stream->vm);
 }
 
+static int
+stream_pay_rows(struct vm *vm, uint64_t pieces, struct fault *fault)
+{
+	if (budget_take(&vm->rows, &row_rate, pieces))
+		return 0;
+	return fault_set(fault, MSG_ERR_LIMIT, "more new streams and interfaces than %u at once and then %u a minute (or %u times as many"
+	    " counters): come again later", ARCHIVE_VM_ROWS_BURST, ARCHIVE_VM_ROWS_MINUTE, ARCHIVE_ROW_COUNTERS);
+}
+
+int
+stream_pay_row(struct vm *vm, struct fault *fault)
+{
+	return stream_pay_rows(vm, ARCHIVE_ROW_COUNTERS, fault);
+}
+
 static void
 stream_record_loss(struct archive *archive, struct stream *stream, enum loss_place place, const struct msg_gap *gap,
     enum loss_bound bound)
@@ -67,8 +92,20 @@ stream_record_loss(struct archive *archive, struct stream *stream, enum loss_pla
 	row->last_ns = gap->last_ns;
 	row->recorded_ns = clock_wall_ns();
 	row->approximate = (int)bound;
+	row->joined = !budget_take(&stream->vm->reports, &report_rate, 1);
+	count_add(COUNT_LOSSES_JOINED, row->joined);
 	loss_add(&stream->missing[place], &loss);
 	archive->soon = true;
+	stream_mark_dirty(archive, stream);
+}
+
+void
+stream_told(struct archive *archive, struct stream *stream)
+{
+	stream->told = true;
+	if (memcmp(stream->instance, stream->vm->instance, MSG_ID_SIZE) == 0)
+		return;
+	memcpy(stream->instance, stream->vm->instance, MSG_ID_SIZE);
 	stream_mark_dirty(archive, stream);
 }
 
@@ -79,7 +116,7 @@ stream_begin_at(struct archive *archive, struct stream *stream, uint64_t first, 
 
 	if (first == 0 || first > STREAM_NUMBER_MAX)
 		return fault_set(fault, MSG_ERR_PROTOCOL, "HELLO: a stream cannot begin at block %" PRIu64, first);
-	memcpy(stream->instance, stream->vm->instance, MSG_ID_SIZE);
+	stream_told(archive, stream);
 	if (stream->ended && last <= stream->received)
 		return 0;
 	if (stream->ended) {
@@ -100,7 +137,7 @@ static void
 stream_put_interface(struct archive *archive, const struct stream *stream, uint32_t id, const struct pcapng_interface *parsed,
     uint8_t *idb, size_t idb_len)
 {
-	struct interface_row *row = batch_add_interface(archive->batch);
+	struct interface_row *row = batch_add_interface(archive->batch, idb, idb_len);
 
 	memcpy(row->stream, stream->id, MSG_ID_SIZE);
 	row->id = id;
@@ -112,8 +149,6 @@ stream_put_interface(struct archive *archive, const struct stream *stream, uint3
 	if (parsed->has_mac)
 		snprintf(row->mac, sizeof(row->mac), "%02x:%02x:%02x:%02x:%02x:%02x", parsed->mac[0], parsed->mac[1],
 		    parsed->mac[2], parsed->mac[3], parsed->mac[4], parsed->mac[5]);
-	row->idb = idb;
-	row->idb_len = idb_len;
 }
 
 static uint8_t *
@@ -148,6 +183,8 @@ stream_add_interface(struct archive *archive, struct stream *stream, const struc
 		    msg->id, stream->interface_count, MSG_INTERFACES_MAX);
 	if (msg->idb_len > MSG_IDB_MAX || pcapng_parse_idb(msg->idb, msg->idb_len, &parsed) == -1)
 		return fault_set(fault, MSG_ERR_BLOCK, "INTERFACE: %u is not a well-formed Interface Description Block", msg->id);
+	if (stream_pay_row(stream->vm, fault) == -1)
+		return -1;
 	idb = stream_copy(msg->idb, msg->idb_len);
 	row_idb = stream_copy(msg->idb, msg->idb_len);
 	if (idb == NULL || row_idb == NULL) {
@@ -186,6 +223,38 @@ stream_count_packets(struct stream *stream, const struct msg_block *block)
 	memset(stream->missing, 0, sizeof(stream->missing));
 }
 
+/* The catalog says once from where on it has them no more. */
+static void
+stream_leave_events_out(struct archive *archive, struct stream *stream, const struct msg_block *block)
+{
+	static const char text[] = "too much happens for the catalog: what follows is said by comments in the files alone";
+	char *copy = stream->vm->events_left_out ? NULL : strdup(text);
+	struct event_row *row;
+
+	count_add(COUNT_EVENTS_LEFT_OUT, 1);
+	if (copy == NULL)
+		return;
+	row = batch_add_event(archive->batch, copy);
+	memcpy(row->vm, stream->vm->row.uuid, sizeof(row->vm));
+	memcpy(row->stream, stream->id, MSG_ID_SIZE);
+	row->block = block->number;
+	row->at_ns = block->first_ns;
+	stream->vm->events_left_out = true;
+}
+
+static void
+stream_take_events(struct archive *archive, struct stream *stream, const struct msg_block *block)
+{
+	size_t before = archive->batch->events.count;
+
+	if (budget_take(&stream->vm->reports, &report_rate, 1)) {
+		stream_record_events(archive, stream, block);
+		stream->vm->events_left_out = false;
+	} else
+		stream_leave_events_out(archive, stream, block);
+	budget_spend(&stream->vm->reports, &report_rate, archive->batch->events.count - before);
+}
+
 int
 stream_add_block(struct archive *archive, struct stream *stream, const struct msg_block *block, struct fault *fault)
 {
@@ -206,7 +275,7 @@ stream_add_block(struct archive *archive, struct stream *stream, const struct ms
 	stream->received = block->number;
 	stream_count_packets(stream, block);
 	if (block->flags & BLOCK_EVENT)
-		stream_record_events(archive, stream, block);
+		stream_take_events(archive, stream, block);
 	archive->soon = true;
 	if (block->flags & BLOCK_URGENT)
 		archive->urgent = true;
@@ -382,24 +451,38 @@ stream_set_stat(const struct stream *stream, struct stream_stat *stat, uint64_t 
 	stat->dirty = true;
 }
 
+static int
+stream_check_stats(const struct msg_stats *stats, struct fault *fault)
+{
+	for (uint16_t i = 0; i < stats->count; i++)
+		if (stats->stat[i].interface != STATS_AGENT && stats->stat[i].interface >= MSG_INTERFACES_MAX)
+			return fault_set(fault, MSG_ERR_PROTOCOL, "STATS: interface %u; at most %u", stats->stat[i].interface,
+			    MSG_INTERFACES_MAX);
+	return 0;
+}
+
 int
 stream_set_stats(struct archive *archive, struct stream *stream, const struct msg_stats *stats, struct fault *fault)
 {
+	size_t hint = 0, before = stream->stat_count;
 	struct stream_stat *stat;
-	size_t hint = 0;
 
+	if (stream_check_stats(stats, fault) == -1 || stream_pay_rows(stream->vm, 0, fault) == -1)
+		return -1;
 	for (uint16_t i = 0; i < stats->count; i++) {
 		const struct msg_stat *msg = &stats->stat[i];
 
-		if (msg->interface != STATS_AGENT && msg->interface >= MSG_INTERFACES_MAX)
-			return fault_set(fault, MSG_ERR_PROTOCOL, "STATS: interface %u; at most %u", msg->interface,
-			    MSG_INTERFACES_MAX);
 		if (counter_row(msg->counter) == NULL)
 			continue;
+		if (!counter_belongs(msg->counter, msg->interface != STATS_AGENT)) {
+			count_add(COUNT_STATS_IGNORED, 1);
+			continue;
+		}
 		if ((stat = stream_stat_slot(stream, msg, &hint)) == NULL)
 			return fault_set(fault, MSG_ERR_LIMIT, "out of memory");
 		stream_set_stat(stream, stat, msg->value, stats->wall_ns);
 	}
+	budget_spend(&stream->vm->rows, &row_rate, stream->stat_count - before);
 	stream->stats_ns = stats->wall_ns;
 	stream_mark_dirty(archive, stream);
 	return 0;

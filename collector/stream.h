@@ -38,6 +38,7 @@ struct stream {
 	uint64_t		 received;	/* last block or gap taken */
 	uint64_t		 durable;	/* last one committed */
 	bool			 known;		/* in the catalog, or of a session before: WELCOME tells */
+	bool			 told;		/* by the VM's session, which alone may hear of it */
 	bool			 ended;		/* END received: nothing comes after received */
 	enum stream_cut		 cut;
 	bool			 resumed;	/* it was taken for over and is not; the next batch says so */
@@ -54,6 +55,7 @@ struct stream {
 	struct stream_interface	 interface[MSG_INTERFACES_MAX];
 	struct store_file	*file;		/* NULL: none open */
 	bool			 had_file;
+	bool			 pushed_out;	/* its file was closed for another stream's: the next one is paid for */
 	struct loss_sum		 missing[LOSS_PLACES];	/* since packets_block: the next packets stored say so */
 	char			*preface;	/* heap: what its first file begins with, that the stream before it was cut off; or NULL */
 	struct stream_stat	*stat;		/* the latest of each counter */
@@ -62,10 +64,12 @@ struct stream {
 
 /* In memory, or NULL. */
 struct stream	*stream_find(const struct vm *, const uint8_t id[MSG_ID_SIZE]);
-/* In memory, from the catalog, or new (known = false). NULL with fault: another VM's, too many, no memory. */
+/* In memory, from the catalog, or new (known = false); started_ns, 0 or beyond tomorrow: now. NULL with fault: another VM's, too many, no memory. */
 struct stream	*stream_get(struct archive *, struct vm *, const uint8_t id[MSG_ID_SIZE], uint64_t started_ns, struct fault *);
 void	stream_free(struct stream *);
 
+/* The VM's session names the stream: it is now its process's. */
+void	stream_told(struct archive *, struct stream *);
 /* HELLO says the agent holds first to last: those before that this store lacks were acknowledged elsewhere. A stream taken for
  * over (another instance's HELLO did not name it) goes on if there is more of it. */
 int	stream_begin_at(struct archive *, struct stream *, uint64_t first, uint64_t last, struct fault *);

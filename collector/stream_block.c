@@ -67,12 +67,11 @@ stream_record_event(struct archive *archive, const struct stream *stream, const 
 		log_error("out of memory for what happened to a capture");
 		return;
 	}
-	row = batch_add_event(archive->batch);
+	row = batch_add_event(archive->batch, archive_clean_text(copy));
 	memcpy(row->vm, stream->vm->row.uuid, sizeof(row->vm));
 	memcpy(row->stream, stream->id, MSG_ID_SIZE);
 	row->block = block->number;
 	row->at_ns = at_ns;
-	row->text = archive_clean_text(copy);
 }
 
 void

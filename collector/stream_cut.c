@@ -28,29 +28,32 @@ struct cut {
 	bool		late;			/* the next stream will tell no more */
 };
 
-/* Streams are in the order in which they became known; clocks of guests are stepped. */
+/* Streams are in the order in which they became known; clocks of guests are stepped. One that died before it told anything is passed
+ * over: what it has is then within the bound. */
 static const char cut_pending_sql[] =
     "SELECT cut.id, next.id, max(coalesce(cut.stats_ns, 0), coalesce(cut.last_ns, cut.started_ns)), next.started_ns,"
     " next.ended OR next.stats_ns >= next.started_ns + ?2"
     " FROM stream AS cut JOIN stream AS next ON next.vm = ?1 AND next.rowid ="
-    " (SELECT min(rowid) FROM stream WHERE vm = ?1 AND rowid > cut.rowid)"
+    " (SELECT min(rowid) FROM stream WHERE vm = ?1 AND rowid > cut.rowid AND (stats_ns IS NOT NULL OR NOT ended))"
     " WHERE cut.vm = ?1 AND cut.ended AND cut.cut = 1 AND next.stats_ns IS NOT NULL"
     " AND NOT EXISTS (SELECT 1 FROM loss WHERE vm = ?1 AND stream = cut.id AND place = 'cut') LIMIT 16";
 static const char cut_left_sql[] =
     "SELECT count(*) FROM stream AS cut WHERE cut.vm = ?1 AND cut.ended AND cut.cut = 1"
     " AND NOT EXISTS (SELECT 1 FROM loss WHERE vm = ?1 AND stream = cut.id AND place = 'cut')";
 
-/* By the interfaces' names: how many told their count last, how many of these told it again at the begin, and what lies between.
- * An interface may have several ids: the last one of the old stream counts, and the first one of the new. 0 is what an agent tells
- * before it has looked, and only once it is late (?4) the count itself. */
+/* By the interfaces' names: how many there were, how many of these told their count last, how many were not captured any more by then
+ * (the count is 0 again), how many of those captured told it again at the begin, and what lies between. An interface may have
+ * several ids: the last one of the old stream counts, and the first one of the new. 0 is what an agent tells before it has
+ * looked, and only once it is late (?4) the count itself. */
 static const char cut_interfaces_sql[] =
-    "WITH old AS (SELECT name, value, max(interface) FROM stat JOIN interface USING (stream)"
-    " WHERE vm = ?1 AND stream = ?2 AND interface = id AND counter = 'interface_packets' GROUP BY name),"
+    "WITH last AS (SELECT name, max(id) AS id FROM interface WHERE stream = ?2 GROUP BY name),"
+    " old AS (SELECT name, value, value = 0 AND since_ns IS NOT NULL AS gone FROM last LEFT JOIN stat"
+    " ON vm = ?1 AND stream = ?2 AND interface = last.id AND counter = 'interface_packets'),"
     " new AS (SELECT name, value, min(interface) FROM stat JOIN interface USING (stream)"
     " WHERE vm = ?1 AND stream = ?3 AND interface = id AND counter = 'interface_start_packets' AND (value > 0 OR ?4)"
     " GROUP BY name)"
-    " SELECT count(*), count(new.value), CAST(total(new.value - old.value) AS INTEGER), min(new.value - old.value)"
-    " FROM old LEFT JOIN new USING (name)";
+    " SELECT count(*), count(old.value), count(CASE WHEN gone THEN 1 END), count(CASE WHEN NOT gone THEN new.value END),"
+    " CAST(total(new.value - old.value) AS INTEGER), min(new.value - old.value) FROM old LEFT JOIN new USING (name)";
 /* What passed the filter and is nowhere. */
 static const char cut_rest_sql[] =
     "SELECT CAST((SELECT total(CASE counter WHEN 'ring_received_packets' THEN value WHEN 'ring_dropped_packets' THEN -value"
@@ -88,28 +91,41 @@ cut_rest(struct archive *archive, const struct vm *vm, const struct cut *cut, in
 	return found;
 }
 
+/* What the interfaces say; rows of cut_interfaces_sql. */
+struct cut_count {
+	int64_t	interfaces, told, gone, again, between, least;
+};
+
+static bool
+cut_count_interfaces(struct archive *archive, const struct vm *vm, const struct cut *cut, struct cut_count *count)
+{
+	sqlite3_stmt *stmt = cut_prepare(archive, cut_interfaces_sql, vm, cut);
+	bool found = stmt != NULL && sqlite3_bind_int(stmt, 4, cut->late) == SQLITE_OK && sqlite3_step(stmt) == SQLITE_ROW;
+
+	if (found)
+		*count = (struct cut_count){ .interfaces = sqlite3_column_int64(stmt, 0), .told = sqlite3_column_int64(stmt, 1),
+		    .gone = sqlite3_column_int64(stmt, 2), .again = sqlite3_column_int64(stmt, 3),
+		    .between = sqlite3_column_int64(stmt, 4), .least = sqlite3_column_int64(stmt, 5) };
+	sqlite3_finalize(stmt);
+	return found;
+}
+
 /* False: not yet. */
 static bool
 cut_bound(struct archive *archive, const struct vm *vm, struct cut *cut)
 {
-	sqlite3_stmt *stmt = cut_prepare(archive, cut_interfaces_sql, vm, cut);
-	int64_t old, again, between, least, rest, sum;
-	bool known = false;
+	struct cut_count count;
+	int64_t rest, sum;
+	bool known;
 
-	if (stmt == NULL || sqlite3_bind_int(stmt, 4, cut->late) != SQLITE_OK || sqlite3_step(stmt) != SQLITE_ROW) {
-		sqlite3_finalize(stmt);
+	if (!cut_count_interfaces(archive, vm, cut, &count))
 		return false;
-	}
-	old = sqlite3_column_int64(stmt, 0);
-	again = sqlite3_column_int64(stmt, 1);
-	between = sqlite3_column_int64(stmt, 2);
-	least = sqlite3_column_int64(stmt, 3);
-	sqlite3_finalize(stmt);
-	if (again < old && !cut->late)
+	/* One that was gone may have come back before the end: then all that it counts is within the bound. */
+	if ((count.again < count.told - count.gone || count.gone > 0) && !cut->late)
 		return false;
 	/* A count that is below what it was is that of a guest that was booted anew. */
-	known = old > 0 && again == old && least >= 0 && cut_rest(archive, vm, cut, &rest) &&
-	    !__builtin_add_overflow(between, rest, &sum);
+	known = count.interfaces > 0 && count.told == count.interfaces && count.again == count.told - count.gone && count.least >= 0 &&
+	    cut_rest(archive, vm, cut, &rest) && !__builtin_add_overflow(count.between, rest, &sum);
 	cut->loss.bound = known ? LOSS_UP_TO : LOSS_UNKNOWN;
 	if (known && sum > 0)
 		cut->loss.packets = (uint64_t)sum;

@@ -14,6 +14,7 @@
 #include "proto/counter.h"
 #include "proto/pcapng.h"
 
+#include "collector/quota.h"
 #include "collector/stream.h"
 #include "collector/stream_file.h"
 
@@ -37,12 +38,33 @@ stream_put_head(const struct stream *stream, struct buf *head)
 	return errs == 0 ? 0 : -1;
 }
 
+/* A VM has descriptors for so many files; a stream whose file is closed for another's goes on in a new one. */
+static void
+stream_make_room(struct archive *archive, struct vm *vm)
+{
+	struct stream *stream, *oldest = NULL;
+	unsigned count = 0;
+
+	TAILQ_FOREACH(stream, &vm->streams, entry) {
+		if (stream->file == NULL)
+			continue;
+		count++;
+		if (oldest == NULL || stream->file->created_mono_ns < oldest->file->created_mono_ns)
+			oldest = stream;
+	}
+	if (count < QUOTA_FILES_PER_VM)
+		return;
+	stream_close_file(archive, oldest);
+	oldest->pushed_out = true;
+}
+
 static int
 stream_open_file(struct archive *archive, struct stream *stream, const struct codec *codec)
 {
 	const struct vm_row *vm = &stream->vm->row;
 	struct buf head;
 
+	stream_make_room(archive, stream->vm);
 	buf_init(&head, HEAD_MAX);
 	if (stream_put_head(stream, &head) == 0)
 		stream->file = store_file_create(archive->store, vm->tenant, vm->uuid, codec, head.data, head.len);
@@ -51,6 +73,7 @@ stream_open_file(struct archive *archive, struct stream *stream, const struct co
 		return -1;
 	free(stream->preface);
 	stream->preface = NULL;
+	stream->pushed_out = false;
 	stream->file->interface_count = stream->interface_count;
 	archive->batch->file_bytes += stream->file->length;
 	archive->batch->dirty_bytes += stream->file->length;
@@ -119,14 +142,11 @@ stream_store_fault(struct fault *fault)
 static int
 stream_pay_file(struct vm *vm, struct fault *fault)
 {
-	const uint64_t now = clock_mono_ns(), second = 1000000000u;
+	static const struct budget_rate rate = { .piece_ns = 1000000000u, .burst = ARCHIVE_VM_FILES_BURST };
 
-	if (vm->files_paid_ns < now)
-		vm->files_paid_ns = now;
-	if (vm->files_paid_ns - now > (ARCHIVE_VM_FILES_BURST - 1) * second)
-		return fault_set(fault, MSG_ERR_LIMIT, "streams or codecs change so often that files hold next to nothing");
-	vm->files_paid_ns += second;
-	return 0;
+	if (budget_take(&vm->files, &rate, 1))
+		return 0;
+	return fault_set(fault, MSG_ERR_LIMIT, "streams or codecs change so often that files hold next to nothing");
 }
 
 /* Into the open file. */
@@ -153,7 +173,7 @@ stream_store_block(struct archive *archive, struct stream *stream, const struct 
 	struct buf unit;
 	int rc;
 
-	if ((other || !stream->had_file) && stream_pay_file(stream->vm, fault) == -1)
+	if ((other || !stream->had_file || stream->pushed_out) && stream_pay_file(stream->vm, fault) == -1)
 		return -1;
 	stream->had_file = true;
 	if (other)

@@ -11,6 +11,8 @@ struct buf;
 
 /* Decodes the block, bounded, and compares what is in it with what it announces. 0, or -1 with MSG_ERR_BLOCK. */
 int	stream_check_block(struct archive *, const struct stream *, const struct msg_block *, struct fault *);
+/* Takes the row of a stream or an interface from what the VM may cause. 0, or -1 with MSG_ERR_LIMIT. */
+int	stream_pay_row(struct vm *, struct fault *);
 /* What the comments of the block that was just checked tell, into the batch. */
 void	stream_record_events(struct archive *, const struct stream *, const struct msg_block *);
 /* The block that was just checked with a comment on its first packet that says what is missing before it: a unit of the same codec.

@@ -13,6 +13,17 @@
 #include "collector/stream.h"
 #include "collector/stream_file.h"
 
+#define STREAM_AHEAD_NS	(86400u * 1000000000ull)	/* a guest's clock may be */
+
+/* One that began far in the future would be young for ever, and retention never forget it. */
+static uint64_t
+stream_start(uint64_t told_ns)
+{
+	uint64_t now = clock_wall_ns();
+
+	return told_ns == 0 || told_ns > now + STREAM_AHEAD_NS ? now : told_ns;
+}
+
 static struct stream *
 stream_new(struct vm *vm, const uint8_t id[MSG_ID_SIZE], uint64_t started_ns)
 {
@@ -61,16 +72,12 @@ stream_load_interfaces(struct archive *archive, struct stream *stream)
 static int
 stream_load_stat(struct stream *stream, sqlite3_stmt *stmt)
 {
-	const unsigned char *name = sqlite3_column_text(stmt, 1);
+	const struct counter_row *row = counter_by_name((const char *)sqlite3_column_text(stmt, 1));
 	int64_t interface = sqlite3_column_int64(stmt, 0);
 	size_t size = stream->stat_size > 0 ? stream->stat_size * 2 : 32;
 	struct stream_stat *stat;
-	unsigned counter;
 
-	for (counter = 1; counter < COUNTER_MAX; counter++)
-		if (counter_row(counter) != NULL && name != NULL && strcmp(counter_row(counter)->name, (const char *)name) == 0)
-			break;
-	if (counter == COUNTER_MAX)
+	if (row == NULL)
 		return 0;
 	if (stream->stat_count == stream->stat_size) {
 		if ((stat = reallocarray(stream->stat, size, sizeof(*stat))) == NULL)
@@ -78,7 +85,7 @@ stream_load_stat(struct stream *stream, sqlite3_stmt *stmt)
 		stream->stat = stat;
 		stream->stat_size = size;
 	}
-	stream->stat[stream->stat_count++] = (struct stream_stat){ .counter = (uint16_t)counter,
+	stream->stat[stream->stat_count++] = (struct stream_stat){ .counter = (uint16_t)row->id,
 	    .interface = interface == -1 ? STATS_AGENT : (uint32_t)interface, .value = (uint64_t)sqlite3_column_int64(stmt, 2),
 	    .since_ns = (uint64_t)sqlite3_column_int64(stmt, 3), .changed_ns = (uint64_t)sqlite3_column_int64(stmt, 4) };
 	return 0;
@@ -192,11 +199,11 @@ stream_get(struct archive *archive, struct vm *vm, const uint8_t id[MSG_ID_SIZE]
 		fault_set(fault, MSG_ERR_LIMIT, "more than %u streams at a time", ARCHIVE_VM_STREAMS_MAX);
 		return NULL;
 	}
-	if ((stream = stream_new(vm, id, started_ns != 0 ? started_ns : clock_wall_ns())) == NULL) {
+	if ((stream = stream_new(vm, id, stream_start(started_ns))) == NULL) {
 		fault_set(fault, MSG_ERR_LIMIT, "out of memory");
 		return NULL;
 	}
-	if (stream_load(archive, stream, fault) == -1) {
+	if (stream_load(archive, stream, fault) == -1 || (!stream->known && stream_pay_row(vm, fault) == -1)) {
 		stream_free(stream);
 		return NULL;
 	}

@@ -91,7 +91,8 @@ worker_consider_commit(struct worker *worker)
 			worker_set_commit_timer(worker, archive->soon);
 		return;
 	}
-	if (worker->commit_due || worker->stopping || archive->urgent || archive->batch->file_bytes >= COMMIT_BYTES)
+	if (worker->commit_due || worker->stopping || archive->urgent || archive->batch->file_bytes >= COMMIT_BYTES ||
+	    archive->batch->dirty_bytes >= DIRTY_MAX)
 		worker_start_commit(worker);
 	else
 		worker_set_commit_timer(worker, archive->soon);

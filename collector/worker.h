@@ -29,7 +29,7 @@ struct tls_context;
 #define COMMIT_AFTER_MS		50u			/* after the first dirty byte */
 #define COMMIT_LATER_MS		1000u			/* when only counters have changed */
 #define COMMIT_BYTES		(4u * 1024 * 1024)	/* then at once */
-#define DIRTY_MAX		(32u * 1024 * 1024)	/* beyond, nothing is read until the running commit is done */
+#define DIRTY_MAX		(32u * 1024 * 1024)	/* rows included: beyond, nothing is read until the running commit is done */
 #define HANDSHAKES_MAX		512u			/* connections of one worker that have not shown who they are */
 #define WORKERS_MAX		64u
 

@@ -5,14 +5,16 @@
 
 #include <stddef.h>
 
+struct buf;
 struct conf_error;
 struct event_base;
 
 /*
  * What a monitoring system asks: GET /metrics, one request a connection, over TCP or Unix sockets, in an event loop. All else gets
  * 400, 404, 405 or 431. It is meant to cost the program it is in next to nothing, whoever asks (libevent's own server sets no limit to
- * its connections): beyond HTTP_CLIENTS_MAX they wait in the kernel's queue, a head is at most HTTP_HEAD_MAX bytes, a body
- * is never read, and who has not asked or not taken the answer within HTTP_IDLE_S goes. At rest it wakes nobody.
+ * its connections): of HTTP_CLIENTS_MAX the oldest that has not asked, or is slow to take the answer, gives way to a new one; if
+ * there is none, more wait in the kernel's queue; a head is at most HTTP_HEAD_MAX bytes, a body is never read, and who has not asked or
+ * not taken the answer within HTTP_IDLE_S goes. At rest it wakes nobody.
  */
 #define HTTP_CLIENTS_MAX	16
 #define HTTP_HEAD_MAX		8192u
@@ -31,6 +33,12 @@ int		 http_listen(struct http *, int fd);
 void		 http_free(struct http *);
 /* The metrics, or NULL: 503, why being one line for people. The client may have gone meanwhile. */
 void		 http_answer(struct http_client *, const void *metrics, size_t len, const char *why);
+
+/* The same with long texts, one behind the other, that are not copied for each client: a text lives until the last of them has it. */
+struct http_text;
+struct http_text *http_text_new(struct buf *);		/* takes what is in the buf; NULL: ENOMEM, and the buf has it still */
+void		 http_text_unref(struct http_text *);	/* NULL is fine */
+void		 http_answer_texts(struct http_client *, struct http_text *const *, size_t count);	/* NULL among them is none */
 
 /* --- http_bind.c --- */
 /* A place to listen at: "/a/path" is a Unix socket, mode 0660, in place of one that nobody listens at; else "ADDR:PORT", numeric. */

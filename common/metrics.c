@@ -119,6 +119,17 @@ utf8_length(const unsigned char *p)
 	return n;
 }
 
+/* How many bytes from p on are fine as they are, one by one. */
+static size_t
+plain_length(const unsigned char *p)
+{
+	size_t n = 0;
+
+	while (p[n] >= ' ' && p[n] < 0x7f && p[n] != '\\' && p[n] != '"')
+		n++;
+	return n;
+}
+
 static void
 put_escaped(struct metrics *metrics, const char *text, bool quoted)
 {
@@ -127,6 +138,10 @@ put_escaped(struct metrics *metrics, const char *text, bool quoted)
 	size_t n;
 
 	for (; *p != '\0'; p += n > 0 ? n : 1) {
+		if ((n = plain_length(p)) > 0) {
+			put(metrics, p, n);
+			continue;
+		}
 		n = utf8_length(p);
 		if (n == 0) {
 			snprintf(hex, sizeof(hex), "\\\\x%02x", *p);
@@ -224,6 +239,15 @@ metrics_u64(struct metrics *metrics, const struct metrics_label *label, uint64_t
 }
 
 void
+metrics_i64(struct metrics *metrics, const struct metrics_label *label, int64_t value)
+{
+	char text[NUMBER_SIZE];
+
+	snprintf(text, sizeof(text), "%" PRId64, value);
+	put_sample(metrics, "", label, NULL, text);
+}
+
+void
 metrics_double(struct metrics *metrics, const struct metrics_label *label, double value)
 {
 	char text[NUMBER_SIZE];
@@ -246,6 +270,17 @@ metrics_histogram(struct metrics *metrics, const struct metrics_label *label, co
 	put_sample(metrics, "_bucket", label, "+Inf", format_u64(text, total));
 	put_sample(metrics, "_sum", label, NULL, format_double(le, sum));
 	put_sample(metrics, "_count", label, NULL, format_u64(text, total));
+}
+
+bool
+metrics_take_back(struct metrics *metrics, size_t len)
+{
+	if (metrics->error != ENOBUFS)
+		return false;
+	metrics->error = 0;
+	metrics->name[0] = '\0';
+	metrics->buf->len = len;
+	return true;
 }
 
 int

@@ -3,6 +3,7 @@
 #ifndef VMTAP_COMMON_METRICS_H
 #define VMTAP_COMMON_METRICS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -42,10 +43,13 @@ void	metrics_init(struct metrics *, struct buf *);
 void	metrics_family(struct metrics *, enum metrics_type, const char *help, const char *name, ...)
 	    __attribute__((format(printf, 4, 5)));
 void	metrics_u64(struct metrics *, const struct metrics_label *, uint64_t);
+void	metrics_i64(struct metrics *, const struct metrics_label *, int64_t);
 void	metrics_double(struct metrics *, const struct metrics_label *, double);
 /* One histogram: counts of each bucket by itself, bounds rising; counts has one more, of what is above the last bound. */
 void	metrics_histogram(struct metrics *, const struct metrics_label *, const double *bounds, const uint64_t *counts, size_t count,
 	    double sum);
+/* If there was no room, takes back what was put since the buf was len long, where a family began, and goes on from there: true. */
+bool	metrics_take_back(struct metrics *, size_t len);
 /* 0, or -1 with errno: what is in the buf is not to be used. */
 int	metrics_end(struct metrics *);
 

@@ -3,6 +3,7 @@
 #include "config.h"
 
 #include <stddef.h>
+#include <string.h>
 
 #include "proto/counter.h"
 
@@ -67,4 +68,19 @@ const struct counter_row *
 counter_row(unsigned id)
 {
 	return id < COUNTER_MAX && rows[id].name != NULL ? &rows[id] : NULL;
+}
+
+bool
+counter_belongs(unsigned id, bool interface)
+{
+	return counter_row(id) != NULL && counter_row(id)->per_interface == interface;
+}
+
+const struct counter_row *
+counter_by_name(const char *name)
+{
+	for (unsigned id = 0; name != NULL && id < COUNTER_MAX; id++)
+		if (rows[id].name != NULL && strcmp(rows[id].name, name) == 0)
+			return &rows[id];
+	return NULL;
 }

@@ -69,6 +69,8 @@ struct counter_row {
 	const char	*help;
 };
 
-const struct counter_row *counter_row(unsigned id);	/* NULL if unknown */
+const struct counter_row *counter_row(unsigned id);		/* NULL if unknown */
+bool counter_belongs(unsigned id, bool interface);	/* is it known, and of one interface, or else of the whole agent? */
+const struct counter_row *counter_by_name(const char *);	/* NULL if there is none, or no name */
 
 #endif

@@ -7,15 +7,18 @@
 #include <sys/un.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <check.h>
 #include <event2/event.h>
 
+#include "common/buf.h"
 #include "common/conf.h"
 #include "common/http.h"
 
@@ -24,7 +27,8 @@
 static char folder[] = "/tmp/check_http.XXXXXX", place[64];
 static struct event_base *base;
 static struct http *http;
-static struct http_client *waiting;
+static struct http_client *waiting[HTTP_CLIENTS_MAX];
+static unsigned asked;
 static bool later;
 
 static void
@@ -32,7 +36,7 @@ on_ask(struct http_client *client, void *arg)
 {
 	(void)arg;
 	if (later)
-		waiting = client;
+		waiting[asked++] = client;
 	else
 		http_answer(client, BODY, strlen(BODY), NULL);
 }
@@ -43,6 +47,7 @@ setup(void)
 	struct conf_error error;
 	int fd;
 
+	signal(SIGPIPE, SIG_IGN);	/* as the programs do */
 	ck_assert_ptr_nonnull(mkdtemp(folder));
 	snprintf(place, sizeof(place), "%s/sock", folder);
 	ck_assert_ptr_nonnull(base = event_base_new());
@@ -72,20 +77,28 @@ client_new(void)
 }
 
 /* All until the server closes. */
-static const char *
-client_read(int fd)
+static size_t
+client_read_all(int fd, char *reply, size_t size)
 {
-	static char reply[64 * 1024];
 	size_t len = 0;
 	ssize_t n;
 
 	do {
 		event_base_loop(base, EVLOOP_NONBLOCK);
-		n = recv(fd, reply + len, sizeof(reply) - len - 1, MSG_DONTWAIT);
+		n = recv(fd, reply + len, size - len - 1, MSG_DONTWAIT);
 		len += n > 0 ? (size_t)n : 0;
 	} while (n > 0 || (n == -1 && errno == EAGAIN));
 	close(fd);
 	reply[len] = '\0';
+	return len;
+}
+
+static const char *
+client_read(int fd)
+{
+	static char reply[64 * 1024];
+
+	client_read_all(fd, reply, sizeof(reply));
 	return reply;
 }
 
@@ -138,11 +151,11 @@ START_TEST(an_answer_may_come_later)
 	later = true;
 	ck_assert_int_eq(send(fd, rows[0].request, strlen(rows[0].request), 0), (ssize_t)strlen(rows[0].request));
 	shutdown(fd, SHUT_WR);
-	while (waiting == NULL)
+	while (asked == 0)
 		event_base_loop(base, EVLOOP_NONBLOCK);
 	for (int i = 0; i < 10; i++)
 		event_base_loop(base, EVLOOP_NONBLOCK);
-	http_answer(waiting, NULL, 0, "not today");
+	http_answer(waiting[0], NULL, 0, "not today");
 	ck_assert_ptr_nonnull(strstr(client_read(fd), "503 Service Unavailable"));
 }
 END_TEST
@@ -153,36 +166,149 @@ START_TEST(who_waits_may_go)
 
 	later = true;
 	ck_assert_int_eq(send(fd, rows[0].request, strlen(rows[0].request), 0), (ssize_t)strlen(rows[0].request));
-	while (waiting == NULL)
+	while (asked == 0)
 		event_base_loop(base, EVLOOP_NONBLOCK);
 	close(fd);
 	for (int i = 0; i < 10; i++)
 		event_base_loop(base, EVLOOP_NONBLOCK);
-	http_answer(waiting, BODY, strlen(BODY), NULL);
+	http_answer(waiting[0], BODY, strlen(BODY), NULL);
 }
 END_TEST
 
-/* Those who say nothing keep others waiting, but not more than so many, and each only until it goes. */
+static void
+turn(void)
+{
+	for (int i = 0; i < 10; i++)
+		event_base_loop(base, EVLOOP_NONBLOCK);
+}
+
+static int
+client_asking(void)
+{
+	int fd = client_new();
+
+	ck_assert_int_eq(send(fd, rows[0].request, strlen(rows[0].request), 0), (ssize_t)strlen(rows[0].request));
+	return fd;
+}
+
+/* Nothing has come, and it is not over: EAGAIN. */
+static int
+client_state(int fd)
+{
+	char c;
+
+	return recv(fd, &c, 1, MSG_DONTWAIT | MSG_PEEK) == -1 ? errno : 0;
+}
+
+/* Those who have asked are served, and one more waits until one of them goes. */
 START_TEST(clients_beyond_the_limit_wait)
 {
 	int fd[HTTP_CLIENTS_MAX], late;
-	char c;
+
+	later = true;
+	for (int i = 0; i < HTTP_CLIENTS_MAX; i++)
+		fd[i] = client_asking();
+	while (asked < HTTP_CLIENTS_MAX)
+		event_base_loop(base, EVLOOP_NONBLOCK);
+	later = false;
+	late = client_asking();
+	turn();
+	ck_assert_int_eq(client_state(late), EAGAIN);
+	http_answer(waiting[3], BODY, strlen(BODY), NULL);
+	ck_assert_int_eq(strncmp(client_read(late), "HTTP/1.1 200", 12), 0);
+	for (int i = 0; i < HTTP_CLIENTS_MAX; i++) {
+		ck_assert_int_eq(client_state(fd[i]), i == 3 ? 0 : EAGAIN);
+		if (i != 3)
+			http_answer(waiting[i], BODY, strlen(BODY), NULL);
+		close(fd[i]);
+	}
+}
+END_TEST
+
+/* Those who say nothing keep nobody out: the oldest of them goes, and no other. */
+START_TEST(the_silent_give_way)
+{
+	int fd[HTTP_CLIENTS_MAX];
 
 	for (int i = 0; i < HTTP_CLIENTS_MAX; i++) {
 		fd[i] = client_new();
-		event_base_loop(base, EVLOOP_NONBLOCK);
+		turn();
 	}
-	late = client_new();
-	ck_assert_int_eq(send(late, rows[0].request, strlen(rows[0].request), 0), (ssize_t)strlen(rows[0].request));
-	for (int i = 0; i < 10; i++)
-		event_base_loop(base, EVLOOP_NONBLOCK);
-	ck_assert_int_eq(recv(late, &c, 1, MSG_DONTWAIT), -1);
-	ck_assert_int_eq(errno, EAGAIN);
-	close(fd[3]);
-	ck_assert_int_eq(strncmp(client_read(late), "HTTP/1.1 200", 12), 0);
+	ck_assert_int_eq(send(fd[0], rows[0].request, strlen(rows[0].request), 0), (ssize_t)strlen(rows[0].request));
+	ck_assert_int_eq(strncmp(client_read(client_asking()), "HTTP/1.1 200", 12), 0);
+	ck_assert_int_eq(strncmp(client_read(fd[0]), "HTTP/1.1 200", 12), 0);
+	fd[0] = client_new();
+	turn();
+	ck_assert_int_eq(strncmp(client_read(client_asking()), "HTTP/1.1 200", 12), 0);
 	for (int i = 0; i < HTTP_CLIENTS_MAX; i++)
-		if (i != 3)
-			close(fd[i]);
+		ck_assert_int_eq(client_state(fd[i]), i == 1 ? 0 : EAGAIN);
+	close(fd[0]);
+	for (int i = 1; i < HTTP_CLIENTS_MAX; i++)
+		close(fd[i]);
+}
+END_TEST
+
+/* Nor do those who do not take what they asked for, not for long. */
+START_TEST(who_takes_nothing_gives_way)
+{
+	struct timespec begun, now;
+	int fd[HTTP_CLIENTS_MAX];
+	struct http_text *text;
+	struct buf buf;
+
+	later = true;
+	buf_init(&buf, 4 << 20);
+	ck_assert_int_eq(buf_reserve(&buf, buf.max), 0);
+	memset(buf.data, 'a', buf.max);
+	buf.len = buf.max;
+	ck_assert_ptr_nonnull(text = http_text_new(&buf));
+	for (int i = 0; i < HTTP_CLIENTS_MAX; i++)
+		fd[i] = client_asking();
+	while (asked < HTTP_CLIENTS_MAX)
+		event_base_loop(base, EVLOOP_NONBLOCK);
+	for (int i = 0; i < HTTP_CLIENTS_MAX; i++)
+		http_answer_texts(waiting[i], &text, 1);
+	http_text_unref(text);
+	later = false;
+	clock_gettime(CLOCK_MONOTONIC, &begun);
+	ck_assert_int_eq(strncmp(client_read(client_asking()), "HTTP/1.1 200", 12), 0);
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	ck_assert_int_lt(now.tv_sec - begun.tv_sec, HTTP_IDLE_S - 1);
+	for (int i = 0; i < HTTP_CLIENTS_MAX; i++)
+		close(fd[i]);
+}
+END_TEST
+
+/* However many ask for it, and whether they take it or go. */
+START_TEST(a_long_text_is_shared)
+{
+	static char reply[3 * 1024 * 1024];
+	struct http_text *text[3] = { NULL };
+	int fd[3];
+	struct buf buf;
+
+	later = true;
+	buf_init(&buf, 4 << 20);
+	for (int i = 0; i < 100000; i++)
+		ck_assert_int_eq(buf_printf(&buf, "number %d\n", i), 0);
+	ck_assert_ptr_nonnull(text[0] = http_text_new(&buf));
+	ck_assert_uint_eq(buf.len, 0);
+	ck_assert_int_eq(buf_put(&buf, BODY, strlen(BODY)), 0);
+	ck_assert_ptr_nonnull(text[2] = http_text_new(&buf));
+	for (int i = 0; i < 3; i++)
+		fd[i] = client_asking();
+	while (asked < 3)
+		event_base_loop(base, EVLOOP_NONBLOCK);
+	close(fd[2]);
+	turn();
+	for (int i = 0; i < 3; i++)
+		http_answer_texts(waiting[i], text, 3);
+	http_text_unref(text[0]);
+	http_text_unref(text[2]);
+	close(fd[0]);
+	ck_assert_uint_gt(client_read_all(fd[1], reply, sizeof(reply)), 100000 * 9);
+	ck_assert_ptr_nonnull(strstr(reply, "\r\n\r\nnumber 0\n"));
+	ck_assert_ptr_nonnull(strstr(reply, "\nnumber 99999\n" BODY));
 }
 END_TEST
 
@@ -247,6 +373,10 @@ main(void)
 	tcase_add_test(tc, an_answer_may_come_later);
 	tcase_add_test(tc, who_waits_may_go);
 	tcase_add_test(tc, clients_beyond_the_limit_wait);
+	tcase_add_test(tc, the_silent_give_way);
+	tcase_add_test(tc, who_takes_nothing_gives_way);
+	tcase_add_test(tc, a_long_text_is_shared);
+	tcase_set_timeout(tc, 30);
 	tcase_add_test(tc, a_path_has_one_owner);
 	tcase_add_loop_test(tc, bad_places_are_told, 0, (int)(sizeof(bad_places) / sizeof(bad_places[0])));
 	tcase_add_test(tc, good_places_are_fine);

@@ -262,6 +262,12 @@ START_TEST(cut_off)
 	ck_assert(sum(LEDGER_CUT)->up_to && !sum(LEDGER_CUT)->more);
 	ck_assert_int_eq(sum(LEDGER_UNDER_WAY)->packets, 0);
 	ck_assert_int_eq(sum(LEDGER_STORED)->packets, 60);
+	/* More than the bound was not lost by the cut. */
+	for (int more = -1; more < 5; more++) {
+		sql("UPDATE stat SET value = %d WHERE stream = " A " AND counter = 'ring_received_packets'", 50 + 33 + more);
+		read_it();
+		ck_assert_int_eq(ledger.sum.unaccounted, more > 0 ? more : 0);
+	}
 	/* The guest was booted anew: there is no bound. */
 	sql("UPDATE loss SET packets = 0, approximate = 2");
 	read_it();
@@ -306,6 +312,35 @@ START_TEST(switched_off)
 	read_it();
 	ck_assert(!ledger.stream[0].part.balanced && ledger.stream[1].part.balanced);
 	ck_assert_int_eq(ledger.stream[0].part.unaccounted, 0);
+}
+END_TEST
+
+/* Each counter, file and loss finds its stream, whatever the order of their ids; those of none are passed over. */
+START_TEST(many_streams)
+{
+	char id[64];
+
+	sql("BEGIN");
+	for (int i = 0; i < 300; i++) {
+		snprintf(id, sizeof(id), "x'%08x000000000000000000000000'", (unsigned)i * 2654435761u);
+		stream(id, 10 + i, 0, 0);
+		count(id, 0, "ring_received_packets", 10 + i + i % 7);
+		count(id, 0, "captured_packets", 10 + i + i % 7);
+		loss(id, "spool", i % 7, 0);
+	}
+	count(A, 0, "ring_received_packets", 1);
+	loss(B, "spool", 1, 0);
+	sql("COMMIT");
+	read_it();
+	ck_assert_uint_eq(ledger.count, 300);
+	for (int i = 0; i < 300; i++) {
+		const struct ledger_part *part = &ledger.stream[i].part;
+
+		ck_assert_int_eq(part->term[LEDGER_STORED].packets, 10 + i);
+		ck_assert_int_eq(part->term[LEDGER_GAP_SPOOL].packets, i % 7);
+		ck_assert_int_eq(part->term[LEDGER_EXPIRED].packets, 0);
+		ck_assert(part->balanced && part->unaccounted == 0);
+	}
 }
 END_TEST
 
@@ -354,6 +389,7 @@ main(void)
 	tcase_add_test(tcase, cut_off);
 	tcase_add_test(tcase, in_another_store);
 	tcase_add_test(tcase, switched_off);
+	tcase_add_test(tcase, many_streams);
 	tcase_add_test(tcase, absurd_counters);
 	tcase_add_test(tcase, names);
 	suite_add_tcase(suite, tcase);

@@ -185,6 +185,31 @@ START_TEST(a_full_buffer_is_told)
 }
 END_TEST
 
+/* Families that do not fit are left out, and those before them are whole. */
+START_TEST(what_does_not_fit_is_taken_back)
+{
+	struct buf small;
+	size_t mark;
+
+	buf_init(&small, 80);
+	metrics_init(&metrics, &small);
+	for (int i = 0; metrics_end(&metrics) == 0; i++) {
+		mark = small.len;
+		metrics_family(&metrics, METRICS_GAUGE, "h", "x%d", i);
+		metrics_i64(&metrics, NULL, -i);
+	}
+	ck_assert_uint_gt(small.len, mark);
+	ck_assert(metrics_take_back(&metrics, mark));
+	ck_assert_int_eq(metrics_end(&metrics), 0);
+	ck_assert_int_eq(buf_put(&small, "", 1), 0);
+	ck_assert_str_eq((char *)small.data, "# HELP x0 h\n# TYPE x0 gauge\nx0 0\n# HELP x1 h\n# TYPE x1 gauge\nx1 -1\n");
+	metrics_u64(&metrics, NULL, 1);		/* of no family */
+	ck_assert(!metrics_take_back(&metrics, mark));
+	ck_assert_int_eq(metrics_end(&metrics), -1);
+	buf_clear(&small);
+}
+END_TEST
+
 START_TEST(counters_are_named_by_kind_and_unit)
 {
 	counter_metrics_family(&metrics, counter_row(COUNTER_RING_DROPPED));
@@ -198,6 +223,21 @@ START_TEST(counters_are_named_by_kind_and_unit)
 	ck_assert_ptr_nonnull(strstr((char *)buf.data, "\n# TYPE vmtap_agent_spool_bytes gauge\nvmtap_agent_spool_bytes 8\n"));
 	ck_assert_ptr_nonnull(strstr((char *)buf.data, "counter\nvmtap_agent_ring_dropped_packets_total 7\n"));
 	ck_assert_ptr_nonnull(strstr((char *)buf.data, "counter\nvmtap_agent_cpu_link_seconds_total 1.5\n"));
+}
+END_TEST
+
+START_TEST(each_counter_has_its_name)
+{
+	for (unsigned i = 0; i < COUNTER_MAX; i++)
+		if (counter_row(i) != NULL) {
+			ck_assert_ptr_eq(counter_by_name(counter_row(i)->name), counter_row(i));
+			ck_assert(counter_belongs(i, true) != counter_belongs(i, false));
+		}
+	ck_assert(counter_belongs(COUNTER_RING_DROPPED, true) && counter_belongs(COUNTER_SPOOL_BYTES, false));
+	ck_assert(!counter_belongs(COUNTER_WITHHELD, true) && !counter_belongs(COUNTER_MAX, false));
+	ck_assert_ptr_null(counter_by_name("ring_dropped"));
+	ck_assert_ptr_null(counter_by_name(""));
+	ck_assert_ptr_null(counter_by_name(NULL));
 }
 END_TEST
 
@@ -235,7 +275,9 @@ main(void)
 	tcase_add_test(tc, a_sample_needs_a_family);
 	tcase_add_test(tc, limits_are_kept);
 	tcase_add_test(tc, a_full_buffer_is_told);
+	tcase_add_test(tc, what_does_not_fit_is_taken_back);
 	tcase_add_test(tc, counters_are_named_by_kind_and_unit);
+	tcase_add_test(tc, each_counter_has_its_name);
 	tcase_add_test(tc, every_counter_fits);
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);

@@ -72,6 +72,39 @@ START_TEST(blocks_are_acknowledged_when_durable)
 }
 END_TEST
 
+/* Its last commit is not done, or only its end is written, when the next process has its session. */
+START_TEST(a_dead_process_is_not_acknowledged_to_the_next)
+{
+	char error[512];
+	struct sqlite3 *db = catalog_open(session_lab.path, error, sizeof(error));
+	struct msg_mark mark;
+
+	open_session(&agent, 1, true);
+	agent_wait_ack(&agent, 1);
+	ck_assert_int_eq(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+	agent_put_block(&agent, 7, 2);
+	agent_send(&agent);
+	agent_close(&agent);
+	agent_open(&other, "web1", 2);
+	agent_hello(&other, 8);
+	ck_assert_int_eq(sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(db);
+	agent_put_interface(&other, 8, 0);
+	agent_put_block(&other, 8, 1);
+	agent_send(&other);
+	do {
+		agent_wait(&other, FRAME_ACK);
+		ck_assert_int_eq(msg_get_ack(&other.frame, &mark), 0);
+		ck_assert_uint_eq(mark.stream[0], 8);
+	} while (mark.number < 1);
+	ck_assert_int_eq(session_lab_number("SELECT ended FROM stream WHERE hex(id) LIKE '07%'"), 1);
+	agent_put_block(&other, 7, 3);
+	agent_send(&other);
+	agent_wait_error(&other, MSG_ERR_PROTOCOL, "neither");
+	agent_close(&other);
+}
+END_TEST
+
 /* By both ways: bytes that came with the handshake's end, and after a reconnect to the other worker. */
 START_TEST(a_session_resumes)
 {
@@ -701,6 +734,7 @@ main(void)
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_set_timeout(tcase, 120);
 	tcase_add_test(tcase, blocks_are_acknowledged_when_durable);
+	tcase_add_test(tcase, a_dead_process_is_not_acknowledged_to_the_next);
 	tcase_add_test(tcase, a_session_resumes);
 	tcase_add_test(tcase, stopping_says_bye_after_all_is_durable);
 	tcase_add_loop_test(tcase, bad_messages_end_the_session_and_say_why, 0, (int)(sizeof(bad) / sizeof(bad[0])));

@@ -146,6 +146,22 @@ write_files_only(void)
 	batch_free(batch);
 }
 
+/* Whatever the wall clock does meanwhile. */
+START_TEST(files_of_who_is_long_away_are_closed)
+{
+	store_lab_add(&lab, codec_by_id(CODEC_NONE), 1, 5);
+	lab.vm->row.seen_ns = clock_wall_ns() + ARCHIVE_AWAY_NS;
+	archive_rotate_old(&lab.archive);
+	ck_assert_ptr_nonnull(lab.stream->file);
+	lab.vm->left_ns = clock_mono_ns();
+	archive_rotate_old(&lab.archive);
+	ck_assert_ptr_nonnull(lab.stream->file);
+	lab.vm->left_ns -= ARCHIVE_AWAY_NS;
+	archive_rotate_old(&lab.archive);
+	ck_assert_ptr_null(lab.stream->file);
+}
+END_TEST
+
 /* What is not durable is cut off by the next start, and then the file is whole: at every length that a crash may leave. */
 START_TEST(recovery_cuts_at_any_point)
 {
@@ -355,6 +371,32 @@ START_TEST(retention_forgets_streams)
 }
 END_TEST
 
+/* One that never had a file, and so pays for none; all of it goes, or nothing. */
+START_TEST(streams_without_files_are_forgotten)
+{
+	const struct retain_limits limits = { .size = UINT64_C(1) << 40 };
+	char error[512] = "";
+	struct sqlite3 *db = catalog_open(lab.path, error, sizeof(error));
+	struct fault fault;
+
+	lab.stream->started_ns = clock_wall_ns();
+	ck_assert_int_eq(stream_end(&lab.archive, lab.stream, &(struct msg_stream_end){ .number = 0 }, &fault), 0);
+	store_lab_commit(&lab);
+	ck_assert_int_eq(retain(limits.size, 0, 0), 0);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM stream"), 1);	/* too young */
+	store_lab_sql(&lab, "UPDATE stream SET started_ns = 1; CREATE TRIGGER no BEFORE DELETE ON stream BEGIN SELECT"
+	    " RAISE(ABORT, 'not now'); END");
+	ck_assert_int_eq(store_retain(&lab.store, db, &limits, error, sizeof(error)), -1);
+	ck_assert_ptr_nonnull(strstr(error, "not now"));
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM interface"), 1);
+	store_lab_sql(&lab, "DROP TRIGGER no");
+	ck_assert_int_eq(store_retain(&lab.store, db, &limits, error, sizeof(error)), 0);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM interface"), 0);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM stream"), 0);
+	sqlite3_close(db);
+}
+END_TEST
+
 START_TEST(one_collector_has_the_store)
 {
 	struct store other;
@@ -414,12 +456,14 @@ main(void)
 	tcase_add_test(tcase, tenants_stay_off_our_own_files);
 	tcase_add_test(tcase, files_are_rotated_by_size);
 	tcase_add_test(tcase, files_are_rotated_by_age_and_codec);
+	tcase_add_test(tcase, files_of_who_is_long_away_are_closed);
 	tcase_add_test(tcase, recovery_counts_what_is_missing);
 	tcase_add_test(tcase, recovery_finishes_names);
 	tcase_add_test(tcase, recovery_removes_only_what_is_unfinished);
 	tcase_add_test(tcase, retention_by_size);
 	tcase_add_test(tcase, retention_by_age);
 	tcase_add_test(tcase, retention_forgets_streams);
+	tcase_add_test(tcase, streams_without_files_are_forgotten);
 	tcase_add_test(tcase, one_collector_has_the_store);
 	tcase_add_test(tcase, a_full_disk_is_waited_for);
 	suite_add_tcase(suite, tcase);

@@ -9,9 +9,13 @@
 #include <check.h>
 
 #include "common/buf.h"
+#include "common/clock.h"
 #include "common/log.h"
 #include "proto/counter.h"
 #include "proto/pcapng.h"
+
+#include "collector/counts.h"
+#include "collector/quota.h"
 
 #include "tests/store_lab.h"
 
@@ -299,6 +303,25 @@ START_TEST(streams_have_a_bound)
 }
 END_TEST
 
+START_TEST(streams_of_the_future_begin_now)
+{
+	const uint64_t now = clock_wall_ns(), hour = UINT64_C(3600000000000);
+	const uint64_t told[] = { UINT64_MAX, now + 48 * hour, 0, now + hour, now - hour };
+	struct stream *stream;
+
+	for (unsigned i = 0; i < sizeof(told) / sizeof(told[0]); i++) {
+		const uint8_t id[MSG_ID_SIZE] = { 9, (uint8_t)i };
+
+		ck_assert_ptr_nonnull(stream = stream_get(&lab.archive, lab.vm, id, told[i], &fault));
+		if (i < 3) {
+			ck_assert_uint_ge(stream->started_ns, now);
+			ck_assert_uint_le(stream->started_ns, clock_wall_ns());
+		} else
+			ck_assert_uint_eq(stream->started_ns, told[i]);
+	}
+}
+END_TEST
+
 /* A file for each block, by another codec each time, would be more head than packets. */
 START_TEST(files_begun_have_a_bound)
 {
@@ -314,6 +337,107 @@ START_TEST(files_begun_have_a_bound)
 	ck_assert_int_eq(fault.code, MSG_ERR_LIMIT);
 	msg = store_lab_block(&lab, lab.stream->file->codec, lab.stream->received + 1, 1);
 	ck_assert_int_eq(add(&msg), 0);
+}
+END_TEST
+
+static unsigned
+open_files(void)
+{
+	const struct stream *stream;
+	unsigned count = 0;
+
+	TAILQ_FOREACH(stream, &lab.vm->streams, entry)
+		count += stream->file != NULL;
+	return count;
+}
+
+/* Streams that take turns: of each all is stored, in ever new files, until it is too many of them. */
+START_TEST(open_files_have_a_bound)
+{
+	struct stream *streams[QUOTA_FILES_PER_VM + 1] = { lab.stream };
+	const unsigned count = sizeof(streams) / sizeof(streams[0]);
+	uint8_t id[MSG_ID_SIZE] = { 9 };
+	struct msg_interface interface;
+	struct msg_block msg;
+	uint64_t n = 0;
+	int rc;
+
+	for (unsigned i = 1; i < count; i++) {
+		id[1]++;
+		ck_assert_ptr_nonnull(streams[i] = stream_get(&lab.archive, lab.vm, id, 1, &fault));
+		interface = store_lab_interface(&lab, 0);
+		ck_assert_int_eq(stream_add_interface(&lab.archive, streams[i], &interface, &fault), 0);
+	}
+	do {
+		msg = store_lab_block(&lab, codec, 1 + n / count, 1);
+		rc = stream_add_block(&lab.archive, streams[n % count], &msg, &fault);
+		ck_assert_uint_le(open_files(), QUOTA_FILES_PER_VM);
+		n += rc == 0;
+	} while (rc == 0 && n < 2 * ARCHIVE_VM_FILES_BURST);
+	ck_assert_uint_ge(n, ARCHIVE_VM_FILES_BURST);
+	ck_assert_int_eq(rc, -1);
+	ck_assert_int_eq(fault.code, MSG_ERR_LIMIT);
+	store_lab_commit(&lab);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT sum(packets) FROM file"), (int64_t)n);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM file WHERE live"), QUOTA_FILES_PER_VM);
+}
+END_TEST
+
+/* Beyond what a VM may report, gaps have one row, and no packet less. */
+START_TEST(gaps_that_are_too_many_are_joined)
+{
+	const uint64_t count = ARCHIVE_VM_REPORTS_BURST + 500, taken_before = count_get(COUNT_LOSSES_JOINED);
+	struct msg_gap other = { .first = count + 1, .last = count + 2, .packets = 7, .place = GAP_CAPTURE };
+	uint64_t joined;
+
+	for (uint64_t n = 1; n <= count; n++)
+		ck_assert_int_eq(gap(n, n, n), 0);
+	ck_assert_int_eq(stream_add_gap(&lab.archive, lab.stream, &other, &fault), 0);
+	store_lab_commit(&lab);
+	joined = count_get(COUNT_LOSSES_JOINED) - taken_before;
+	ck_assert_uint_ge(joined, 300);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM loss"), (int64_t)(count + 1 - joined + 1));
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT sum(packets) FROM loss WHERE place = 'spool'"), (int64_t)(count * (count + 1) / 2));
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT sum(bytes) FROM loss"), (int64_t)(count * (count + 1) / 2 * 100));
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT max(last_block) FROM loss WHERE place = 'spool'"), (int64_t)count);
+	ck_assert_str_eq(store_lab_text(&lab, "SELECT packets || ' ' || first_block || ' ' || coalesce(first_ns, '-') FROM loss WHERE place ="
+	    " 'capture'"), "7 1525 -");
+	ck_assert_int_eq(gap(count + 3, count + 3, UINT64_MAX), 0);
+	store_lab_commit(&lab);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT max(packets) FROM loss"), INT64_MAX);
+}
+END_TEST
+
+START_TEST(streams_and_interfaces_that_are_too_many_are_refused)
+{
+	struct msg_stat stat = { .counter = COUNTER_BLOCKS_SEALED, .interface = STATS_AGENT, .value = 1 };
+	const struct msg_stats stats = { .count = 1, .stat = &stat };
+	struct msg_interface interface = store_lab_interface(&lab, 1);
+	uint8_t id[MSG_ID_SIZE] = { 9 };
+	struct stream *stream;
+	unsigned n = 0;
+
+	ck_assert_int_eq(stream_set_stats(&lab.archive, lab.stream, &stats, &fault), 0);
+	while (n < 2 * ARCHIVE_VM_ROWS_BURST) {
+		memcpy(id + 1, &n, sizeof(n));
+		if ((stream = stream_get(&lab.archive, lab.vm, id, 1, &fault)) == NULL)
+			break;
+		stream_free(stream);
+		n++;
+	}
+	ck_assert_uint_ge(n, ARCHIVE_VM_ROWS_BURST - 10);
+	ck_assert_uint_lt(n, 2 * ARCHIVE_VM_ROWS_BURST);
+	ck_assert_int_eq(fault.code, MSG_ERR_LIMIT);
+	ck_assert_ptr_nonnull(strstr(fault.text, "a minute"));
+	budget_spend(&lab.vm->rows, &(struct budget_rate){ .piece_ns = UINT64_C(60000000000) }, 1);
+	ck_assert_int_eq(stream_add_interface(&lab.archive, lab.stream, &interface, &fault), -1);
+	ck_assert_int_eq(fault.code, MSG_ERR_LIMIT);
+	ck_assert_int_eq(stream_set_stats(&lab.archive, lab.stream, &stats, &fault), -1);
+	ck_assert_int_eq(fault.code, MSG_ERR_LIMIT);
+	/* What is known already costs nothing. */
+	interface = store_lab_interface(&lab, 0);
+	ck_assert_int_eq(stream_add_interface(&lab.archive, lab.stream, &interface, &fault), 0);
+	ck_assert_int_eq(gap(1, 1, 1), 0);
 }
 END_TEST
 
@@ -412,6 +536,32 @@ block_of_comments(uint64_t number, const char *const *comment, unsigned count)
 	return msg;
 }
 
+/* What waits for a commit is bounded by that. */
+START_TEST(what_rows_hold_is_dirty)
+{
+	const struct msg_interface interface = store_lab_interface(&lab, 1);
+	char large[1001] = "";
+	const char *comment[16];
+	uint64_t before;
+	struct msg_block msg;
+
+	memset(large, 'x', sizeof(large) - 1);
+	for (unsigned i = 0; i < 16; i++)
+		comment[i] = large;
+	msg = block_of_comments(1, comment, 16);
+	before = lab.archive.batch->dirty_bytes;
+	ck_assert_int_eq(add(&msg), 0);
+	ck_assert_uint_ge(lab.archive.batch->dirty_bytes - before, lab.stream->file->length + 16 * (sizeof(struct event_row) + 1001));
+	before = lab.archive.batch->dirty_bytes;
+	ck_assert_int_eq(stream_add_interface(&lab.archive, lab.stream, &interface, &fault), 0);
+	ck_assert_uint_eq(lab.archive.batch->dirty_bytes - before, sizeof(struct interface_row) + interface.idb_len);
+	ck_assert_ptr_nonnull(lab.vm->row.policy_text = strdup(large));
+	before = lab.archive.batch->dirty_bytes;
+	batch_add_vm(lab.archive.batch, &lab.vm->row);
+	ck_assert_uint_eq(lab.archive.batch->dirty_bytes - before, sizeof(struct vm_row) + sizeof(large));
+}
+END_TEST
+
 START_TEST(events_are_recorded_once)
 {
 	char large[3000];
@@ -459,6 +609,28 @@ file_says(const char *text)
 		n++;
 	return n;
 }
+
+/* Once the catalog has had enough it says so, and the files go on to have all. */
+START_TEST(events_that_are_too_many_are_in_the_files)
+{
+	const char *comment[16];
+	const uint64_t count = ARCHIVE_VM_REPORTS_BURST / 16 * 2, before = count_get(COUNT_EVENTS_LEFT_OUT);
+	struct msg_block msg;
+
+	for (unsigned i = 0; i < 16; i++)
+		comment[i] = "what happens";
+	for (uint64_t n = 1; n <= count; n++) {
+		msg = block_of_comments(n, comment, 16);
+		ck_assert_int_eq(add(&msg), 0);
+	}
+	store_lab_commit(&lab);
+	ck_assert_uint_ge(count_get(COUNT_EVENTS_LEFT_OUT) - before, count / 4);
+	ck_assert_int_ge(store_lab_number(&lab, "SELECT count(*) FROM event"), ARCHIVE_VM_REPORTS_BURST * 3 / 4);
+	ck_assert_int_le(store_lab_number(&lab, "SELECT count(*) FROM event"), ARCHIVE_VM_REPORTS_BURST * 5 / 4);
+	ck_assert_int_ge(store_lab_number(&lab, "SELECT count(*) FROM event WHERE text LIKE 'too much happens%'"), 1);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT sum(packets) FROM file"), (int64_t)(16 * count));
+}
+END_TEST
 
 START_TEST(the_first_packet_after_a_gap_says_so)
 {
@@ -529,6 +701,24 @@ START_TEST(counters_have_times)
 }
 END_TEST
 
+/* A counter of an interface is none of the agent, nor the other way round; one that is not known is passed over. */
+START_TEST(counters_at_the_wrong_place_are_ignored)
+{
+	uint64_t before = count_get(COUNT_STATS_IGNORED);
+
+	set_stat(lab.stream, 1000, COUNTER_RING_DROPPED, STATS_AGENT, 1);
+	set_stat(lab.stream, 1000, COUNTER_SPOOL_BYTES, 0, 1);
+	set_stat(lab.stream, 1000, COUNTER_MAX, 0, 1);
+	set_stat(lab.stream, 1000, COUNTER_WITHHELD, 0, 1);
+	ck_assert_uint_eq(count_get(COUNT_STATS_IGNORED) - before, 2);
+	set_stat(lab.stream, 1000, COUNTER_SPOOL_BYTES, STATS_AGENT, 5);
+	set_stat(lab.stream, 1000, COUNTER_RING_DROPPED, 0, 6);
+	store_lab_commit(&lab);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM stat"), 2);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT value FROM stat WHERE interface = -1"), 5);
+}
+END_TEST
+
 /* The stream after it, which captures the same interface. */
 static struct stream *
 next_stream(void)
@@ -579,6 +769,88 @@ START_TEST(cut_streams_are_bounded)
 }
 END_TEST
 
+/* What STATS told is looked at when it is in the catalog, and what that says is there after one commit more. */
+static void
+commit_and_settle(uint64_t stats_ns)
+{
+	static uint64_t value = 1;
+
+	for (int i = 0; i < 2; i++) {
+		set_stat(lab.stream, stats_ns, COUNTER_SPOOL_BYTES, STATS_AGENT, ++value);
+		store_lab_commit(&lab);
+	}
+}
+
+/*
+ * Of two interfaces the second was captured no more when the first stream was cut off: it has lost nothing, or if it is there again,
+ * no more than it counted since. One of which nothing was told leaves no bound.
+ */
+START_TEST(cut_streams_with_an_interface_gone)
+{
+	static const struct { uint64_t last, start; int64_t packets; enum loss_bound bound; } rows[] = {
+		{ 500, 0, 20, LOSS_UP_TO }, { 500, 7, 27, LOSS_UP_TO }, { 0, 0, 0, LOSS_UNKNOWN },
+	};
+	const uint64_t late = STORE_LAB_START + 50 + UINT64_C(6000000000);
+	struct msg_interface msg = store_lab_interface(&lab, 1);
+
+	ck_assert_int_eq(stream_add_interface(&lab.archive, lab.stream, &msg, &fault), 0);
+	set_stat(lab.stream, STORE_LAB_START + 10, COUNTER_INTERFACE_PACKETS, 0, 1000);
+	set_stat(lab.stream, STORE_LAB_START + 10, COUNTER_INTERFACE_PACKETS, 1, rows[_i].last);
+	set_stat(lab.stream, STORE_LAB_START + 20, COUNTER_INTERFACE_PACKETS, 1, 0);
+	ck_assert_int_eq(stream_end(&lab.archive, lab.stream, &(struct msg_stream_end){ .number = 0, .cut = 1 }, &fault), 0);
+	store_lab_commit(&lab);
+	lab.stream = next_stream();
+	if (rows[_i].start != 0) {
+		msg = store_lab_interface(&lab, 1);
+		ck_assert_int_eq(stream_add_interface(&lab.archive, lab.stream, &msg, &fault), 0);
+		set_stat(lab.stream, STORE_LAB_START + 60, COUNTER_INTERFACE_START, 1, rows[_i].start);
+	}
+	set_stat(lab.stream, STORE_LAB_START + 60, COUNTER_INTERFACE_START, 0, 1020);
+	commit_and_settle(STORE_LAB_START + 60);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM loss WHERE place = 'cut'"), 0);	/* it may still come */
+	commit_and_settle(late);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT packets FROM loss WHERE place = 'cut'"), rows[_i].packets);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT approximate FROM loss WHERE place = 'cut'"), rows[_i].bound);
+}
+END_TEST
+
+/* The stream after it dies before it has told anything: the one after that bounds both. */
+START_TEST(cut_streams_in_a_row)
+{
+	static const uint8_t id[MSG_ID_SIZE] = { 8 };
+	struct msg_interface msg;
+
+	set_stat(lab.stream, STORE_LAB_START + 10, COUNTER_INTERFACE_PACKETS, 0, 1000);
+	ck_assert_int_eq(stream_end(&lab.archive, lab.stream, &(struct msg_stream_end){ .number = 0, .cut = 1 }, &fault), 0);
+	store_lab_commit(&lab);
+	lab.stream = next_stream();
+	ck_assert_int_eq(stream_end(&lab.archive, lab.stream, &(struct msg_stream_end){ .number = 0, .cut = 1 }, &fault), 0);
+	store_lab_commit(&lab);
+	ck_assert_ptr_nonnull(lab.stream = stream_get(&lab.archive, lab.vm, id, STORE_LAB_START + 100, &fault));
+	msg = store_lab_interface(&lab, 0);
+	ck_assert_int_eq(stream_add_interface(&lab.archive, lab.stream, &msg, &fault), 0);
+	store_lab_commit(&lab);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM loss WHERE place = 'cut'"), 0);
+	set_stat(lab.stream, STORE_LAB_START + 110, COUNTER_INTERFACE_START, 0, 1040);
+	commit_and_settle(STORE_LAB_START + 110);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT packets FROM loss WHERE place = 'cut' AND approximate = 1"), 40);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM loss WHERE place = 'cut' AND approximate = 2"), 1);
+}
+END_TEST
+
+/* Agents may tell of any number of packets: the sum stops at the largest. */
+START_TEST(absurd_gaps)
+{
+	const struct loss loss = { .packets = UINT64_MAX - 1, .bytes = UINT64_MAX };
+	struct loss_sum sum = { 0 };
+
+	for (int i = 0; i < 3; i++)
+		loss_add(&sum, &loss);
+	ck_assert_uint_eq(sum.loss.packets, UINT64_MAX);
+	ck_assert_uint_eq(sum.loss.bytes, UINT64_MAX);
+}
+END_TEST
+
 /* Agents that do not count leave no bound; the collector was restarted between. */
 START_TEST(cut_streams_of_old_agents)
 {
@@ -602,6 +874,22 @@ START_TEST(cut_streams_of_old_agents)
 	store_lab_commit(&lab);
 	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM loss WHERE place = 'cut'"), 0);
 	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM stream WHERE cut"), 0);
+}
+END_TEST
+
+/* Nothing but the process changes. */
+START_TEST(another_process_is_written)
+{
+	store_lab_add(&lab, codec, 1, 5);
+	store_lab_commit(&lab);
+	ck_assert_str_eq(store_lab_text(&lab, "SELECT hex(substr(instance, 1, 1)) FROM stream"), "00");
+	stream_told(&lab.archive, lab.stream);
+	ck_assert(!archive_is_dirty(&lab.archive));
+	lab.vm->instance[0] = 5;
+	ck_assert_int_eq(stream_begin_at(&lab.archive, lab.stream, 1, 1, &fault), 0);
+	ck_assert(archive_is_dirty(&lab.archive));
+	store_lab_commit(&lab);
+	ck_assert_str_eq(store_lab_text(&lab, "SELECT hex(substr(instance, 1, 1)) FROM stream"), "05");
 }
 END_TEST
 
@@ -646,19 +934,30 @@ main(void)
 	tcase_add_test(tcase, streams_come_back_from_the_catalog);
 	tcase_add_test(tcase, streams_of_others_are_refused);
 	tcase_add_test(tcase, streams_have_a_bound);
+	tcase_add_test(tcase, streams_of_the_future_begin_now);
 	tcase_add_test(tcase, files_begun_have_a_bound);
+	tcase_add_test(tcase, open_files_have_a_bound);
+	tcase_add_test(tcase, gaps_that_are_too_many_are_joined);
+	tcase_add_test(tcase, streams_and_interfaces_that_are_too_many_are_refused);
 	tcase_add_test(tcase, what_hello_no_longer_names_is_over);
 	tcase_add_test(tcase, what_was_taken_for_over_goes_on);
 	tcase_add_test(tcase, blocks_acknowledged_elsewhere_are_said);
 	tcase_add_test(tcase, the_latest_stats_are_kept);
+	tcase_add_test(tcase, what_rows_hold_is_dirty);
 	tcase_add_test(tcase, events_are_recorded_once);
+	tcase_add_test(tcase, events_that_are_too_many_are_in_the_files);
 	tcase_add_test(tcase, the_first_packet_after_a_gap_says_so);
 	for (int id = CODEC_NONE; id <= CODEC_ZSTD; id++)
 		if (codec_by_id((unsigned)id) != NULL)
 			tcase_add_loop_test(tcase, rebuilt_blocks_are_read, id, id + 1);
 	tcase_add_test(tcase, counters_have_times);
+	tcase_add_test(tcase, counters_at_the_wrong_place_are_ignored);
 	tcase_add_loop_test(tcase, cut_streams_are_bounded, 0, 2);
+	tcase_add_loop_test(tcase, cut_streams_with_an_interface_gone, 0, 3);
+	tcase_add_test(tcase, cut_streams_in_a_row);
+	tcase_add_test(tcase, absurd_gaps);
 	tcase_add_test(tcase, cut_streams_of_old_agents);
+	tcase_add_test(tcase, another_process_is_written);
 	tcase_add_test(tcase, what_went_elsewhere_is_not_cut);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
