@@ -20,7 +20,7 @@ tell_level(const struct backlog *b)
 	spool_count_set(b->spool, COUNTER_DISK_BYTES, STATS_AGENT, disk_used(b->disk));
 }
 
-/* Numbers between disk and memory that stood in a place that could not be read: the disk then says so. */
+/* Numbers up to last that no receiver has, nor the disk or memory: they stood in a place that cannot be read any more. */
 static void
 tell_hole(struct backlog *b, const struct spool_stream *stream, uint64_t last)
 {
@@ -30,8 +30,23 @@ tell_hole(struct backlog *b, const struct spool_stream *stream, uint64_t last)
 		.last_ns = stream->started_ns, .place = GAP_DISK };
 	memcpy(item.stream, stream->id, MSG_ID_SIZE);
 	memcpy(item.gap.stream, stream->id, MSG_ID_SIZE);
-	spool_count_add(b->spool, COUNTER_DISK_LOST_BLOCKS, STATS_AGENT, stream->first - 1 - last);
-	(void)disk_append(b->disk, b->spool, &item, stream->started_ns);
+	disk_lose(b->disk, b->spool, &item, stream->started_ns);
+}
+
+/* What the disk or a receiver has of the stream is not memory's; what neither has, nor memory, is lost. */
+static void
+settle_stream(struct backlog *b, const struct spool_stream *stream)
+{
+	uint64_t durable = spool_durable(b->spool, stream->id), last = 0;
+	bool ended;
+
+	(void)disk_acknowledge(b->disk, stream->id, durable);
+	if (disk_stream(b->disk, stream->id, &last, &ended))
+		spool_confirm(b->spool, stream->id, last);
+	if (last < durable)
+		last = durable;
+	if (stream->first > last + 1)
+		tell_hole(b, stream, last);
 }
 
 /* An older process of this role may have died between writing and dropping. */
@@ -44,13 +59,8 @@ drop_what_disk_has(struct backlog *b)
 	uint64_t last, started_ns;
 	bool ended;
 
-	for (size_t i = 0; i < count; i++) {
-		if (!disk_stream(b->disk, stream[i].id, &last, &ended))
-			continue;
-		spool_confirm(b->spool, stream[i].id, last);
-		if (stream[i].first > last + 1)
-			tell_hole(b, &stream[i], last);
-	}
+	for (size_t i = 0; i < count; i++)
+		settle_stream(b, &stream[i]);
 	spool_peek(b->spool, &item, &started_ns);
 	spool_release(b->spool);
 	if (item.kind == SPOOL_ENDED && disk_stream(b->disk, item.stream, &last, &ended) && ended)
@@ -98,6 +108,13 @@ backlog_streams(struct backlog *b, struct spool_stream out[MSG_STREAMS_MAX])
 	return count;
 }
 
+void
+backlog_set_listed(struct backlog *b, const uint8_t (*id)[MSG_ID_SIZE], size_t count)
+{
+	if (b->disk != NULL)
+		disk_set_listed(b->disk, id, count);
+}
+
 int
 backlog_interface_get(struct backlog *b, const uint8_t stream[MSG_ID_SIZE], uint32_t id, uint8_t *out)
 {
@@ -138,14 +155,16 @@ backlog_acknowledge(struct backlog *b, const uint8_t stream[MSG_ID_SIZE], uint64
 	uint64_t last;
 	bool ended;
 
-	if (b->disk != NULL && disk_stream(b->disk, stream, &last, &ended)) {
-		disk_acknowledge(b->disk, stream, number);
-		tell_level(b);
-		/* After a power cut the collector may have more than the disk, and memory none of it. */
-		if (number <= last || !spool_has_stream(b->spool, stream))
-			return 0;
-	}
-	return spool_acknowledge(b->spool, stream, number);
+	if (b->disk == NULL || !disk_stream(b->disk, stream, &last, &ended))
+		return spool_acknowledge(b->spool, stream, number);
+	/* After a power cut the collector may have more than the disk, and memory none of it. */
+	if (number > last && spool_has_stream(b->spool, stream) && spool_acknowledge(b->spool, stream, number) == -1)
+		return -1;
+	if (disk_acknowledge(b->disk, stream, number) == -1)
+		return -1;
+	spool_set_durable(b->spool, stream, number < last ? number : last);
+	tell_level(b);
+	return 0;
 }
 
 void
@@ -181,7 +200,7 @@ backlog_hello_due(const struct backlog *b)
 static int64_t
 move_one(struct backlog *b)
 {
-	bool all_read = !disk_unread(b->disk), read;
+	bool all_read = !disk_unread(b->disk), read, handed;
 	struct spool_item item;
 	uint64_t started_ns;
 
@@ -189,11 +208,14 @@ move_one(struct backlog *b)
 	if (item.kind == SPOOL_NOTHING)
 		return 0;
 	read = spool_peek_read(b->spool);
+	handed = spool_peek_handed(b->spool);
 	if (disk_append(b->disk, b->spool, &item, started_ns) == -1) {
 		spool_release(b->spool);
 		return -1;
 	}
 	spool_drop(b->spool);
+	if (handed)
+		disk_handed(b->disk, item.stream);
 	if (all_read && read)
 		disk_skip(b->disk);
 	tell_level(b);

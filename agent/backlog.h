@@ -23,9 +23,12 @@ struct backlog {
 /* disk may be NULL; both stay the caller's. What the disk has already is no longer memory's. */
 void	backlog_init(struct backlog *, struct spool *, struct disk *);
 size_t	backlog_streams(struct backlog *, struct spool_stream out[MSG_STREAMS_MAX]);	/* the oldest: for HELLO */
+/* The session whose HELLO told of these streams is the one that reads from now on. */
+void	backlog_set_listed(struct backlog *, const uint8_t (*id)[MSG_ID_SIZE], size_t count);
 int	backlog_interface_get(struct backlog *, const uint8_t stream[MSG_ID_SIZE], uint32_t id, uint8_t *out);
 void	backlog_next(struct backlog *, struct spool_item *);
 void	backlog_release(struct backlog *);
+/* -1 EINVAL: beyond what was ever handed out. */
 int	backlog_acknowledge(struct backlog *, const uint8_t stream[MSG_ID_SIZE], uint64_t number);
 void	backlog_rewind(struct backlog *);
 bool	backlog_empty(const struct backlog *);

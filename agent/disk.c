@@ -2,8 +2,6 @@
  * Copyright (c) 2026 The vmtap authors */
 #include "config.h"
 
-#include <sys/stat.h>
-
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,9 +46,8 @@ disk_step(struct disk_position *at, const struct disk_record *record)
 	at->offset += DISK_RECORD_HEADER + record->data_len;
 }
 
-/* -1: nothing that can be used stands there. */
-static int
-record_read(struct disk *d, const struct disk_position *at, struct disk_record *record)
+int
+disk_record_read(struct disk *d, const struct disk_position *at, struct disk_record *record)
 {
 	const struct disk_segment *segment = disk_segment_of(d, at->sequence);
 	uint8_t header[DISK_RECORD_HEADER];
@@ -74,7 +71,7 @@ disk_record_at(struct disk *d, struct disk_position *at, struct disk_record *rec
 	for (;;) {
 		if (at->offset < DISK_SEGMENT_HEADER)
 			at->offset = DISK_SEGMENT_HEADER;
-		if (at->sequence < d->next && record_read(d, at, record) == 0)
+		if (at->sequence < d->next && disk_record_read(d, at, record) == 0)
 			return true;
 		if (at->sequence + 1 == d->next && at->offset < disk_segment_of(d, at->sequence)->end)
 			d->spoiled = true;
@@ -84,6 +81,61 @@ disk_record_at(struct disk *d, struct disk_position *at, struct disk_record *rec
 		}
 		*at = (struct disk_position){ at->sequence + 1, 0 };
 	}
+}
+
+/* --- what is lost --- */
+
+struct disk_sum
+disk_sum_between(const struct disk_sum *from, const struct disk_sum *to)
+{
+	return (struct disk_sum){ to->packets > from->packets ? to->packets - from->packets : 0,
+		to->bytes > from->bytes ? to->bytes - from->bytes : 0 };
+}
+
+struct disk_sum
+disk_sum_before(const struct disk_record *r)
+{
+	const struct disk_sum own = { r->packets, r->bytes };
+
+	return disk_sum_between(&own, &r->sum);
+}
+
+struct disk_record
+disk_hole(const struct disk_stream *s, uint64_t from, const struct disk_sum *from_sum, uint64_t last,
+    const struct disk_sum *last_sum, uint64_t last_ns)
+{
+	struct disk_sum lost = disk_sum_between(from_sum, last_sum);
+	struct disk_record hole = { .kind = DISK_GAP, .place = GAP_DISK, .started_ns = s->started_ns, .first = from + 1,
+		.last = last, .packets = lost.packets, .bytes = lost.bytes, .first_ns = s->started_ns,
+		.last_ns = last_ns > s->started_ns ? last_ns : s->started_ns, .sum = *last_sum };
+
+	memcpy(hole.stream, s->id, MSG_ID_SIZE);
+	return hole;
+}
+
+bool
+disk_count_lost(struct disk *d, struct disk_stream *s, const struct disk_record *lost)
+{
+	if (lost->last <= s->damaged)
+		return false;
+	spool_count_add(d->counters, COUNTER_DISK_LOST_BLOCKS, STATS_AGENT,
+	    lost->last - (s->damaged >= lost->first ? s->damaged : lost->first - 1));
+	spool_count_add(d->counters, COUNTER_DISK_LOST_PACKETS, STATS_AGENT, lost->packets);
+	spool_count_add(d->counters, COUNTER_DISK_LOST_BYTES, STATS_AGENT, lost->bytes);
+	s->damaged = lost->last;
+	return true;
+}
+
+void
+disk_count_damaged(struct disk *d, struct disk_stream *s, const struct disk_record *lost)
+{
+	static struct log_limit limit;
+
+	if (!disk_count_lost(d, s, lost))
+		return;
+	spool_count_add(d->counters, COUNTER_DISK_ERRORS, STATS_AGENT, 1);
+	log_limited(&limit, FAILED_LOG_MS, LOG_LEVEL_ERROR, "the disk spool: blocks %llu to %llu of a stream cannot be read",
+	    (unsigned long long)lost->first, (unsigned long long)lost->last);
 }
 
 /* --- streams --- */
@@ -135,15 +187,18 @@ disk_stream_note(struct disk *d, const struct disk_record *r)
 			s->first = r->first + 1;
 			s->last = r->first;
 		}
-		s->acked = s->read = s->damaged = s->first - 1;
+		s->acked = s->read = s->damaged = s->handed = s->first - 1;
+		s->sum = s->acked_sum = s->read_sum = disk_sum_before(r);
 	}
 	if (r->kind == DISK_END) {
 		s->ended = true;
 		s->cut = (r->flags & DISK_CUT) != 0;
 		s->end_read = s->end_done = false;
 	}
-	if (r->last > s->last)
+	if (r->last > s->last) {
 		s->last = r->last;
+		s->sum = r->sum;
+	}
 	return 0;
 }
 
@@ -156,8 +211,7 @@ disk_streams(struct disk *d, struct spool_stream *out, size_t max)
 	disk_advance(d);
 	for (size_t i = 0; i < d->stream_count; i++) {
 		s = &d->stream[i];
-		s->listed = !disk_stream_done(s) && count < max;
-		if (!s->listed)
+		if (disk_stream_done(s) || count == max)
 			continue;
 		memcpy(out[count].id, s->id, MSG_ID_SIZE);
 		out[count].started_ns = s->started_ns;
@@ -167,6 +221,18 @@ disk_streams(struct disk *d, struct spool_stream *out, size_t max)
 		count++;
 	}
 	return count;
+}
+
+void
+disk_set_listed(struct disk *d, const uint8_t (*id)[MSG_ID_SIZE], size_t count)
+{
+	struct disk_stream *s;
+
+	for (size_t i = 0; i < d->stream_count; i++)
+		d->stream[i].listed = false;
+	for (size_t i = 0; i < count; i++)
+		if ((s = disk_stream_find(d, id[i])) != NULL)
+			s->listed = true;
 }
 
 bool
@@ -191,6 +257,12 @@ disk_end_done(struct disk_stream *s)
 	return s->end_done;
 }
 
+uint64_t
+disk_number_before(const struct disk_record *r)
+{
+	return r->kind == DISK_END ? r->last : r->first - 1;
+}
+
 bool
 disk_record_done(const struct disk *d, const struct disk_record *r)
 {
@@ -201,14 +273,48 @@ disk_record_done(const struct disk *d, const struct disk_record *r)
 	return r->kind == DISK_END ? disk_end_done(s) : r->last <= s->acked;
 }
 
-static void
-segment_cut(struct disk *d, uint64_t sequence)
+void
+disk_cut(struct disk *d)
 {
-	struct disk_segment *segment = disk_segment_of(d, sequence);
+	struct disk_segment *segment;
 
-	if (segment->end > 0 && ftruncate(segment->fd, 0) == -1)
-		disk_failed(d, "cut a file");
-	segment->end = 0;
+	for (; d->cut < d->first; d->cut++) {
+		segment = disk_segment_of(d, d->cut);
+		/* Its file may be in use again already. */
+		if (d->cut + DISK_SEGMENTS < d->next || segment->end == 0)
+			continue;
+		if (ftruncate(segment->fd, 0) == -1)
+			disk_failed(d, "cut a file");
+		segment->end = 0;
+	}
+}
+
+/* Numbers behind the acknowledged ones of this stream are neither in the next record (NULL: none is left) nor before it. */
+static bool
+hole_follows(const struct disk_stream *s, const struct disk_record *next)
+{
+	if (next != NULL && memcmp(next->stream, s->id, MSG_ID_SIZE) == 0)
+		return s->acked < disk_number_before(next);
+	return s->acked < s->last;
+}
+
+/* The last record before a hole stays until the hole is acknowledged: it tells a restart that there is one. */
+static void
+advance_ack(struct disk *d)
+{
+	struct disk_position at = d->ack, kept = at;
+	struct disk_stream *s, *kept_stream = NULL;
+	struct disk_record r;
+	bool found;
+
+	for (; (found = disk_record_at(d, &at, &r)) && disk_record_done(d, &r); disk_step(&at, &r)) {
+		if (!disk_numbered(&r) || (s = disk_stream_find(d, r.stream)) == NULL)
+			continue;
+		s->acked_sum = r.sum;
+		kept_stream = s;
+		kept = at;
+	}
+	d->ack = kept_stream != NULL && hole_follows(kept_stream, found ? &r : NULL) ? kept : at;
 }
 
 void
@@ -219,31 +325,38 @@ disk_advance(struct disk *d)
 	disk_push_advance(d);
 	if (d->pushed_count > 0)
 		return;
-	while (disk_record_at(d, &d->ack, &record) && disk_record_done(d, &record))
-		disk_step(&d->ack, &record);
+	advance_ack(d);
 	while (d->first < d->next && (d->first < d->ack.sequence || !disk_record_at(d, &d->ack, &record)))
-		segment_cut(d, d->first++);
+		d->first++;
+	disk_cut(d);
 	if (d->first == d->next && d->write_interfaces > 0) {
 		memset(d->write_stream, 0, sizeof(d->write_stream));
 		d->write_interfaces = 0;
 	}
 }
 
-void
+int
 disk_acknowledge(struct disk *d, const uint8_t id[MSG_ID_SIZE], uint64_t number)
 {
 	struct disk_stream *s = disk_stream_find(d, id);
 
 	if (s == NULL)
-		return;
+		return 0;
 	if (number > s->last)
 		number = s->last;
+	if (number > s->handed) {
+		errno = EINVAL;
+		return -1;
+	}
 	if (number > s->acked)
 		s->acked = number;
-	if (s->acked > s->read)
-		s->read = s->acked;
 	(void)disk_end_done(s);
 	disk_advance(d);
+	if (s->acked > s->read) {
+		s->read = s->acked;
+		s->read_sum = s->acked_sum;
+	}
+	return 0;
 }
 
 bool
@@ -275,102 +388,6 @@ disk_size(const struct disk *d)
 
 /* --- life --- */
 
-/* What begins with a good header is a segment; anything else is worth nothing. */
-static uint64_t
-load_header(struct disk *d, size_t i)
-{
-	uint8_t header[DISK_SEGMENT_HEADER];
-	uint64_t sequence;
-	struct stat st;
-
-	if (fstat(d->segment[i].fd, &st) == -1 || st.st_size < (off_t)sizeof(header) ||
-	    pread(d->segment[i].fd, header, sizeof(header), 0) != (ssize_t)sizeof(header) ||
-	    disk_get_segment(header, &sequence) == -1 || sequence % DISK_SEGMENTS != i)
-		return 0;
-	d->segment[i].end = (uint64_t)st.st_size;
-	return sequence;
-}
-
-/* The files that belong together are those less than one round behind the newest. */
-static void
-load_headers(struct disk *d)
-{
-	uint64_t sequence[DISK_SEGMENTS], newest = 0;
-
-	for (size_t i = 0; i < DISK_SEGMENTS; i++)
-		if ((sequence[i] = load_header(d, i)) > newest)
-			newest = sequence[i];
-	d->next = newest + 1;
-	d->first = d->next;
-	for (size_t i = 0; i < DISK_SEGMENTS; i++) {
-		if (sequence[i] == 0 || newest - sequence[i] >= DISK_SEGMENTS) {
-			d->segment[i].end = 0;
-			if (ftruncate(d->segment[i].fd, 0) == -1)
-				disk_failed(d, "cut a file");
-		} else if (sequence[i] < d->first)
-			d->first = sequence[i];
-	}
-}
-
-static void
-load_record(struct disk *d, const struct disk_record *r, bool newest)
-{
-	if (r->kind != DISK_INTERFACE && (r->flags & DISK_PUSHED) != 0 && newest)
-		disk_push_add(d, r, false, false);
-	if (memcmp(d->write_stream, r->stream, MSG_ID_SIZE) != 0)
-		d->write_interfaces = 0;
-	memcpy(d->write_stream, r->stream, MSG_ID_SIZE);
-	if (r->kind == DISK_INTERFACE)
-		d->write_interfaces = (uint32_t)r->first + 1;
-}
-
-/* Up to the first record that is not whole; a segment beyond the limit of streams counts as such. */
-static void
-load_segment(struct disk *d, uint64_t sequence)
-{
-	struct disk_segment *segment = disk_segment_of(d, sequence);
-	struct disk_position at = { sequence, DISK_SEGMENT_HEADER };
-	struct disk_record record;
-	bool newest = sequence + 1 == d->next;
-
-	d->write_interfaces = 0;
-	if (segment->end == 0)
-		return;
-	while (record_read(d, &at, &record) == 0 && ((record.flags & DISK_PUSHED) != 0 || disk_stream_note(d, &record) == 0)) {
-		load_record(d, &record, newest);
-		disk_step(&at, &record);
-	}
-	if (at.offset == segment->end)
-		return;
-	log_warn("the disk spool: %llu bytes of a torn or damaged segment are cut off", (unsigned long long)(segment->end - at.offset));
-	segment->end = at.offset;
-	if (ftruncate(segment->fd, (off_t)at.offset) == -1)
-		disk_failed(d, "cut a file");
-}
-
-static void
-load(struct disk *d)
-{
-	struct disk_record *pushed = d->pushed;
-
-	load_headers(d);
-	/* Of what was pushed out the streams come first. */
-	if (d->first < d->next)
-		load_segment(d, d->next - 1);
-	d->stream_count = 0;
-	for (size_t i = 0; i < d->pushed_count; i++)
-		(void)disk_stream_note(d, &pushed[i]);
-	d->pushed_count = 0;
-	for (uint64_t sequence = d->first; sequence < d->next; sequence++)
-		load_segment(d, sequence);
-	d->handed = disk_end(d);
-	d->ack = (struct disk_position){ d->first, 0 };
-	disk_rewind(d);
-	while (disk_used(d) > d->size && d->first + 1 < d->next)
-		disk_push_out(d);
-	disk_advance(d);
-}
-
 struct disk *
 disk_new(const int fd[DISK_SEGMENTS], uint64_t size, uint64_t min_free, struct spool *counters)
 {
@@ -393,7 +410,7 @@ disk_new(const int fd[DISK_SEGMENTS], uint64_t size, uint64_t min_free, struct s
 	}
 	for (size_t i = 0; i < DISK_SEGMENTS; i++)
 		d->segment[i].fd = fd[i];
-	load(d);
+	disk_load(d);
 	return d;
 }
 

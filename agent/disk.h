@@ -35,21 +35,27 @@ void	 disk_free(struct disk *);
 /* An item that the memory spool handed out, with the interfaces that it is the first to need; -1 with errno: nothing of it counts as
  * written (ENOSPC: no room without going below min_free). */
 int	 disk_append(struct disk *, struct spool *from, const struct spool_item *, uint64_t started_ns);
-/* All that is there counts as handed out: it was, before it came here. */
+/* A GAP that was lost between memory and disk, counted here: it is told even if it cannot be written. */
+void	 disk_lose(struct disk *, struct spool *from, const struct spool_item *, uint64_t started_ns);
+/* What was appended last was handed out in an earlier session, before it came here. */
+void	 disk_handed(struct disk *, const uint8_t stream[MSG_ID_SIZE]);
+/* All that is there counts as handed out in this one: it was, before it came here. */
 void	 disk_skip(struct disk *);
 
-/* Streams that have something unacknowledged here, oldest first, at most max; marks them as listed. */
+/* Streams that have something unacknowledged here, oldest first, at most max. */
 size_t	 disk_streams(struct disk *, struct spool_stream *out, size_t max);
+/* The session that reads from now on has told its receiver of these. */
+void	 disk_set_listed(struct disk *, const uint8_t (*id)[MSG_ID_SIZE], size_t count);
 /* Of a stream that is or was here; *last: the newest number, *ended: its END is here too. */
 bool	 disk_stream(const struct disk *, const uint8_t id[MSG_ID_SIZE], uint64_t *last, bool *ended);
 /* As spool_interface_get(), of the stream being read. */
 int	 disk_interface_get(struct disk *, const uint8_t stream[MSG_ID_SIZE], uint32_t id, uint8_t *out);
-/* As spool_next(); data until the next call. Stops before a stream that disk_streams() has not listed: disk_unlisted() is then true
+/* As spool_next(); data until the next call. Stops before a stream that is not listed: disk_unlisted() is then true
  * once all before it is acknowledged. known(): the receiver hears of the stream otherwise. */
 void	 disk_next(struct disk *, struct spool_item *, bool (*known)(void *arg, const uint8_t *stream), void *arg);
 bool	 disk_unlisted(const struct disk *);
-/* All of the stream up to number, if it is here. */
-void	 disk_acknowledge(struct disk *, const uint8_t stream[MSG_ID_SIZE], uint64_t number);
+/* All of the stream up to number, if it is here. -1 EINVAL: what is here was not all handed out up to there. */
+int	 disk_acknowledge(struct disk *, const uint8_t stream[MSG_ID_SIZE], uint64_t number);
 void	 disk_rewind(struct disk *);
 bool	 disk_unread(const struct disk *);	/* something is there that disk_next() has not given */
 bool	 disk_empty(const struct disk *);

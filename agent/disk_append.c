@@ -11,6 +11,8 @@
 
 #include "agent/disk_internal.h"
 
+#define SEGMENT_BEGIN_MAX	(DISK_SEGMENT_HEADER + DISK_PUSHED_MAX * DISK_RECORD_HEADER)
+
 /* Writing: always at the end of the newest segment, never over what is there. */
 
 /* All or nothing: what of it was written lies behind the end, where the next one is written. */
@@ -19,26 +21,28 @@ write_at_end(struct disk *d, struct disk_segment *segment, const struct buf *hea
 {
 	struct iovec iov[2] = { { head->data, head->len }, { (void *)(uintptr_t)data, len } };
 	ssize_t n = pwritev(segment->fd, iov, len > 0 ? 2 : 1, (off_t)segment->end);
+	int error;
 
 	if (n == (ssize_t)(head->len + len)) {
 		segment->end += head->len + len;
 		return 0;
 	}
-	if (n >= 0)
-		errno = ENOSPC;
+	error = n >= 0 ? ENOSPC : errno;
+	errno = error;
 	disk_failed(d, "write");
 	(void)!ftruncate(segment->fd, (off_t)segment->end);
-	errno = EIO;
+	errno = error;
 	return -1;
 }
 
+/* Over what is left of an older one, which is worth nothing from the moment on that it has another sequence. */
 static int
 segment_write_begin(struct disk *d, struct disk_segment *segment, uint64_t sequence)
 {
 	struct buf head;
 	int errs, result = -1;
 
-	buf_init(&head, DISK_SEGMENT_HEADER + DISK_PUSHED_MAX * DISK_RECORD_HEADER);
+	buf_init(&head, SEGMENT_BEGIN_MAX);
 	errs = disk_put_segment(&head, sequence);
 	for (size_t i = 0; i < d->pushed_count; i++) {
 		d->pushed[i].sequence = sequence;
@@ -47,55 +51,79 @@ segment_write_begin(struct disk *d, struct disk_segment *segment, uint64_t seque
 	segment->end = 0;
 	if (errs != 0)
 		errno = ENOMEM;
-	else if (ftruncate(segment->fd, 0) == 0)
-		result = write_at_end(d, segment, &head, NULL, 0);
 	else
+		result = write_at_end(d, segment, &head, NULL, 0);
+	if (result == 0 && ftruncate(segment->fd, (off_t)segment->end) == -1)
 		disk_failed(d, "cut a file");
 	buf_clear(&head);
 	return result;
 }
 
+/* One of no size, as tmpfs can be, does not say. */
+static uint64_t
+free_bytes(const struct disk *d)
+{
+	struct statvfs fs;
+
+	return fstatvfs(d->segment[0].fd, &fs) == -1 || fs.f_blocks == 0 ? UINT64_MAX : (uint64_t)fs.f_bavail * fs.f_frsize;
+}
+
+/* Also where the file system has no room for all that may be used, segments are small enough for the oldest alone to go. */
+static uint64_t
+segment_size_now(const struct disk *d)
+{
+	uint64_t have = free_bytes(d), total = d->size, least = d->size < DISK_SIZE_MIN ? d->size : DISK_SIZE_MIN;
+
+	have = have > d->min_free ? have - d->min_free : 0;
+	if (have < d->size && have + disk_used(d) < d->size)
+		total = have + disk_used(d);
+	return (total > least ? total : least) / DISK_SEGMENTS;
+}
+
+/* What is pushed out stands at its begin before it is cut off where it was, if the file system has room for both. */
 static int
 segment_begin(struct disk *d)
 {
+	struct disk_segment *segment = disk_segment_of(d, d->next);
+
 	if (d->next - d->first == DISK_SEGMENTS)
 		disk_push_out(d);
-	if (segment_write_begin(d, disk_segment_of(d, d->next), d->next) == -1)
-		return -1;
+	if (segment_write_begin(d, segment, d->next) == -1) {
+		if (errno != ENOSPC || d->cut == d->first)
+			return -1;
+		disk_cut(d);
+		if (segment_write_begin(d, segment, d->next) == -1)
+			return -1;
+	}
 	d->next++;
-	d->spoiled = false;
+	d->spoiled = d->unsaved = false;
 	d->write_interfaces = 0;
+	disk_cut(d);
+	d->segment_size = segment_size_now(d);
 	return 0;
 }
 
-/* How much more may be written to the file system. */
-static uint64_t
-room(const struct disk *d)
+int
+disk_push_save(struct disk *d)
 {
-	struct statvfs fs;
-	uint64_t free_bytes;
-
-	if (fstatvfs(d->segment[0].fd, &fs) == -1)
-		return UINT64_MAX;
-	free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
-	return free_bytes > d->min_free ? free_bytes - d->min_free : 0;
+	return d->unsaved ? segment_begin(d) : 0;
 }
 
-/* The newest segment has room for so many bytes afterwards. What is pushed out stands at the begin of the next segment. */
+/* The newest segment has room for so many bytes afterwards. Where all that may go would not be enough, nothing goes. */
 static int
 make_room(struct disk *d, uint64_t need)
 {
-	bool pushed = false;
+	uint64_t until = d->first, have = free_bytes(d), want = d->min_free + need + SEGMENT_BEGIN_MAX;
 
-	while (room(d) < need + d->pushed_count * DISK_RECORD_HEADER && d->next - d->first > 1) {
-		disk_push_out(d);
-		pushed = true;
-	}
-	if (room(d) < need + d->pushed_count * DISK_RECORD_HEADER) {
+	for (; have < want && until + 1 < d->next; until++)
+		have += disk_segment_of(d, until)->end;
+	if (have < want) {
 		errno = ENOSPC;
 		return -1;
 	}
-	if (!pushed && !d->spoiled && d->next > d->first && disk_end(d).offset + need <= d->segment_size)
+	while (d->first < until)
+		disk_push_out(d);
+	if (!d->unsaved && !d->spoiled && d->next > d->first && disk_end(d).offset + need <= d->segment_size)
 		return 0;
 	return segment_begin(d);
 }
@@ -177,8 +205,50 @@ append_undo(struct disk *d, const struct disk_record *r)
 
 	if (r->kind == DISK_END)
 		s->ended = false;
-	else
+	else {
 		s->last = r->first - 1;
+		s->sum = disk_sum_before(r);
+	}
+}
+
+/* It is the oldest that memory has: what is missing between the newest here and this one was acknowledged there, and so was all. */
+static void
+acknowledged_in_memory(struct disk_stream *s, const struct disk_record *r)
+{
+	uint64_t number = disk_number_before(r);
+
+	if (s == NULL || number <= s->last)
+		return;
+	s->last = s->acked = number;
+	s->acked_sum = s->sum;
+	if (s->read < number) {
+		s->read = number;
+		s->read_sum = s->sum;
+	}
+	if (s->handed < number)
+		s->handed = number;
+}
+
+/* Its sums go on from those of the stream. */
+static void
+sum_of(const struct disk_stream *s, struct disk_record *r)
+{
+	r->sum = (struct disk_sum){ r->packets, r->bytes };
+	if (s == NULL)
+		return;
+	r->sum.packets += s->sum.packets;
+	r->sum.bytes += s->sum.bytes;
+}
+
+/* The books of its stream. */
+static int
+note(struct disk *d, struct disk_record *r)
+{
+	struct disk_stream *s = disk_stream_find(d, r->stream);
+
+	acknowledged_in_memory(s, r);
+	sum_of(s, r);
+	return disk_stream_note(d, r);
 }
 
 int
@@ -193,7 +263,7 @@ disk_append(struct disk *d, struct spool *from, const struct spool_item *item, u
 		need += interfaces_size(d, from, item->stream);
 	if (make_room(d, need) == -1 || (item->kind == SPOOL_BLOCK && write_interfaces(d, from, item, started_ns) == -1))
 		return -1;
-	if (disk_stream_note(d, &r) == -1)
+	if (note(d, &r) == -1)
 		return -1;
 	if (write_record(d, &r, item->data) == 0)
 		return 0;
@@ -209,7 +279,33 @@ disk_skip(struct disk *d)
 		d->handed = d->skip;
 	d->pushed_read = d->pushed_count;
 	for (size_t i = 0; i < d->stream_count; i++) {
-		d->stream[i].read = d->stream[i].last;
+		d->stream[i].read = d->stream[i].handed = d->stream[i].last;
+		d->stream[i].read_sum = d->stream[i].sum;
 		d->stream[i].end_read = d->stream[i].ended;
 	}
+}
+
+void
+disk_handed(struct disk *d, const uint8_t id[MSG_ID_SIZE])
+{
+	struct disk_stream *s = disk_stream_find(d, id);
+
+	d->handed = disk_end(d);
+	if (s != NULL)
+		s->handed = s->last;
+}
+
+void
+disk_lose(struct disk *d, struct spool *from, const struct spool_item *item, uint64_t started_ns)
+{
+	struct disk_record r;
+	struct disk_stream *s;
+
+	record_of(item, started_ns, &r);
+	if (disk_append(d, from, item, started_ns) == -1)
+		(void)note(d, &r);
+	/* What stood there may have been. */
+	disk_handed(d, r.stream);
+	if ((s = disk_stream_find(d, r.stream)) != NULL)
+		(void)disk_count_lost(d, s, &r);
 }

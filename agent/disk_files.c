@@ -49,6 +49,29 @@ lock_open(int dir_fd, const char *dir, char error[DISK_ERROR_SIZE])
 	return -1;
 }
 
+/* Who may write to the folder could put another file in the place of one of ours. */
+static int
+dir_open(const char *dir, char error[DISK_ERROR_SIZE])
+{
+	struct stat st;
+	int fd;
+
+	(void)mkdir(dir, 0700);
+	if ((fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) == -1 || fstat(fd, &st) == -1)
+		snprintf(error, DISK_ERROR_SIZE, "--spool-dir %s: %s", dir, strerror(errno));
+	else if (st.st_uid != 0 && st.st_uid != geteuid())
+		snprintf(error, DISK_ERROR_SIZE, "--spool-dir %s: belongs to user %lu; it must be root's, or of user %lu as vmtap-agent",
+		    dir, (unsigned long)st.st_uid, (unsigned long)geteuid());
+	else if ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0)
+		snprintf(error, DISK_ERROR_SIZE, "--spool-dir %s: mode %04o lets others write to it; chmod go-w it", dir,
+		    (unsigned)st.st_mode & 07777);
+	else
+		return fd;
+	if (fd != -1)
+		close(fd);
+	return -1;
+}
+
 int
 disk_files_open(const char *dir, int fd[DISK_SEGMENTS], char error[DISK_ERROR_SIZE])
 {
@@ -56,11 +79,8 @@ disk_files_open(const char *dir, int fd[DISK_SEGMENTS], char error[DISK_ERROR_SI
 	char name[NAME_SIZE];
 	size_t count = 0;
 
-	(void)mkdir(dir, 0700);
-	if ((dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) == -1) {
-		snprintf(error, DISK_ERROR_SIZE, "--spool-dir %s: %s", dir, strerror(errno));
+	if ((dir_fd = dir_open(dir, error)) == -1)
 		return -1;
-	}
 	if ((lock = lock_open(dir_fd, dir, error)) != -1)
 		for (; count < DISK_SEGMENTS; count++) {
 			snprintf(name, sizeof(name), "segment-%02zu", count);

@@ -56,7 +56,8 @@ disk_put_record(struct buf *buf, const struct disk_record *r, const void *data)
 	    buf_put_u8(buf, r->place) + buf_put_u8(buf, r->flags) + buf_put_u8(buf, r->codec) + buf_put_u32(buf, r->data_len) +
 	    buf_put_u64(buf, r->sequence) + buf_put(buf, r->stream, MSG_ID_SIZE) + buf_put_u64(buf, r->started_ns) +
 	    buf_put_u64(buf, r->first) + buf_put_u64(buf, r->last) + buf_put_u32(buf, r->raw_len) + buf_put_u64(buf, r->packets) +
-	    buf_put_u64(buf, r->bytes) + buf_put_u64(buf, r->first_ns) + buf_put_u64(buf, r->last_ns);
+	    buf_put_u64(buf, r->bytes) + buf_put_u64(buf, r->first_ns) + buf_put_u64(buf, r->last_ns) +
+	    buf_put_u64(buf, r->sum.packets) + buf_put_u64(buf, r->sum.bytes);
 	if (errs != 0)
 		return -1;
 	crc = crc_of(buf->data + at + CRC_SIZE, DISK_RECORD_HEADER - CRC_SIZE);
@@ -95,7 +96,8 @@ disk_get_record(const uint8_t header[DISK_RECORD_HEADER], struct disk_record *r)
 	    cursor_u32(&c, &r->data_len) == 0 && cursor_u64(&c, &r->sequence) == 0 && cursor_bytes(&c, r->stream, MSG_ID_SIZE) == 0 &&
 	    cursor_u64(&c, &r->started_ns) == 0 && cursor_u64(&c, &r->first) == 0 && cursor_u64(&c, &r->last) == 0 &&
 	    cursor_u32(&c, &r->raw_len) == 0 && cursor_u64(&c, &r->packets) == 0 && cursor_u64(&c, &r->bytes) == 0 &&
-	    cursor_u64(&c, &r->first_ns) == 0 && cursor_u64(&c, &r->last_ns) == 0 && cursor_end(&c) == 0 &&
+	    cursor_u64(&c, &r->first_ns) == 0 && cursor_u64(&c, &r->last_ns) == 0 && cursor_u64(&c, &r->sum.packets) == 0 &&
+	    cursor_u64(&c, &r->sum.bytes) == 0 && cursor_end(&c) == 0 &&
 	    crc == crc_of(header + CRC_SIZE, DISK_RECORD_HEADER - CRC_SIZE)) {
 		r->kind = (enum disk_kind)kind;
 		if (record_check(r) == 0)

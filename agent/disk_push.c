@@ -7,7 +7,7 @@
 
 #include "agent/disk_internal.h"
 
-/* What had to go: it leaves GAPs, and the ENDs of its streams. */
+/* What had to go: it leaves GAPs, with what was missing between, and the ENDs of its streams. */
 
 static bool
 push_adjoins(const struct disk_record *a, const struct disk_record *b)
@@ -20,6 +20,7 @@ static void
 push_join(struct disk_record *a, const struct disk_record *b)
 {
 	a->last = b->last;
+	a->sum = b->sum;
 	a->packets += b->packets;
 	a->bytes += b->bytes;
 	if (b->first_ns != 0 && (a->first_ns == 0 || b->first_ns < a->first_ns))
@@ -36,16 +37,20 @@ push_remove(struct disk *d, size_t i)
 		d->pushed_read--;
 }
 
-/* Two of the newer ones become one, else the oldest is forgotten: the counters still have it. */
+/* Two of the newer ones become one, else the oldest is forgotten: it is a hole then, which the next one's sum tells. */
 static void
 push_shrink(struct disk *d)
 {
+	struct disk_stream *s = disk_stream_find(d, d->pushed[0].stream);
+
 	for (size_t i = d->pushed_count; i-- > 1;)
 		if (i != d->pushed_read && push_adjoins(&d->pushed[i - 1], &d->pushed[i])) {
 			push_join(&d->pushed[i - 1], &d->pushed[i]);
 			push_remove(d, i);
 			return;
 		}
+	if (s != NULL && s->damaged < d->pushed[0].last)
+		s->damaged = d->pushed[0].last;
 	push_remove(d, 0);
 }
 
@@ -54,54 +59,163 @@ disk_push_add(struct disk *d, const struct disk_record *r, bool joined, bool rea
 {
 	struct disk_record *last = d->pushed_count > 0 ? &d->pushed[d->pushed_count - 1] : NULL;
 
-	if (joined && last != NULL && d->pushed_read < d->pushed_count && push_adjoins(last, r)) {
+	d->unsaved = true;
+	if (joined && last != NULL && (last->flags & DISK_JOINED) != 0 && push_adjoins(last, r)) {
 		push_join(last, r);
 		return;
 	}
 	if (d->pushed_count == DISK_PUSHED_MAX)
 		push_shrink(d);
 	d->pushed[d->pushed_count] = *r;
-	d->pushed[d->pushed_count].flags |= DISK_PUSHED;
+	d->pushed[d->pushed_count].flags = (uint8_t)((r->flags & ~DISK_JOINED) | DISK_PUSHED | (joined ? DISK_JOINED : 0));
 	d->pushed[d->pushed_count++].data_len = 0;
 	if (read)
 		d->pushed_read = d->pushed_count;
+}
+
+void
+disk_gap_behind(struct disk_record *gap, uint64_t number, const struct disk_sum *sum)
+{
+	struct disk_sum rest = disk_sum_between(sum, &gap->sum);
+
+	if (gap->first > number)
+		return;
+	gap->first = number + 1;
+	if (gap->packets > rest.packets)
+		gap->packets = rest.packets;
+	if (gap->bytes > rest.bytes)
+		gap->bytes = rest.bytes;
+}
+
+/* The newest number of the stream that is acknowledged or among what was pushed out. */
+static uint64_t
+push_last(const struct disk *d, const struct disk_stream *s, struct disk_sum *sum)
+{
+	const struct disk_record *r;
+
+	for (size_t i = d->pushed_count; i-- > 0;) {
+		r = &d->pushed[i];
+		if (r->kind == DISK_END || memcmp(r->stream, s->id, MSG_ID_SIZE) != 0)
+			continue;
+		if (r->last <= s->acked)
+			break;
+		*sum = r->sum;
+		return r->last;
+	}
+	*sum = s->acked_sum;
+	return s->acked;
+}
+
+/* What no record has of the numbers up to last. */
+static void
+push_hole(struct disk *d, struct disk_stream *s, uint64_t last, const struct disk_sum *sum, uint64_t last_ns, bool joined)
+{
+	struct disk_sum from_sum;
+	uint64_t from = push_last(d, s, &from_sum);
+	struct disk_record hole;
+
+	if (last <= from)
+		return;
+	hole = disk_hole(s, from, &from_sum, last, sum, last_ns);
+	disk_count_damaged(d, s, &hole);
+	disk_push_add(d, &hole, joined, s->read >= last);
+}
+
+static bool
+push_has_end(const struct disk *d, const struct disk_stream *s)
+{
+	for (size_t i = d->pushed_count; i-- > 0;)
+		if (d->pushed[i].kind == DISK_END && memcmp(d->pushed[i].stream, s->id, MSG_ID_SIZE) == 0)
+			return true;
+	return false;
+}
+
+/* A stream whose records are all passed is pushed out to its end. */
+static void
+push_rest(struct disk *d, struct disk_stream *s)
+{
+	struct disk_record end = { .kind = DISK_END, .flags = s->cut ? DISK_CUT : 0, .started_ns = s->started_ns, .first = s->last,
+		.last = s->last, .sum = s->sum };
+
+	push_hole(d, s, s->last, &s->sum, 0, false);
+	if (!s->ended || disk_end_done(s) || push_has_end(d, s))
+		return;
+	memcpy(end.stream, s->id, MSG_ID_SIZE);
+	disk_push_add(d, &end, false, s->end_read);
+}
+
+/* Up to where this record begins. */
+static void
+push_until(struct disk *d, struct disk_stream *s, const struct disk_record *r, bool joined)
+{
+	struct disk_sum sum = disk_sum_before(r);
+
+	/* Where a stream goes on, those before it were looked at already. */
+	if (d->pushed_count == 0 || memcmp(d->pushed[d->pushed_count - 1].stream, s->id, MSG_ID_SIZE) != 0)
+		for (struct disk_stream *older = d->stream; older < s; older++)
+			push_rest(d, older);
+	push_hole(d, s, disk_number_before(r), &sum, r->first_ns, joined);
 }
 
 static void
 push_record(struct disk *d, struct disk_record *r, const struct disk_position *at)
 {
 	struct disk_position reading = disk_reading(d);
+	struct disk_stream *s = disk_stream_find(d, r->stream);
+	bool joined = !disk_before(at, &d->handed);
+	struct disk_sum sum;
+	uint64_t from;
 
+	if (r->kind == DISK_INTERFACE || (r->flags & DISK_PUSHED) != 0 || s == NULL)
+		return;
+	if (disk_record_done(d, r)) {
+		if (disk_numbered(r))
+			s->acked_sum = r->sum;
+		return;
+	}
+	push_until(d, s, r, joined);
+	from = push_last(d, s, &sum);
+	/* After a crash while it was being pushed out it is there twice. */
+	if (r->kind == DISK_END ? push_has_end(d, s) : r->last <= from)
+		return;
 	if (r->kind == DISK_BLOCK) {
-		spool_count_add(d->counters, COUNTER_DISK_LOST_BLOCKS, STATS_AGENT, 1);
-		spool_count_add(d->counters, COUNTER_DISK_LOST_PACKETS, STATS_AGENT, r->packets);
-		spool_count_add(d->counters, COUNTER_DISK_LOST_BYTES, STATS_AGENT, r->bytes);
+		(void)disk_count_lost(d, s, r);
 		r->kind = DISK_GAP;
 		r->place = GAP_DISK;
 		r->flags = 0;
 		r->raw_len = 0;
 	}
-	disk_push_add(d, r, !disk_before(at, &d->handed), disk_before(at, &reading));
+	if (r->kind == DISK_GAP)
+		disk_gap_behind(r, from, &sum);
+	disk_push_add(d, r, joined, disk_before(at, &reading));
+}
+
+/* The next record that is left tells what is missing before it. */
+static void
+push_until_next(struct disk *d, struct disk_position at)
+{
+	struct disk_record r;
+	struct disk_stream *s;
+
+	for (; disk_record_at(d, &at, &r); disk_step(&at, &r)) {
+		if (r.kind == DISK_INTERFACE || (r.flags & DISK_PUSHED) != 0 || (s = disk_stream_find(d, r.stream)) == NULL)
+			continue;
+		push_until(d, s, &r, !disk_before(&at, &d->handed));
+		return;
+	}
 }
 
 void
 disk_push_out(struct disk *d)
 {
 	struct disk_position at = { d->first, 0 }, end = { d->first + 1, 0 };
-	struct disk_segment *segment = disk_segment_of(d, d->first);
 	struct disk_record record;
 
 	if (disk_before(&at, &d->ack))
 		at = d->ack;
-	while (disk_record_at(d, &at, &record) && at.sequence == d->first) {
-		/* An END counts as done only behind all that was before it. */
-		if (record.kind == DISK_END ? (record.flags & DISK_PUSHED) == 0 : !disk_record_done(d, &record))
-			push_record(d, &record, &at);
-		disk_step(&at, &record);
-	}
-	if (segment->end > 0 && ftruncate(segment->fd, 0) == -1)
-		disk_failed(d, "cut a file");
-	segment->end = 0;
+	for (; disk_record_at(d, &at, &record) && at.sequence == d->first; disk_step(&at, &record))
+		push_record(d, &record, &at);
+	push_until_next(d, at);
 	d->first++;
 	if (disk_before(&d->ack, &end))
 		d->ack = end;
@@ -126,8 +240,11 @@ disk_push_advance(struct disk *d)
 {
 	size_t done = 0;
 
-	while (done < d->pushed_count && push_done(d, done))
-		done++;
+	struct disk_stream *s;
+
+	for (; done < d->pushed_count && push_done(d, done); done++)
+		if (d->pushed[done].kind != DISK_END && (s = disk_stream_find(d, d->pushed[done].stream)) != NULL)
+			s->acked_sum = d->pushed[done].sum;
 	d->pushed_count -= done;
 	memmove(d->pushed, d->pushed + done, d->pushed_count * sizeof(d->pushed[0]));
 	d->pushed_read -= done < d->pushed_read ? done : d->pushed_read;
@@ -161,6 +278,18 @@ push_joined(const struct disk *d, struct disk_record *joined)
 	return at - d->pushed_read;
 }
 
+/* Whether it was handed out or acknowledged in this session, by itself or not. */
+static bool
+push_passes(struct disk_stream *s, const struct disk_record *r)
+{
+	if (r->kind == DISK_END)
+		return s->end_read;
+	if (r->last > s->read)
+		return false;
+	s->read_sum = r->sum;
+	return true;
+}
+
 struct disk_stream *
 disk_push_next(struct disk *d, struct disk_record *r)
 {
@@ -168,7 +297,7 @@ disk_push_next(struct disk *d, struct disk_record *r)
 
 	for (; d->pushed_read < d->pushed_count; d->pushed_read++) {
 		s = disk_stream_find(d, d->pushed[d->pushed_read].stream);
-		if (s == NULL || (d->pushed[d->pushed_read].kind == DISK_GAP && d->pushed[d->pushed_read].last <= s->read))
+		if (s == NULL || push_passes(s, &d->pushed[d->pushed_read]))
 			continue;
 		push_joined(d, r);
 		return s;
@@ -180,7 +309,8 @@ void
 disk_push_step(struct disk *d)
 {
 	struct disk_record joined;
+	size_t count = d->pushed_read < d->pushed_count ? push_joined(d, &joined) : 0;
 
-	if (d->pushed_read < d->pushed_count)
-		d->pushed_read += push_joined(d, &joined);
+	for (; count > 0; count--)
+		d->pushed[d->pushed_read++].flags &= (uint8_t)~DISK_JOINED;
 }

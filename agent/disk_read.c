@@ -6,11 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "common/log.h"
-
 #include "agent/disk_internal.h"
-
-#define DAMAGED_LOG_MS	10000
 
 /* Reading, in order: what was pushed out, then the segments. Each segment is read from its begin, for the interfaces in it. */
 
@@ -58,38 +54,37 @@ disk_interface_get(struct disk *d, const uint8_t stream[MSG_ID_SIZE], uint32_t i
 
 /* --- items --- */
 
-/* Once, however often it is read. */
 static void
-count_damaged(struct disk *d, struct disk_stream *s, const struct disk_record *lost)
+read_up_to(struct disk_stream *s, const struct disk_record *r)
 {
-	static struct log_limit limit;
-
-	if (lost->last <= s->damaged)
-		return;
-	log_limited(&limit, DAMAGED_LOG_MS, LOG_LEVEL_ERROR, "the disk spool: blocks %llu to %llu of a stream cannot be read",
-	    (unsigned long long)lost->first, (unsigned long long)lost->last);
-	spool_count_add(d->counters, COUNTER_DISK_ERRORS, STATS_AGENT, 1);
-	spool_count_add(d->counters, COUNTER_DISK_LOST_BLOCKS, STATS_AGENT,
-	    lost->last - (s->damaged >= lost->first ? s->damaged : lost->first - 1));
-	spool_count_add(d->counters, COUNTER_DISK_LOST_PACKETS, STATS_AGENT, lost->packets);
-	spool_count_add(d->counters, COUNTER_DISK_LOST_BYTES, STATS_AGENT, lost->bytes);
-	s->damaged = lost->last;
+	s->read = r->last;
+	s->read_sum = r->sum;
+	if (s->handed < s->read)
+		s->handed = s->read;
 }
 
-/* Numbers up to last that no record has stood in a place that cannot be read: of how many packets, nobody knows. */
+/* Numbers up to last that no record has. */
 static bool
-take_hole(struct disk *d, struct disk_stream *s, uint64_t last, uint64_t last_ns, struct spool_item *item)
+take_hole(struct disk *d, struct disk_stream *s, uint64_t last, const struct disk_sum *sum, uint64_t last_ns,
+    struct spool_item *item)
 {
-	struct disk_record hole = { .kind = DISK_GAP, .place = GAP_DISK, .first = s->read + 1, .last = last,
-		.first_ns = s->started_ns, .last_ns = last_ns > s->started_ns ? last_ns : s->started_ns };
+	struct disk_record hole;
 
-	if (hole.last < hole.first)
+	if (last <= s->read)
 		return false;
-	memcpy(hole.stream, s->id, MSG_ID_SIZE);
-	count_damaged(d, s, &hole);
+	hole = disk_hole(s, s->read, &s->read_sum, last, sum, last_ns);
+	disk_count_damaged(d, s, &hole);
 	disk_item_of(&hole, item);
-	s->read = last;
+	read_up_to(s, &hole);
 	return true;
+}
+
+static bool
+take_hole_before(struct disk *d, struct disk_stream *s, const struct disk_record *r, struct spool_item *item)
+{
+	struct disk_sum sum = disk_sum_before(r);
+
+	return take_hole(d, s, disk_number_before(r), &sum, r->first_ns, item);
 }
 
 /* The rest of a stream whose records have all been passed, its END at last. */
@@ -98,7 +93,7 @@ take_missing(struct disk *d, struct disk_stream *s, struct spool_item *item)
 {
 	struct disk_record end = { .kind = DISK_END, .flags = s->cut ? DISK_CUT : 0, .first = s->last, .last = s->last };
 
-	if (take_hole(d, s, s->last, 0, item))
+	if (take_hole(d, s, s->last, &s->sum, 0, item))
 		return;
 	memcpy(end.stream, s->id, MSG_ID_SIZE);
 	disk_item_of(&end, item);
@@ -109,7 +104,7 @@ static void
 take_block(struct disk *d, struct disk_stream *s, struct disk_record *r, struct spool_item *item)
 {
 	if (!data_read(d, &d->read, r)) {
-		count_damaged(d, s, r);
+		disk_count_damaged(d, s, r);
 		r->kind = DISK_GAP;
 		r->place = GAP_DISK;
 		disk_item_of(r, item);
@@ -126,17 +121,16 @@ take_block(struct disk *d, struct disk_stream *s, struct disk_record *r, struct 
 static void
 take_record(struct disk *d, struct disk_stream *s, struct disk_record *r, struct spool_item *item)
 {
-	if (r->kind == DISK_BLOCK) {
+	if (r->kind == DISK_GAP)
+		disk_gap_behind(r, s->read, &s->read_sum);
+	if (r->kind == DISK_BLOCK)
 		take_block(d, s, r, item);
-	} else {
+	else
 		disk_item_of(r, item);
-		if (item->kind == SPOOL_LOST && item->gap.first <= s->read)
-			item->gap.first = s->read + 1;
-	}
 	if (r->kind == DISK_END)
 		s->end_read = true;
 	else
-		s->read = r->last;
+		read_up_to(s, r);
 }
 
 /* --- order --- */
@@ -147,9 +141,11 @@ passes(struct disk *d, const struct disk_record *r, struct disk_stream **s)
 {
 	if (r->kind == DISK_INTERFACE)
 		take_interface(d, &d->read, r);
-	if (r->kind == DISK_INTERFACE || (r->flags & DISK_PUSHED) != 0 || disk_before(&d->read, &d->skip))
+	if (r->kind == DISK_INTERFACE || (r->flags & DISK_PUSHED) != 0 || (*s = disk_stream_find(d, r->stream)) == NULL)
 		return true;
-	return (*s = disk_stream_find(d, r->stream)) == NULL || (r->kind == DISK_END ? (*s)->end_read : r->last <= (*s)->read);
+	if (disk_numbered(r) && r->last <= (*s)->read)
+		(*s)->read_sum = r->sum;
+	return disk_before(&d->read, &d->skip) || (r->kind == DISK_END ? (*s)->end_read : r->last <= (*s)->read);
 }
 
 /* The next record to hand out, and its stream; NULL: none is left. */
@@ -200,7 +196,7 @@ disk_next(struct disk *d, struct spool_item *item, bool (*known)(void *arg, cons
 			return;
 		if (missing != NULL)
 			take_missing(d, missing, item);
-		else if (!take_hole(d, s, r.kind == DISK_END ? r.last : r.first - 1, r.first_ns, item)) {
+		else if (!take_hole_before(d, s, &r, item)) {
 			take_record(d, s, &r, item);
 			if (pushed)
 				disk_push_step(d);
@@ -229,6 +225,7 @@ disk_rewind(struct disk *d)
 	d->read = (struct disk_position){ d->ack.sequence, 0 };
 	for (size_t i = 0; i < d->stream_count; i++) {
 		d->stream[i].read = d->stream[i].acked;
+		d->stream[i].read_sum = d->stream[i].acked_sum;
 		d->stream[i].end_read = d->stream[i].end_done;
 	}
 	memset(d->interfaces.stream, 0, sizeof(d->interfaces.stream));

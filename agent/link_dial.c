@@ -423,7 +423,7 @@ live_session_closed(struct dial *d, const struct session *s)
 		d->rounds = 0;
 	if (s->peer_error == MSG_ERR_CLONE)
 		round_wait(d, CLONE_MS);
-	else if (s->moved || session_expired(s))
+	else if (s->moved || s->more_streams || session_expired(s))
 		round_start(d);
 	else if (s->peer_bye)
 		wait_ms(d, BYE_MIN_MS + link_random(BYE_SPREAD_MS));

@@ -32,6 +32,7 @@ on_welcome(struct session *s, const struct frame *frame)
 			    (unsigned long long)welcome.stream[i].last);
 			return 0;
 		}
+	backlog_set_listed(&s->tap->backlog, (const uint8_t (*)[MSG_ID_SIZE])s->listed, s->listed_count);
 	backlog_rewind(&s->tap->backlog);
 	session_begin(s, welcome.codecs, welcome.keepalive_ms);
 	return 0;

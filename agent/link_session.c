@@ -103,7 +103,9 @@ session_run(struct session *s)
 		pulse_start(s->link);
 	switch (result) {
 	case SENDER_IDLE:
-		if (s->state == SESSION_LIVE && backlog_hello_due(&s->tap->backlog)) {
+		/* Once: the end comes by here again, with the last STATS. */
+		if (s->state == SESSION_LIVE && !s->more_streams && backlog_hello_due(&s->tap->backlog)) {
+			s->more_streams = true;
 			session_bye(s, 1, "there are more streams than HELLO can list");
 			return;
 		}
@@ -323,8 +325,10 @@ put_hello(struct session *s)
 	hello.codecs = codec_mask();
 	hello.wall_ns = clock_wall_ns();
 	hello.stream_count = (uint16_t)count;
+	s->listed_count = count;
 	for (i = 0; i < count; i++) {
 		memcpy(hello.stream[i].id, streams[i].id, MSG_ID_SIZE);
+		memcpy(s->listed[i], streams[i].id, MSG_ID_SIZE);
 		hello.stream[i].started_ns = streams[i].started_ns;
 		hello.stream[i].first = streams[i].first;
 		hello.stream[i].last = streams[i].last;

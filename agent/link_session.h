@@ -39,6 +39,9 @@ struct session {
 	uint16_t	 peer_error;	/* enum msg_error of the peer's ERROR; 0: none came */
 	struct link_tap	*tap;		/* from HELLO on; while another session is live on it, that one's until WELCOME */
 	struct sender	 sender;
+	uint8_t		 listed[MSG_STREAMS_MAX][MSG_ID_SIZE];	/* streams in its HELLO */
+	size_t		 listed_count;
+	bool		 more_streams;	/* ended to list others: the next one is wanted at once */
 	struct event	*timer;		/* the state's time limit, then keepalive */
 	struct event	*pacer;		/* the sender goes on */
 	uint64_t	 live_ns;	/* since when */

@@ -90,10 +90,14 @@ void		 spool_rewind(struct spool *);
 /* Moving on to the disk, whatever the reading position, which stays where it is or goes up to where what is left begins.
  * The oldest unacknowledged item, held until spool_release(); a stretch of lost ones ends where an item ended that was handed out. */
 void		 spool_peek(struct spool *, struct spool_item *, uint64_t *started_ns);
-bool		 spool_peek_read(const struct spool *);	/* what was peeked at was handed out before */
+bool		 spool_peek_read(const struct spool *);	/* what was peeked at was handed out since spool_rewind() */
+bool		 spool_peek_handed(const struct spool *);	/* or ever */
 void		 spool_drop(struct spool *);		/* what was peeked at is safe elsewhere: it counts as acknowledged */
 /* As spool_acknowledge(), also beyond what was ever handed out: the disk has it. Nothing for a stream that is not here. */
 void		 spool_confirm(struct spool *, const uint8_t stream[MSG_ID_SIZE], uint64_t number);
+/* A receiver has the stream up to number, wherever that was sent from; what is known of that, 0: nothing. Outlives the role. */
+void		 spool_set_durable(struct spool *, const uint8_t stream[MSG_ID_SIZE], uint64_t number);
+uint64_t	 spool_durable(const struct spool *, const uint8_t stream[MSG_ID_SIZE]);
 bool		 spool_has_stream(const struct spool *, const uint8_t stream[MSG_ID_SIZE]);
 void		 spool_reset(struct spool *);	/* throws all away and gives the memory back (after a pull) */
 

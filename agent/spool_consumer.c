@@ -450,10 +450,41 @@ spool_acknowledge(struct spool *spool, const uint8_t id[MSG_ID_SIZE], uint64_t n
 		return -1;
 	}
 	spool_set_acked(spool, &stream, stream.first + number);
+	spool_set_durable(spool, id, number);
 	spool_advance(spool);
 	if (c->stalled)
 		spool_wake(spool);
 	return 0;
+}
+
+uint64_t
+spool_durable(const struct spool *spool, const uint8_t id[MSG_ID_SIZE])
+{
+	struct spool_stream_record stream;
+	uint64_t slot;
+
+	if (!spool_stream_by_id(spool, id, &stream))
+		return 0;
+	slot = stream.sequence % MSG_STREAMS_MAX;
+	return spool_load(spool->consumer->durable[slot].sequence) == stream.sequence ?
+	    spool_load(spool->consumer->durable[slot].number) : 0;
+}
+
+void
+spool_set_durable(struct spool *spool, const uint8_t id[MSG_ID_SIZE], uint64_t number)
+{
+	struct spool_stream_record stream;
+	uint64_t slot;
+
+	if (number <= spool_durable(spool, id) || !spool_stream_by_id(spool, id, &stream))
+		return;
+	slot = stream.sequence % MSG_STREAMS_MAX;
+	if (spool_load(spool->consumer->durable[slot].sequence) != stream.sequence) {
+		spool_store(spool->consumer->durable[slot].sequence, 0);
+		spool_store(spool->consumer->durable[slot].number, number);
+		spool_store(spool->consumer->durable[slot].sequence, stream.sequence);
+	} else
+		spool_store(spool->consumer->durable[slot].number, number);
 }
 
 void
@@ -503,6 +534,12 @@ bool
 spool_peek_read(const struct spool *spool)
 {
 	return spool->c.peeked.position <= spool->c.read_mark.position;
+}
+
+bool
+spool_peek_handed(const struct spool *spool)
+{
+	return spool->c.peeked.position <= spool->c.handed;
 }
 
 void

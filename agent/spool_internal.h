@@ -21,7 +21,7 @@
  * consistent, so at least one of them sees the other.
  */
 #define SPOOL_MAGIC		0x6c6f6f7073706174ull
-#define SPOOL_VERSION		2
+#define SPOOL_VERSION		3
 #define SPOOL_PAGE		4096u
 #define SPOOL_IDB_SPACE		(32u * 1024)		/* of one stream */
 #define SPOOL_INDEX_MIN		1024u
@@ -117,6 +117,9 @@ struct spool_consumer_words {
 		spool_word sequence;
 		struct spool_mark_words mark;
 	} acked[MSG_STREAMS_MAX];
+	struct {
+		spool_word sequence, number;
+	} durable[MSG_STREAMS_MAX];			/* what a receiver acknowledged, of what has moved to the disk too */
 	struct spool_mark_words mark[SPOOL_MARKS];
 };
 

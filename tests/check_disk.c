@@ -2,7 +2,9 @@
  * Copyright (c) 2026 The vmtap authors */
 #include "config.h"
 
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include <errno.h>
 #include <fcntl.h>
@@ -135,7 +137,13 @@ next(void)
 static size_t
 list(struct spool_stream out[MSG_STREAMS_MAX])
 {
-	return disk_streams(disk, out, MSG_STREAMS_MAX);
+	uint8_t id[MSG_STREAMS_MAX][MSG_ID_SIZE];
+	size_t count = disk_streams(disk, out, MSG_STREAMS_MAX);
+
+	for (size_t i = 0; i < count; i++)
+		memcpy(id[i], out[i].id, MSG_ID_SIZE);
+	disk_set_listed(disk, (const uint8_t (*)[MSG_ID_SIZE])id, count);
+	return count;
 }
 
 static void
@@ -439,6 +447,134 @@ START_TEST(damaged_while_running)
 }
 END_TEST
 
+static void
+expect_lost(uint64_t first, uint64_t last)
+{
+	struct spool_item item = next();
+
+	ck_assert_int_eq(item.kind, SPOOL_LOST);
+	ck_assert_uint_eq(item.gap.place, GAP_DISK);
+	ck_assert_uint_eq(item.gap.first, first);
+	ck_assert_uint_eq(item.gap.last, last);
+	ck_assert_uint_eq(item.gap.packets, sum(first, last));
+}
+
+static uint64_t
+lost_blocks(void)
+{
+	return spool_count_get(spool, COUNTER_DISK_LOST_BLOCKS, STATS_AGENT);
+}
+
+/* A hole in what is pushed out is told with it, whole and once, and is not forgotten by a restart. */
+START_TEST(damaged_and_pushed_out)
+{
+	uint64_t n, lost;
+
+	for (n = 1; n <= 25; n++)
+		put_block(1, n, BLOCK_LEN);
+	flip(fd[1], DISK_SEGMENT_HEADER + 3 * (DISK_RECORD_HEADER + BLOCK_LEN) + 50);
+	while (lost_blocks() < 20)
+		put_block(1, n++, BLOCK_LEN);
+	lost = lost_blocks();
+	ck_assert_uint_eq(spool_count_get(spool, COUNTER_DISK_LOST_PACKETS, STATS_AGENT), sum(1, lost));
+	for (unsigned round = 0; round < 2; round++) {
+		greet();
+		expect_lost(1, lost);
+		expect_block(1, lost + 1, BLOCK_LEN);
+		reopen();
+	}
+}
+END_TEST
+
+/* In flight while it is damaged and pushed out: the parts that the collector may have are told one by one. */
+START_TEST(damaged_in_flight)
+{
+	uint64_t n;
+
+	for (n = 1; n <= 25; n++)
+		put_block(1, n, BLOCK_LEN);
+	greet();
+	for (uint64_t i = 1; i <= 25; i++)
+		expect_block(1, i, BLOCK_LEN);
+	flip(fd[1], DISK_SEGMENT_HEADER + 3 * (DISK_RECORD_HEADER + BLOCK_LEN) + 50);
+	while (lost_blocks() < 20)
+		put_block(1, n++, BLOCK_LEN);
+	ck_assert_int_eq(disk_acknowledge(disk, stream_id(1), 2), 0);
+	greet();
+	expect_lost(3, lost_blocks());
+	expect_block(1, lost_blocks() + 1, BLOCK_LEN);
+}
+END_TEST
+
+/* What stands before a hole stays, even if it is acknowledged: a restart sees the hole, and how much was in it. */
+START_TEST(hole_outlives_restart)
+{
+	for (uint64_t n = 1; n <= 25; n++)
+		put_block(1, n, BLOCK_LEN);
+	greet();
+	for (uint64_t n = 1; n <= 4; n++)
+		expect_block(1, n, BLOCK_LEN);
+	flip(fd[1], DISK_SEGMENT_HEADER + 4 * (DISK_RECORD_HEADER + BLOCK_LEN) + 50);
+	ck_assert_int_eq(disk_acknowledge(disk, stream_id(1), 4), 0);
+	reopen();
+	ck_assert_int_eq(disk_acknowledge(disk, stream_id(1), 4), 0);
+	greet();
+	expect_lost(5, 10);
+	expect_block(1, 11, BLOCK_LEN);
+	ck_assert_int_eq(disk_acknowledge(disk, stream_id(1), 10), 0);
+	ck_assert_uint_lt(bytes_in_files(), 16 * (DISK_RECORD_HEADER + BLOCK_LEN));
+}
+END_TEST
+
+START_TEST(acknowledged_too_far)
+{
+	for (uint64_t n = 1; n <= 3; n++)
+		put_block(1, n, 100);
+	greet();
+	expect_block(1, 1, 100);
+	errno = 0;
+	ck_assert_int_eq(disk_acknowledge(disk, stream_id(1), 2), -1);
+	ck_assert_int_eq(errno, EINVAL);
+	ck_assert_int_eq(disk_acknowledge(disk, stream_id(1), 1), 0);
+	disk_handed(disk, stream_id(1));
+	ck_assert_int_eq(disk_acknowledge(disk, stream_id(1), 3), 0);
+	ck_assert(disk_empty(disk));
+}
+END_TEST
+
+/* What memory sent and had acknowledged by itself between two stays on disk is no hole. */
+START_TEST(memory_between)
+{
+	put_block(1, 1, 100);
+	greet();
+	expect_block(1, 1, 100);
+	ck_assert_int_eq(disk_acknowledge(disk, stream_id(1), 1), 0);
+	put_block(1, 5, 100);
+	expect_block(1, 5, 100);
+	expect_nothing();
+	ck_assert_uint_eq(lost_blocks(), 0);
+}
+END_TEST
+
+/* Without room enough after all had gone, nothing goes. */
+START_TEST(no_room_destroys_nothing)
+{
+	struct statvfs fs;
+
+	for (uint64_t n = 1; n <= 25; n++)
+		put_block(1, n, BLOCK_LEN);
+	ck_assert_int_eq(fstatvfs(fd[0], &fs), 0);
+	disk_free(disk);
+	ck_assert_ptr_nonnull(disk = disk_new(fd, DISK_SIZE, fs.f_bavail * fs.f_frsize * 2, spool));
+	ck_assert_int_eq(try_block(1, 26, BLOCK_LEN), -1);
+	ck_assert_int_eq(errno, ENOSPC);
+	ck_assert_uint_eq(lost_blocks(), 0);
+	greet();
+	for (uint64_t n = 1; n <= 25; n++)
+		expect_block(1, n, BLOCK_LEN);
+}
+END_TEST
+
 START_TEST(interfaces_in_each_segment)
 {
 	uint8_t idb[MSG_IDB_MAX], got[MSG_IDB_MAX];
@@ -518,6 +654,26 @@ START_TEST(one_agent_a_folder)
 }
 END_TEST
 
+START_TEST(folder_of_others)
+{
+	char error[DISK_ERROR_SIZE];
+	int other[DISK_SEGMENTS];
+
+	ck_assert_int_eq(flock(lock, LOCK_UN), 0);
+	ck_assert_int_eq(chmod(dir, 0770), 0);
+	ck_assert_int_eq(disk_files_open(dir, other, error), -1);
+	ck_assert_ptr_nonnull(strstr(error, "0770"));
+	ck_assert_int_eq(chmod(dir, 0700), 0);
+	if (geteuid() == 0) {
+		ck_assert_int_eq(chown(dir, 1234, 0), 0);
+		ck_assert_int_eq(disk_files_open(dir, other, error), -1);
+		ck_assert_ptr_nonnull(strstr(error, "belongs to user 1234"));
+		ck_assert_int_eq(chown(dir, 0, 0), 0);
+	}
+	ck_assert_int_eq(flock(lock, LOCK_EX | LOCK_NB), 0);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -537,10 +693,17 @@ main(void)
 	tcase_add_test(tc, damaged_data);
 	tcase_add_test(tc, damaged_header);
 	tcase_add_test(tc, damaged_while_running);
+	tcase_add_test(tc, damaged_and_pushed_out);
+	tcase_add_test(tc, damaged_in_flight);
+	tcase_add_test(tc, hole_outlives_restart);
+	tcase_add_test(tc, acknowledged_too_far);
+	tcase_add_test(tc, memory_between);
+	tcase_add_test(tc, no_room_destroys_nothing);
 	tcase_add_test(tc, interfaces_in_each_segment);
 	tcase_add_test(tc, min_free);
 	tcase_add_test(tc, many_streams);
 	tcase_add_test(tc, one_agent_a_folder);
+	tcase_add_test(tc, folder_of_others);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
