@@ -215,6 +215,7 @@ capture_ring_set_row(struct capture_ring *r, struct capture_row *row)
 	row->counted = capture_ledger_counts(&r->ledger);
 	capture_stream_pass_start(r->block->stream, row, r->ifindex);
 	ring_poll_interface(r);
+	capture_stream_count(r->block->stream);		/* what it begins with is the end of the stream before: that may wait for it */
 }
 
 void
