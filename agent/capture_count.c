@@ -35,10 +35,6 @@ capture_tap_poll(void *arg)
 void
 capture_tap_count(struct capture_tap *tap)
 {
-	struct capture_ring *r;
-
-	TAILQ_FOREACH(r, &tap->rings, entry)
-		capture_ring_poll_interface(r);
 	capture_tap_poll(tap);
 	if (!tap->stream.open)
 		return;

@@ -168,13 +168,29 @@ ring_credit(struct capture_ring *r)
 	ring_forget(r);
 }
 
+/* The interface's own count. */
+static void
+ring_poll_interface(struct capture_ring *r)
+{
+	struct capture_row *row = r->row;
+
+	if (capture_ledger_interface(r->name, r->ifindex, &row->interface_packets) == -1)
+		return;
+	if (!row->interface_known)
+		row->interface_start = row->interface_packets;
+	row->interface_known = true;
+}
+
 /* Reading these resets them in the kernel; pcap_stats() would do the same, so nobody else may. */
 void
 capture_ring_poll(struct capture_ring *r)
 {
 	struct tpacket_stats_v3 stats;
+	bool credited = r->armed && r->row != NULL && !r->has_next;
 	socklen_t len = sizeof(stats);
 
+	if (credited)
+		ring_poll_interface(r);
 	capture_ledger_poll(&r->ledger, r->programs.paused);
 	memset(&stats, 0, sizeof(stats));
 	if (getsockopt(r->fd, SOL_PACKET, PACKET_STATISTICS, &stats, &len) == -1)
@@ -185,20 +201,8 @@ capture_ring_poll(struct capture_ring *r)
 	r->due_dropped += stats.tp_drops;
 	if (!r->armed)
 		ring_forget(r);
-	else if (r->row != NULL && !r->has_next)
+	else if (credited)
 		ring_credit(r);
-}
-
-void
-capture_ring_poll_interface(struct capture_ring *r)
-{
-	struct capture_row *row = r->row;
-
-	if (row == NULL || capture_ledger_interface(r->name, r->ifindex, &row->interface_packets) == -1)
-		return;
-	if (!row->interface_known)
-		row->interface_start = row->interface_packets;
-	row->interface_known = true;
 }
 
 void
@@ -211,7 +215,7 @@ capture_ring_set_row(struct capture_ring *r, struct capture_row *row)
 	if (!capture_ledger_counts(&r->ledger))
 		row->uncounted = true;
 	capture_stream_pass_start(r->block->stream, row, r->ifindex);
-	capture_ring_poll_interface(r);
+	ring_poll_interface(r);
 }
 
 void

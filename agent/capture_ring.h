@@ -86,10 +86,9 @@ int	capture_ring_drain(struct capture_ring *, int limit);
 void	capture_ring_settle(struct capture_ring *);	/* at the boundary: what comes now is of the program attached last */
 void	capture_ring_give_up(struct capture_ring *);	/* what is missing to the boundary will not come: counted as dropped */
 /* Brings the kernel's counts up to date. They become the row's; between a boundary and its settling they wait for the row to come,
- * so that each row's counts are of what is delivered under it. */
+ * so that each row's counts are of what is delivered under it. With them, and only then, the interface's own count is read: what
+ * lies between the two, if the process is killed, is the width of the bound. */
 void	capture_ring_poll(struct capture_ring *);
-/* The interface's own count. */
-void	capture_ring_poll_interface(struct capture_ring *);
 void	capture_ring_set_row(struct capture_ring *, struct capture_row *);
 /* The row's stream ends: what it was credited with and is still in the ring is the next row's. What is offered while the counts are
  * read is the one's, and in a place the other's: switched, for both. */

@@ -74,6 +74,7 @@ tap_begin_stream(struct capture_tap *tap)
 		tap_stop(tap, RESUME_STREAM_MS);
 		return -1;
 	}
+	spool_count_set(tap->stream.spool, COUNTER_LEDGER, STATS_AGENT, capture_tap_ledger(tap));
 	return 0;
 }
 

@@ -199,16 +199,24 @@ START_TEST(refused_packets_wake)
 }
 END_TEST
 
-/* The interface's own count: from the first id on, under the one in force. /sys shows this namespace's only if it was mounted in it. */
+/* near0's own count; false: /sys shows this namespace's only if it was mounted in it. */
+static bool
+interface_counts(uint64_t *packets)
+{
+	if (unshare(CLONE_NEWNS) == 0 && system("mount --make-rprivate / && mount -t sysfs sys /sys") == 0 &&
+	    capture_ledger_interface("near0", if_nametoindex("near0"), packets) == 0)
+		return true;
+	printf("check_capture_ledger: no /sys of this namespace: the interface's own count is not tried\n");
+	return false;
+}
+
+/* From the first id on, under the one in force. */
 START_TEST(the_interface_counts_too)
 {
 	uint64_t packets;
 
-	if (unshare(CLONE_NEWNS) == -1 || system("mount --make-rprivate / && mount -t sysfs sys /sys") != 0 ||
-	    capture_ledger_interface("near0", if_nametoindex("near0"), &packets) == -1) {
-		printf("check_capture_ledger: no /sys of this namespace: the interface's own count is not tried\n");
+	if (!interface_counts(&packets))
 		return;
-	}
 	ck_assert_int_eq(capture_ledger_interface("near0", 4711, &packets), -1);
 	send_udp(lab.far_fd, 53);
 	change();
@@ -222,6 +230,27 @@ START_TEST(the_interface_counts_too)
 	ck_assert_uint_eq(capture_lab_count(COUNTER_INTERFACE_PACKETS, 0), 0);
 	ck_assert_uint_eq(capture_lab_count(COUNTER_INTERFACE_START, 1), packets + 1);
 	ck_assert_uint_eq(capture_lab_count(COUNTER_INTERFACE_PACKETS, 1), packets + 3);
+}
+END_TEST
+
+/* What a killed process leaves behind is as of its last block: the ring's count and the interface's are of one moment. */
+START_TEST(a_block_brings_both_counts)
+{
+	uint64_t packets;
+	bool told = false;
+
+	if (!interface_counts(&packets))
+		return;
+	change();
+	ck_assert_uint_eq(count(COUNTER_LEDGER, STATS_AGENT), 2);
+	for (unsigned i = 0; i < 5; i++)
+		send_udp(far_fd, 53);
+	for (uint64_t begun = clock_mono_ns(); !told; told = count(COUNTER_PACKETS_CAPTURED, 0) == 5) {
+		ck_assert(clock_mono_ns() - begun < WAIT_S * UINT64_C(1000000000));
+		event_base_loop(base, EVLOOP_ONCE);
+	}
+	ck_assert_uint_eq(count(COUNTER_RING_RECEIVED, 0), 5);
+	ck_assert_uint_eq(count(COUNTER_INTERFACE_PACKETS, 0), packets + 5);
 }
 END_TEST
 
@@ -358,6 +387,7 @@ main(void)
 	tcase_add_loop_test(t, levels, 0, 2);
 	tcase_add_test(t, refused_packets_wake);
 	tcase_add_test(t, the_interface_counts_too);
+	tcase_add_test(t, a_block_brings_both_counts);
 	tcase_add_test(t, exchanged_under_traffic);
 	tcase_add_test(t, streams_exchanged_under_traffic);
 	tcase_add_test(t, exact_after_a_flood);
