@@ -216,6 +216,7 @@ capture_ring_set_row(struct capture_ring *r, struct capture_row *row)
 		row->uncounted = true;
 	capture_stream_pass_start(r->block->stream, row, r->ifindex);
 	ring_poll_interface(r);
+	capture_stream_count(r->block->stream);		/* what it begins with is the end of the stream before: that may wait for it */
 }
 
 void

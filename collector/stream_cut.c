@@ -123,11 +123,11 @@ cut_bound(struct archive *archive, const struct vm *vm, struct cut *cut)
 	/* One that was gone may have come back before the end: then all that it counts is within the bound. */
 	if ((count.again < count.told - count.gone || count.gone > 0) && !cut->late)
 		return false;
-	/* A count that is below what it was is that of a guest that was booted anew. */
+	/* A count that is below what it was is that of a guest that was booted anew; less than nothing is no bound either. */
 	known = count.interfaces > 0 && count.told == count.interfaces && count.again == count.told - count.gone && count.least >= 0 &&
-	    cut_rest(archive, vm, cut, &rest) && !__builtin_add_overflow(count.between, rest, &sum);
+	    cut_rest(archive, vm, cut, &rest) && !__builtin_add_overflow(count.between, rest, &sum) && sum >= 0;
 	cut->loss.bound = known ? LOSS_UP_TO : LOSS_UNKNOWN;
-	if (known && sum > 0)
+	if (known)
 		cut->loss.packets = (uint64_t)sum;
 	return true;
 }
