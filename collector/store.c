@@ -137,6 +137,19 @@ fail:
 	return -1;
 }
 
+int
+store_check_place(const struct store *store, char *error, size_t error_size)
+{
+	struct stat ours, there;
+
+	if (fstat(store->root_fd, &ours) == 0 && stat(store->path, &there) == 0 && ours.st_dev == there.st_dev &&
+	    ours.st_ino == there.st_ino && fstatat(store->root_fd, CATALOG_NAME, &there, AT_SYMLINK_NOFOLLOW) == 0)
+		return 0;
+	snprintf(error, error_size, "the store is not there any more, removed or replaced by another: put it back, or start the"
+	    " collector anew, which makes a new one");
+	return -1;
+}
+
 bool
 store_tenant_fits(const char *tenant)
 {

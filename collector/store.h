@@ -36,6 +36,8 @@ struct store {
  * that need not exist. 0, or -1 with a line for people. */
 int	store_open(struct store *, const char *path, const char *group, char *error, size_t error_size);
 void	store_close(struct store *);
+/* Is what is written still found under the store's path? 0, or -1 with a line for people. */
+int	store_check_place(const struct store *, char *error, size_t error_size);
 /* False: a tenant of this name would be in the way of the store's own files. */
 bool	store_tenant_fits(const char *tenant);
 /* Owner is left alone, the group becomes the store's; best effort. */

@@ -92,7 +92,8 @@ commit_write_files(struct committer *committer, struct batch *batch, char *error
 {
 	struct file_row *row = batch->files.row;
 
-	(void)committer;
+	if (store_check_place(committer->store, error, error_size) == -1)
+		return -1;
 	for (size_t i = 0; i < batch->files.count; i++) {
 		if (store_file_write(&row[i].file) == -1) {
 			snprintf(error, error_size, "%s: %s", row[i].file.path, errno == ENOSPC || errno == EDQUOT ?

@@ -438,6 +438,28 @@ START_TEST(a_full_disk_is_waited_for)
 }
 END_TEST
 
+/* Nothing is acknowledged that nobody would find: neither in a store of another name, nor beside a catalog that is not there. */
+START_TEST(a_store_that_is_gone_is_waited_for)
+{
+	static const char *const names[] = { "", "/catalog.sqlite" };
+	char here[96], away[112];
+	const char *text;
+
+	store_lab_add(&lab, codec_by_id(CODEC_NONE), 1, 50);
+	store_lab_commit(&lab);
+	snprintf(here, sizeof(here), "%s%s", lab.path, names[_i]);
+	snprintf(away, sizeof(away), "%s.away", here);
+	ck_assert_int_eq(rename(here, away), 0);
+	store_lab_add(&lab, codec_by_id(CODEC_NONE), 2, 50);
+	store_lab_commit_begin(&lab);
+	ck_assert_ptr_nonnull(text = store_lab_commit_fails());
+	ck_assert_msg(strstr(text, "the store is not there any more") != NULL, "%s", text);
+	ck_assert_int_eq(rename(away, here), 0);
+	store_lab_commit_end(&lab);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT sum(packets) FROM file"), 100);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -466,6 +488,7 @@ main(void)
 	tcase_add_test(tcase, streams_without_files_are_forgotten);
 	tcase_add_test(tcase, one_collector_has_the_store);
 	tcase_add_test(tcase, a_full_disk_is_waited_for);
+	tcase_add_loop_test(tcase, a_store_that_is_gone_is_waited_for, 0, 2);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);
