@@ -20,13 +20,9 @@ lab_ns() { echo "$LAB_ID-$1"; }
 in_ns() { local ns=$1; shift; ip netns exec "$(lab_ns "$ns")" "$@"; }
 
 lab_link() {	# lab_link NS IF ADDRESS NS IF ADDRESS
-	ip link add "${LAB_ID}a" type veth peer name "${LAB_ID}b"
-	ip link set "${LAB_ID}a" netns "$(lab_ns "$1")" name "$2"
-	ip link set "${LAB_ID}b" netns "$(lab_ns "$4")" name "$5"
-	in_ns "$1" ip address add "$3/24" dev "$2"
-	in_ns "$4" ip address add "$6/24" dev "$5"
-	in_ns "$1" ip link set "$2" up
-	in_ns "$4" ip link set "$5" up
+	ip link add "$2" netns "$(lab_ns "$1")" type veth peer name "$5" netns "$(lab_ns "$4")"
+	ip -n "$(lab_ns "$1")" -batch - <<<"address add $3/24 dev $2"$'\n'"link set $2 up"
+	ip -n "$(lab_ns "$4")" -batch - <<<"address add $6/24 dev $5"$'\n'"link set $5 up"
 }
 
 lab_up() {
@@ -35,7 +31,7 @@ lab_up() {
 	for ns in peer guest collector; do
 		ip netns add "$(lab_ns $ns)"
 		in_ns $ns sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1
-		in_ns $ns ip link set lo up
+		ip -n "$(lab_ns $ns)" link set lo up
 	done
 	lab_link peer veth0 $PEER_ADDRESS guest eth0 $GUEST_ADDRESS
 	lab_link guest mgmt0 $AGENT_ADDRESS collector veth0 $COLLECTOR_ADDRESS
