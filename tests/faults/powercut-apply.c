@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * Copyright (c) 2026 The vmtap authors
  *
- * powercut-apply LOG STORE KEEP [SEED]: makes of STORE, a copy from before the run that LOG tells of, what a disk could hold after a
- * power cut. All that was synced is there; of the rest the first KEEP operations, the last one torn; with a SEED each write
- * beyond them by chance too. Names change in their order, as file systems' journals have it.
+ * powercut-apply LOG STORE UNTIL KEEP [SEED]: makes of STORE, a copy from before the run that LOG tells of, what a disk could hold
+ * after a power cut. Of the run, the first UNTIL operations were done ("all", or a number modulo their count). All that was synced is
+ * there; of the rest the first KEEP (modulo their count), the last one torn; with a SEED each write beyond them by chance too. Names
+ * change in their order, as file systems' journals have it.
  */
 #include <sys/stat.h>
 #include <err.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -72,6 +72,12 @@ read_log(const char *path)
 	fclose(in);
 }
 
+static bool
+is_data(const struct operation *o)
+{
+	return o->record.kind == POWERCUT_WRITE || o->record.kind == POWERCUT_TRUNCATE;
+}
+
 /* A sync of a file makes its name durable too, and those made before: one journal. */
 static void
 mark_durable(void)
@@ -83,9 +89,8 @@ mark_durable(void)
 			continue;
 		for (size_t j = 0; j < i && j < sync->offset; j++) {
 			const struct powercut_record *r = &operation[j].record;
-			bool data = r->kind == POWERCUT_WRITE || r->kind == POWERCUT_TRUNCATE;
 
-			if (sync->inode == 0 || !data || r->inode == sync->inode)
+			if (sync->inode == 0 || !is_data(&operation[j]) || r->inode == sync->inode)
 				operation[j].durable = true;
 		}
 	}
@@ -186,35 +191,62 @@ free_all(void)
 	free(name);
 }
 
-int
-main(int argc, char **argv)
+/* What is neither durable nor without effect on a disk. */
+static bool
+is_open(const struct operation *o)
 {
-	uint64_t keep, open_operations = 0, durable = 0;
+	return !o->durable && o->record.kind != POWERCUT_SYNC && o->record.kind != POWERCUT_OPEN;
+}
 
-	if (argc != 4 && argc != 5)
-		errx(2, "usage: powercut-apply LOG STORE KEEP [SEED]");
-	read_log(argv[1]);
-	mark_durable();
-	keep = strtoull(argv[3], NULL, 10);
-	srandom(argc == 5 ? (unsigned)strtoul(argv[4], NULL, 10) : 0);
-	if (chdir(argv[2]) == -1)
-		err(2, "%s", argv[2]);
+static size_t
+count_open(void)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < operation_count; i++)
+		n += is_open(&operation[i]);
+	return n;
+}
+
+/* The first keep of those not durable; beyond, with chance, writes. */
+static void
+apply_all(size_t keep, bool chance)
+{
+	size_t n = 0;
+
 	for (size_t i = 0; i < operation_count; i++) {
 		const struct operation *o = &operation[i];
-		bool data = o->record.kind == POWERCUT_WRITE || o->record.kind == POWERCUT_TRUNCATE;
 
 		if (o->record.kind == POWERCUT_SYNC)
 			continue;
-		if (o->durable || o->record.kind == POWERCUT_OPEN) {
+		if (!is_open(o))
 			apply(o, false);
-			durable++;
-			continue;
-		}
-		open_operations++;
-		if (open_operations <= keep || (argc == 5 && data && random() % 2 == 0))
-			apply(o, open_operations == keep);
+		else if (++n <= keep || (chance && is_data(o) && random() % 2 == 0))
+			apply(o, n == keep);
 	}
-	printf("%" PRIu64 " operations durable, %" PRIu64 " not\n", durable, open_operations);
+}
+
+int
+main(int argc, char **argv)
+{
+	size_t done, count, keep;
+
+	if (argc != 5 && argc != 6)
+		errx(2, "usage: powercut-apply LOG STORE UNTIL KEEP [SEED]");
+	read_log(argv[1]);
+	done = operation_count;
+	if (strcmp(argv[3], "all") != 0)
+		operation_count = strtoull(argv[3], NULL, 10) % (done + 1);
+	mark_durable();
+	count = count_open();
+	keep = strtoull(argv[4], NULL, 10) % (count + 1);
+	srandom(argc == 6 ? (unsigned)strtoul(argv[5], NULL, 10) : 0);
+	if (chdir(argv[2]) == -1)
+		err(2, "%s", argv[2]);
+	apply_all(keep, argc == 6);
+	printf("%zu of %zu operations, %zu of them not durable, the first %zu of those kept%s\n", operation_count, done, count, keep,
+	    argc == 6 ? " and some others" : "");
+	operation_count = done;
 	free_all();
 	return 0;
 }
