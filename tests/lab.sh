@@ -77,7 +77,7 @@ wait_for() {	# wait_for SECONDS COMMAND...: until it succeeds
 	shift
 	until "$@" >/dev/null 2>&1; do
 		[ $SECONDS -lt $end ] || return 1
-		read -rt 0.05 <> <(:) || :
+		read -rt "${WAIT_STEP:-0.05}" <> <(:) || :
 	done
 }
 

@@ -9,6 +9,7 @@ PCAPCHECK=$BUILD/tests/e2e/pcapcheck
 BLAST=$BUILD/tests/bench/blast
 SHIMS=$BUILD/tests/faults
 TAP=(-i eth0)
+WAIT_STEP=0.15	# several cases wait at a time, and each look costs
 SIZE=imix	# of the packets: blast's -s
 OFFERED=0 RECOVERED=- ASAN_SHIM=$ASAN_OPTIONS:verify_asan_link_order=0
 TUNED=
@@ -86,10 +87,7 @@ wait_stored() {	# wait_stored N [SECONDS]: until so many more are stored
 }
 
 # pause_ms N: the fault lasts; nothing to wait for but time.
-pause_ms() {
-	local end=$(($(now_ms) + $1))
-	while [ "$(now_ms)" -lt $end ]; do read -rt 0.05 <> <(:) || :; done
-}
+pause_ms() { read -rt "$(printf %d.%03d $(($1 / 1000)) $(($1 % 1000)))" <> <(:) || :; }
 
 # Something new is stored; while it is not, traffic never ends.
 recovered() {
@@ -98,6 +96,12 @@ recovered() {
 		traffic 200
 	fi
 	more_stored 1
+}
+
+# goes_on NAME: during the fault, packets are stored.
+goes_on() {
+	STORED_BEFORE=$(stored_packets)
+	if wait_for 20 recovered; then ok "$CASE: $1"; else not_ok "$CASE: $1" "nothing stored within 20 s"; fi
 }
 
 # fault_over [SECONDS]: the fault is gone; the time until something is newly stored is the time to recover.
@@ -115,7 +119,7 @@ fault_over() {
 # Of the ledger, what is lost and counted: gaps of all places, what the ring dropped, what capture was cut off from or refused.
 LOST='([.terms | to_entries[] | select(.key | test("^(gap_.*|cut|ring_dropped|oversize|paused)$")) | .value.packets] | add // 0)'
 counted() { ledger "$LOST"; }
-all_accounted() { pause_ms 200 && ledger ".terms.stored.packets + $LOST >= $OFFERED"; }
+all_accounted() { ledger ".terms.stored.packets + $LOST >= $OFFERED"; }
 
 # settle [SECONDS]: until stored and lost make up what was offered.
 settle() { wait_for "${1:-40}" all_accounted || :; }
