@@ -15,8 +15,6 @@
 #include <check.h>
 #include <event2/event.h>
 
-#include "common/clock.h"
-
 #include "agent/spool.h"
 #include "tests/capture_lab.h"
 
@@ -238,7 +236,6 @@ END_TEST
 START_TEST(a_block_brings_both_counts)
 {
 	uint64_t packets;
-	bool told = false;
 
 	if (!interface_counts(&packets))
 		return;
@@ -246,10 +243,8 @@ START_TEST(a_block_brings_both_counts)
 	ck_assert_uint_eq(capture_lab_count(COUNTER_LEDGER, STATS_AGENT), 2);
 	for (unsigned i = 0; i < 5; i++)
 		send_udp(lab.far_fd, 53);
-	for (uint64_t begun = clock_mono_ns(); !told; told = capture_lab_count(COUNTER_PACKETS_CAPTURED, 0) == 5) {
-		ck_assert(clock_mono_ns() - begun < UINT64_C(30000000000));
+	while (capture_lab_count(COUNTER_PACKETS_CAPTURED, 0) < 5)
 		event_base_loop(lab.base, EVLOOP_ONCE);
-	}
 	ck_assert_uint_eq(capture_lab_count(COUNTER_RING_RECEIVED, 0), 5);
 	ck_assert_uint_eq(capture_lab_count(COUNTER_INTERFACE_PACKETS, 0), packets + 5);
 }
