@@ -56,6 +56,7 @@ stream_make_room(struct archive *archive, struct vm *vm)
 		return;
 	stream_close_file(archive, oldest);
 	oldest->pushed_out = true;
+	archive->urgent = true;	/* only the commit closes its descriptor */
 }
 
 static int
