@@ -8,7 +8,8 @@
 
 /*
  * How many VMs and connections the process has descriptors for. A VM with a session needs a socket and up to two files (the one that
- * is written, the one before; stream_file.c sees to that); its files may stay open when the session is gone, so the VM keeps its place until they are closed.
+ * is written, the one before; stream_file.c sees to that). What is closed holds its descriptor until the next commit, and files may
+ * stay open when the session is gone: so the VM keeps its place until they are closed.
  * Connections beyond those of VMs get as far as an ERROR that says why; beyond their margin they are closed at once.
  * Until quota_init() there is no limit. Any thread.
  */
