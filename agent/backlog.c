@@ -78,6 +78,30 @@ backlog_init(struct backlog *b, struct spool *spool, struct disk *disk)
 	tell_level(b);
 }
 
+void
+backlog_clear(struct backlog *b)
+{
+	last_stats_clear(&b->last);
+}
+
+void
+backlog_keep_last(struct backlog *b, const struct msg_stats *stats)
+{
+	if (last_stats_put(&b->last, stats) == -1)
+		log_warn("the last counters of a stream are not kept: %s", strerror(errno));
+}
+
+static void
+add_last(const struct backlog *b, struct spool_item *item)
+{
+	const struct buf *frame = item->kind == SPOOL_ENDED ? last_stats_get(&b->last, item->stream) : NULL;
+
+	if (frame == NULL)
+		return;
+	item->data = frame->data;
+	item->entry.data_len = (uint32_t)frame->len;
+}
+
 static size_t
 find_stream(const struct spool_stream *stream, size_t count, const uint8_t *id)
 {
@@ -140,6 +164,7 @@ backlog_next(struct backlog *b, struct spool_item *item)
 			return;
 	}
 	spool_next(b->spool, item);
+	add_last(b, item);
 }
 
 void
@@ -209,6 +234,7 @@ move_one(struct backlog *b)
 		return 0;
 	read = spool_peek_read(b->spool);
 	handed = spool_peek_handed(b->spool);
+	add_last(b, &item);
 	if (disk_append(b->disk, b->spool, &item, started_ns) == -1) {
 		spool_release(b->spool);
 		return -1;

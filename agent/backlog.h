@@ -3,6 +3,7 @@
 #ifndef VMTAP_AGENT_BACKLOG_H
 #define VMTAP_AGENT_BACKLOG_H
 
+#include "agent/last_stats.h"
 #include "agent/spool.h"
 
 struct disk;
@@ -18,11 +19,15 @@ struct backlog {
 	bool		 from_disk;	/* the item last given */
 	bool		 spilling;
 	uint64_t	 retry_ns;	/* after an error: not before */
+	struct last_stats last;		/* memory's ENDs have them as data, and the disk's from there */
 };
 
 /* disk may be NULL; both stay the caller's. What the disk has already is no longer memory's. */
 void	backlog_init(struct backlog *, struct spool *, struct disk *);
 size_t	backlog_streams(struct backlog *, struct spool_stream out[MSG_STREAMS_MAX]);	/* the oldest: for HELLO */
+void	backlog_clear(struct backlog *);
+/* Of a stream that has ended, or ends before anything else of it comes. */
+void	backlog_keep_last(struct backlog *, const struct msg_stats *);
 /* The session whose HELLO told of these streams is the one that reads from now on. */
 void	backlog_set_listed(struct backlog *, const uint8_t (*id)[MSG_ID_SIZE], size_t count);
 int	backlog_interface_get(struct backlog *, const uint8_t stream[MSG_ID_SIZE], uint32_t id, uint8_t *out);

@@ -137,6 +137,8 @@ record_of(const struct spool_item *item, uint64_t started_ns, struct disk_record
 	const struct msg_gap *g = &item->gap;
 
 	*r = (struct disk_record){ .kind = DISK_END, .flags = item->cut ? DISK_CUT : 0, .first = e->number, .last = e->number };
+	if (item->kind == SPOOL_ENDED && item->data != NULL)
+		r->data_len = e->data_len;
 	if (item->kind == SPOOL_BLOCK)
 		*r = (struct disk_record){ .kind = DISK_BLOCK, .flags = e->flags & BLOCK_EVENT, .codec = e->codec,
 			.data_len = e->data_len, .first = e->number, .last = e->number, .raw_len = e->raw_len,

@@ -10,6 +10,7 @@
 #include "common/buf.h"
 
 #include "agent/disk_format.h"
+#include "agent/last_stats.h"
 
 #define CRC_SIZE	4u
 
@@ -69,7 +70,8 @@ disk_put_record(struct buf *buf, const struct disk_record *r, const void *data)
 static int
 record_check(const struct disk_record *r)
 {
-	static const uint32_t data_max[DISK_KIND_MAX] = { [DISK_INTERFACE] = MSG_IDB_MAX, [DISK_BLOCK] = MSG_BLOCK_MAX };
+	static const uint32_t data_max[DISK_KIND_MAX] = { [DISK_INTERFACE] = MSG_IDB_MAX, [DISK_BLOCK] = MSG_BLOCK_MAX,
+		[DISK_END] = LAST_STATS_FRAME_MAX };
 
 	if (r->kind < DISK_INTERFACE || r->kind >= DISK_KIND_MAX || r->data_len > data_max[r->kind] || r->first > r->last ||
 	    r->last >= UINT64_MAX / 2)

@@ -257,6 +257,8 @@ disk_item_of(const struct disk_record *r, struct spool_item *item)
 	if (r->kind == DISK_END) {
 		item->kind = SPOOL_ENDED;
 		item->entry.number = r->last;
+		item->entry.data_len = 0;
+		item->data = NULL;
 		item->cut = (r->flags & DISK_CUT) != 0;
 		return;
 	}

@@ -119,16 +119,27 @@ take_block(struct disk *d, struct disk_stream *s, struct disk_record *r, struct 
 }
 
 static void
+take_end(struct disk *d, struct disk_stream *s, const struct disk_record *r, struct spool_item *item)
+{
+	disk_item_of(r, item);
+	s->end_read = true;
+	if (r->data_len == 0 || !data_read(d, &d->read, r))
+		return;
+	item->entry.data_len = r->data_len;
+	item->data = d->data;
+}
+
+static void
 take_record(struct disk *d, struct disk_stream *s, struct disk_record *r, struct spool_item *item)
 {
 	if (r->kind == DISK_GAP)
 		disk_gap_behind(r, s->read, &s->read_sum);
 	if (r->kind == DISK_BLOCK)
 		take_block(d, s, r, item);
-	else
+	else if (r->kind == DISK_GAP)
 		disk_item_of(r, item);
 	if (r->kind == DISK_END)
-		s->end_read = true;
+		take_end(d, s, r, item);
 	else
 		read_up_to(s, r);
 }

@@ -81,6 +81,19 @@ stop_has_time(void *link)
 	return clock_mono_ns() + STOP_SPARE_MS / 2 * LINK_MS < ((struct link *)link)->stop_ns;
 }
 
+/* Of the stream that ends with this process. */
+static void
+stop_keep_last(struct link_tap *tap)
+{
+	struct msg_stat stat[LINK_STATS_MAX];
+	struct msg_stats last;
+
+	if (!stats_refresh(&tap->stats, tap->spool))
+		return;
+	stats_fill(&tap->stats, tap->spool, &last, stat);
+	backlog_keep_last(&tap->backlog, &last);
+}
+
 /* What is not acknowledged goes to the disk, if there is one. */
 static void
 stop_keep(struct link *link)
@@ -89,6 +102,7 @@ stop_keep(struct link *link)
 
 	if (link->disk == NULL || !link->stopping || backlog_empty(backlog))
 		return;
+	stop_keep_last(&link->tap[0]);
 	if (!backlog_flush(backlog, stop_has_time, link))
 		log_warn("not all could be written to the disk in time: %zu bytes are lost", spool_used(link->tap[0].spool));
 	log_info("%llu bytes wait on the disk for the next start", (unsigned long long)disk_used(link->disk));
@@ -493,6 +507,7 @@ link_clear(struct link *link)
 		free(link->tap[i].asked);
 		free(link->tap[i].waiting);
 		event_free(link->tap[i].wake);
+		backlog_clear(&link->tap[i].backlog);
 		spool_detach(link->tap[i].spool);
 	}
 	event_free(link->tap[0].spill);

@@ -233,10 +233,11 @@ tap_result(struct link *link, const struct ipc_tap_result *result)
 	dial_taps_answered(link->dial);
 }
 
-/* A link that is down cannot be told; what was told last stays. */
+/* Kept as well: a link that is down is told with the stream's END. */
 void
 tap_last_stats(struct link_tap *t, const struct msg_stats *stats)
 {
+	backlog_keep_last(&t->backlog, stats);
 	if (t->session != NULL)
 		session_last_stats(t->session, stats);
 }

@@ -270,9 +270,12 @@ static enum sender_result
 take_end(struct sender *s, const struct spool_item *item)
 {
 	struct msg_stream_end end = { .number = item->entry.number, .cut = item->cut };
+	int errs = 0;
 
 	memcpy(end.stream, item->stream, MSG_ID_SIZE);
-	return msg_put_stream_end(&s->tail, &end) == 0 ? flush_tail(s) : sender_fail(s, "out of memory for a stream's end");
+	if (item->data != NULL)
+		errs = put_interfaces(s, item->stream, &s->tail) + buf_put(&s->tail, item->data, item->entry.data_len);
+	return errs + msg_put_stream_end(&s->tail, &end) == 0 ? flush_tail(s) : sender_fail(s, "out of memory for a stream's end");
 }
 
 /* *more: there was an item. */

@@ -73,10 +73,11 @@ enum spool_kind { SPOOL_NOTHING, SPOOL_BLOCK, SPOOL_LOST, SPOOL_ENDED };
 struct spool_item {
 	enum spool_kind	kind;
 	uint8_t		stream[MSG_ID_SIZE];
-	struct spool_entry entry;		/* SPOOL_BLOCK; SPOOL_ENDED: number is the last */
+	struct spool_entry entry;		/* SPOOL_BLOCK; SPOOL_ENDED: number is the last, and data_len */
 	bool		cut;			/* SPOOL_ENDED: its producer died */
 	struct msg_gap	gap;			/* SPOOL_LOST: neighbours are joined */
-	const uint8_t	*data;			/* SPOOL_BLOCK: valid until spool_release() */
+	const uint8_t	*data;			/* SPOOL_BLOCK: valid until spool_release(). SPOOL_ENDED, from the backlog: the
+						 * last counters as a STATS frame, NULL if they are not known */
 };
 /* The item at the reading position, which moves on; a SPOOL_BLOCK is held (not pushed out) until spool_release(). Hold only while
  * writing without blocking; for longer, copy the rest and release. SPOOL_NOTHING comes also while 4096 items wait for their

@@ -301,6 +301,8 @@ spool_next_end(struct spool *spool, const struct spool_stream_record *stream, st
 
 	item->kind = SPOOL_ENDED;
 	item->entry.number = stream->end - stream->first;
+	item->entry.data_len = 0;
+	item->data = NULL;
 	item->cut = stream->cut;
 	spool_hand_out(spool, &mark);
 	if (!spool->c.peeking)

@@ -359,6 +359,8 @@ stream_balance(struct ledger_stream *stream)
 	stream_settle_end(stream, &left);
 	if (stream->ended && under_way->packets > 0)
 		under_way->packets = 0;	/* nothing comes any more: if it is in no term, that is to be seen */
+	if (stream->ended && under_way->packets < 0)
+		part->exact = false;	/* its last counters were never told */
 	left = ledger_add(left, -under_way->packets);
 	if (left < 0 && left >= -slack)
 		left = 0;

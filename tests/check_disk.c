@@ -17,6 +17,7 @@
 
 #include "agent/disk.h"
 #include "agent/disk_format.h"
+#include "agent/disk_internal.h"
 #include "common/buf.h"
 
 #define DISK_SIZE	((uint64_t)DISK_SIZE_MIN)
@@ -252,6 +253,35 @@ START_TEST(format_flips)
 		segment[bit / 8] ^= (uint8_t)(1 << bit % 8);
 	}
 	buf_clear(&buf);
+}
+END_TEST
+
+/* Until the segment is pushed out. */
+START_TEST(an_end_keeps_the_last_counters)
+{
+	static const char last[] = "counters";
+	struct spool_stream out[MSG_STREAMS_MAX];
+	struct spool_item item = { .kind = SPOOL_ENDED, .entry = { .number = 2, .data_len = sizeof(last) }, .data = (const uint8_t *)last };
+
+	put_block(1, 1, 10);
+	put_block(1, 2, 10);
+	memcpy(item.stream, stream_id(1), MSG_ID_SIZE);
+	ck_assert_int_eq(disk_append(disk, spool, &item, STARTED), 0);
+	put_block(2, 1, 10);
+	reopen();
+	ck_assert_uint_eq(list(out), 2);
+	expect_block(1, 1, 10);
+	expect_block(1, 2, 10);
+	item = next();
+	ck_assert_int_eq(item.kind, SPOOL_ENDED);
+	ck_assert_uint_eq(item.entry.data_len, sizeof(last));
+	ck_assert_mem_eq(item.data, last, sizeof(last));
+	expect_block(2, 1, 10);
+	disk_rewind(disk);
+	disk_push_out(disk);
+	while ((item = next()).kind != SPOOL_ENDED)
+		ck_assert_int_eq(item.kind, SPOOL_LOST);
+	ck_assert_ptr_null(item.data);
 }
 END_TEST
 
@@ -687,6 +717,7 @@ main(void)
 	tcase_add_test(tc, format_flips);
 	tcase_add_test(tc, in_order_and_acknowledged);
 	tcase_add_test(tc, restart_keeps_all);
+	tcase_add_test(tc, an_end_keeps_the_last_counters);
 	tcase_add_test(tc, full_pushes_out);
 	tcase_add_test(tc, full_while_in_flight);
 	tcase_add_test(tc, torn_tail);

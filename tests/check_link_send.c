@@ -61,6 +61,7 @@ static void
 teardown(void)
 {
 	sender_clear(&sender);
+	backlog_clear(&backlog);
 	buf_clear(&wire.got);
 	spool_detach(producer);
 	spool_detach(consumer);
@@ -280,6 +281,33 @@ START_TEST(new_session_tells_all_again)
 }
 END_TEST
 
+START_TEST(last_counters_go_before_the_end)
+{
+	struct msg_stat stat[2] = { { .counter = COUNTER_OFFERED, .interface = 0, .value = 7 } }, got[MSG_STATS_MAX];
+	struct msg_stats last = { .count = 1, .stat = stat }, told = { .stat = got };
+	struct frame frame;
+	size_t at = 0;
+
+	begin(stream_a);
+	add_interface("first");
+	publish(10);
+	spool_stream_end(producer);
+	memcpy(last.stream, stream_a, MSG_ID_SIZE);
+	backlog_keep_last(&backlog, &last);
+	sender_start(&sender, LZ4_ONLY);
+	ck_assert_int_eq(sender_run(&sender, 0), SENDER_IDLE);
+	expect_interface(&at, stream_a, 0, "first");
+	expect_block(&at, stream_a, 1, 10);
+	frame = next_frame(&at);
+	ck_assert_int_eq(frame.type, FRAME_STATS);
+	ck_assert_int_eq(msg_get_stats(&frame, &told), 0);
+	ck_assert_uint_eq(told.count, 1);
+	ck_assert_uint_eq(got[0].value, 7);
+	expect_mark(&at, FRAME_END, stream_a, 1);
+	ck_assert_uint_eq(at, wire.got.len);
+}
+END_TEST
+
 static void
 check_overflow(bool pull, uint8_t place)
 {
@@ -450,6 +478,7 @@ main(void)
 	tcase_add_loop_test(tc, short_writes_keep_frames_whole, 0, 10);
 	tcase_add_test(tc, blocked_connection_holds_nothing);
 	tcase_add_test(tc, new_session_tells_all_again);
+	tcase_add_test(tc, last_counters_go_before_the_end);
 	tcase_add_test(tc, overflow_is_a_gap);
 	tcase_add_test(tc, overflow_of_a_pull_is_the_readers);
 	tcase_add_test(tc, urgent_from_half_full);

@@ -456,6 +456,7 @@ end(struct fuzz *fuzz)
 		free(link->tap[i].asked);
 		free(link->tap[i].waiting);
 		event_free(link->tap[i].wake);
+		backlog_clear(&link->tap[i].backlog);
 		spool_detach(link->tap[i].spool);
 		spool_detach(fuzz->producer[i]);
 	}
