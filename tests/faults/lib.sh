@@ -6,6 +6,7 @@
 
 . "$TOP/tests/lab.sh"
 PCAPCHECK=$BUILD/tests/e2e/pcapcheck
+AGENT=$BUILD/vmtap-agent
 BLAST=$BUILD/tests/bench/blast
 SHIMS=$BUILD/tests/faults
 TAP=(-i eth0)
@@ -22,7 +23,7 @@ pick() {
 	TUNED="$TUNED $1=$value"
 }
 
-sanitized() { nm -D "$BUILD/vmtap-agent" 2>/dev/null | grep -q __asan_init; }
+sanitized() { nm -D "$AGENT" 2>/dev/null | grep -q __asan_init; }
 skip() { echo "skip	$CASE: $1"; exit 0; }
 now_ms() { echo $((${EPOCHREALTIME/./} / 1000)); }
 
@@ -55,7 +56,7 @@ collector_kill() { stop collector "${1:-KILL}"; }
 
 agent_up() {	# taps what TAP names
 	AGENT_SETTINGS=("$@")
-	start agent guest env ${AGENT_ENV:-} "$BUILD/vmtap-agent" "${TAP[@]}" --collector "${COLLECTOR_NAME:-$COLLECTOR_ADDRESS}" \
+	start agent guest env ${AGENT_ENV:-} "$AGENT" "${TAP[@]}" --collector "${COLLECTOR_NAME:-$COLLECTOR_ADDRESS}" \
 		--metrics "$LAB/agent.sock" $(credentials $VM) --keepalive 2s "$@"
 }
 agent_again() { agent_up "${AGENT_SETTINGS[@]}"; wait_for 20 capturing; }
