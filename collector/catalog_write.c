@@ -2,6 +2,7 @@
  * Copyright (c) 2026 The vmtap authors */
 #include "config.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -347,6 +348,9 @@ catalog_writer_commit(struct catalog_writer *writer, const struct batch *batch, 
 {
 	bool good = sqlite3_exec(writer->db, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK &&
 	    catalog_write_batch(writer, batch) == 0 && catalog_write_revealed(writer, revealed, revealed_count) == 0;
+	int rc, why = !good && (sqlite3_errcode(writer->db) & 0xff) == SQLITE_BUSY ? EBUSY : EIO;
 
-	return catalog_end(writer->db, good, error, error_size);
+	rc = catalog_end(writer->db, good, error, error_size);
+	errno = why;
+	return rc;
 }

@@ -44,8 +44,8 @@ bool	store_tenant_fits(const char *tenant);
 void	store_set_group(const struct store *, int fd);
 
 /*
- * One growing file. Its values are those of the catalog's row. A worker owns it and never waits for the disk: what is appended is
- * kept until the next commit, whose thread writes it. For that the batch has a copy of the file, with what was pending.
+ * One growing file. Its values are those of the catalog's row. A worker owns it and appends without waiting for the disk: that is
+ * kept until the next commit, whose thread writes it. Only to make a file it waits. For that the batch has a copy of the file, with what was pending.
  */
 struct store_file {
 	struct store		*store;

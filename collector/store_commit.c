@@ -119,12 +119,16 @@ commit_insist(struct committer *committer, int (*step)(struct committer *, struc
 	bool told = false;
 
 	while (step(committer, batch, error, sizeof(error)) == -1) {
+		bool busy = errno == EBUSY;
+
 		count_add(COUNT_COMMITS_FAILED, 1);
 		log_limited(&committer->limit, COMMIT_LOG_MS, LOG_LEVEL_ERROR, "%s: commit failed, trying again: %s",
 		    committer->store->path, error);
-		if (!told)
+		/* Who waits for another worker's commit, on a disk that hangs, fails no more than if it hung itself. */
+		if (!told && !busy) {
 			committer->report(COMMIT_FAILING, NULL, error, committer->arg);
-		told = true;
+			told = true;
+		}
 		if (!commit_wait_retry(committer))
 			return false;
 	}
