@@ -37,14 +37,15 @@ tell_hole(struct backlog *b, const struct spool_stream *stream, uint64_t last)
 static void
 settle_stream(struct backlog *b, const struct spool_stream *stream)
 {
-	uint64_t durable = spool_durable(b->spool, stream->id), last = 0;
-	bool ended;
+	uint64_t durable = spool_durable(b->spool, stream->id), last = durable;
+	struct spool_stream on_disk;
 
 	(void)disk_acknowledge(b->disk, stream->id, durable);
-	if (disk_stream(b->disk, stream->id, &last, &ended))
-		spool_confirm(b->spool, stream->id, last);
-	if (last < durable)
-		last = durable;
+	if (disk_stream(b->disk, stream->id, &on_disk)) {
+		spool_confirm(b->spool, stream->id, on_disk.last);
+		if (on_disk.last > last)
+			last = on_disk.last;
+	}
 	if (stream->first > last + 1)
 		tell_hole(b, stream, last);
 }
@@ -53,17 +54,16 @@ settle_stream(struct backlog *b, const struct spool_stream *stream)
 static void
 drop_what_disk_has(struct backlog *b)
 {
-	struct spool_stream stream[MSG_STREAMS_MAX];
+	struct spool_stream stream[MSG_STREAMS_MAX], on_disk;
 	size_t count = spool_streams(b->spool, stream);
 	struct spool_item item;
-	uint64_t last, started_ns;
-	bool ended;
+	uint64_t started_ns;
 
 	for (size_t i = 0; i < count; i++)
 		settle_stream(b, &stream[i]);
 	spool_peek(b->spool, &item, &started_ns);
 	spool_release(b->spool);
-	if (item.kind == SPOOL_ENDED && disk_stream(b->disk, item.stream, &last, &ended) && ended)
+	if (item.kind == SPOOL_ENDED && disk_stream(b->disk, item.stream, &on_disk) && on_disk.ended)
 		spool_drop(b->spool);
 }
 
@@ -112,22 +112,34 @@ find_stream(const struct spool_stream *stream, size_t count, const uint8_t *id)
 	return i;
 }
 
+/* What memory has of a stream, behind what the disk has of it. */
+static void
+join_stream(struct spool_stream *out, const struct spool_stream *memory)
+{
+	out->last = memory->last;
+	out->ended = memory->ended;
+}
+
+/* The last place is for the stream that is being captured: left out, it would count as given up. */
 size_t
 backlog_streams(struct backlog *b, struct spool_stream out[MSG_STREAMS_MAX])
 {
 	struct spool_stream memory[MSG_STREAMS_MAX];
-	size_t count = 0, memory_count, at;
+	size_t count, memory_count, at;
 
+	memory_count = spool_streams(b->spool, b->disk != NULL ? memory : out);
 	if (b->disk == NULL)
-		return spool_streams(b->spool, out);
-	memory_count = spool_streams(b->spool, memory);
-	count = disk_streams(b->disk, out, MSG_STREAMS_MAX);
+		return memory_count;
+	count = disk_streams(b->disk, out, MSG_STREAMS_MAX - (memory_count > 0));
 	for (size_t i = 0; i < memory_count; i++) {
-		if ((at = find_stream(out, count, memory[i].id)) < count) {
-			out[at].last = memory[i].last;
-			out[at].ended = memory[i].ended;
-		} else if (count < MSG_STREAMS_MAX)
-			out[count++] = memory[i];
+		if ((at = find_stream(out, count, memory[i].id)) == count) {
+			if (count == MSG_STREAMS_MAX - (i + 1 < memory_count))
+				continue;
+			if (!disk_stream(b->disk, memory[i].id, &out[at]) || out[at].first > out[at].last)
+				out[at] = memory[i];
+			count++;
+		}
+		join_stream(&out[at], &memory[i]);
 	}
 	return count;
 }
@@ -177,17 +189,16 @@ backlog_release(struct backlog *b)
 int
 backlog_acknowledge(struct backlog *b, const uint8_t stream[MSG_ID_SIZE], uint64_t number)
 {
-	uint64_t last;
-	bool ended;
+	struct spool_stream on_disk;
 
-	if (b->disk == NULL || !disk_stream(b->disk, stream, &last, &ended))
+	if (b->disk == NULL || !disk_stream(b->disk, stream, &on_disk))
 		return spool_acknowledge(b->spool, stream, number);
 	/* After a power cut the collector may have more than the disk, and memory none of it. */
-	if (number > last && spool_has_stream(b->spool, stream) && spool_acknowledge(b->spool, stream, number) == -1)
+	if (number > on_disk.last && spool_has_stream(b->spool, stream) && spool_acknowledge(b->spool, stream, number) == -1)
 		return -1;
 	if (disk_acknowledge(b->disk, stream, number) == -1)
 		return -1;
-	spool_set_durable(b->spool, stream, number < last ? number : last);
+	spool_set_durable(b->spool, stream, number < on_disk.last ? number : on_disk.last);
 	tell_level(b);
 	return 0;
 }

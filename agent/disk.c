@@ -202,24 +202,25 @@ disk_stream_note(struct disk *d, const struct disk_record *r)
 	return 0;
 }
 
+static void
+stream_tell(const struct disk_stream *s, struct spool_stream *out)
+{
+	memcpy(out->id, s->id, MSG_ID_SIZE);
+	out->started_ns = s->started_ns;
+	out->first = s->acked + 1;
+	out->last = s->last;
+	out->ended = s->ended;
+}
+
 size_t
 disk_streams(struct disk *d, struct spool_stream *out, size_t max)
 {
 	size_t count = 0;
-	struct disk_stream *s;
 
 	disk_advance(d);
-	for (size_t i = 0; i < d->stream_count; i++) {
-		s = &d->stream[i];
-		if (disk_stream_done(s) || count == max)
-			continue;
-		memcpy(out[count].id, s->id, MSG_ID_SIZE);
-		out[count].started_ns = s->started_ns;
-		out[count].first = s->acked + 1;
-		out[count].last = s->last;
-		out[count].ended = s->ended;
-		count++;
-	}
+	for (size_t i = 0; i < d->stream_count && count < max; i++)
+		if (!disk_stream_done(&d->stream[i]))
+			stream_tell(&d->stream[i], &out[count++]);
 	return count;
 }
 
@@ -236,15 +237,13 @@ disk_set_listed(struct disk *d, const uint8_t (*id)[MSG_ID_SIZE], size_t count)
 }
 
 bool
-disk_stream(const struct disk *d, const uint8_t id[MSG_ID_SIZE], uint64_t *last, bool *ended)
+disk_stream(const struct disk *d, const uint8_t id[MSG_ID_SIZE], struct spool_stream *out)
 {
 	const struct disk_stream *s = disk_stream_find(d, id);
 
-	if (s == NULL)
-		return false;
-	*last = s->last;
-	*ended = s->ended;
-	return true;
+	if (s != NULL)
+		stream_tell(s, out);
+	return s != NULL;
 }
 
 /* --- acknowledgement --- */

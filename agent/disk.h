@@ -46,8 +46,8 @@ void	 disk_skip(struct disk *);
 size_t	 disk_streams(struct disk *, struct spool_stream *out, size_t max);
 /* The session that reads from now on has told its receiver of these. */
 void	 disk_set_listed(struct disk *, const uint8_t (*id)[MSG_ID_SIZE], size_t count);
-/* Of a stream that is or was here; *last: the newest number, *ended: its END is here too. */
-bool	 disk_stream(const struct disk *, const uint8_t id[MSG_ID_SIZE], uint64_t *last, bool *ended);
+/* Of a stream that is or was here: what is unacknowledged of it. */
+bool	 disk_stream(const struct disk *, const uint8_t id[MSG_ID_SIZE], struct spool_stream *out);
 /* As spool_interface_get(), of the stream being read. */
 int	 disk_interface_get(struct disk *, const uint8_t stream[MSG_ID_SIZE], uint32_t id, uint8_t *out);
 /* As spool_next(); data until the next call. Stops before a stream that is not listed: disk_unlisted() is then true

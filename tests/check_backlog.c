@@ -390,15 +390,13 @@ spoil(void)
 static void
 mark_unknown(void)
 {
-	struct spool_stream out[MSG_STREAMS_MAX];
+	struct spool_stream out[MSG_STREAMS_MAX], on_disk;
 	size_t count = spool_streams(spool, out);
-	uint64_t last;
-	bool ended;
 
 	for (size_t i = 0; i < count; i++) {
-		if (!disk_stream(disk, out[i].id, &last, &ended))
-			last = 0;
-		for (uint64_t n = last + 1; n < out[i].first; n++)
+		if (!disk_stream(disk, out[i].id, &on_disk))
+			on_disk.last = 0;
+		for (uint64_t n = on_disk.last + 1; n < out[i].first; n++)
 			model[stream_of(out[i].id)].unknown[n] = true;
 	}
 }
@@ -408,12 +406,11 @@ static void
 forget(unsigned n)
 {
 	struct model_stream *m = &model[n];
-	uint64_t last = 0;
-	bool ended = false;
+	struct spool_stream on_disk = { .last = 0 };
 
-	(void)disk_stream(disk, id_of(n), &last, &ended);
-	m->ended = m->end_taken || (ended && last >= m->taken);
-	m->produced = last > m->taken ? last : m->taken;
+	(void)disk_stream(disk, id_of(n), &on_disk);
+	m->ended = m->end_taken || (on_disk.ended && on_disk.last >= m->taken);
+	m->produced = on_disk.last > m->taken ? on_disk.last : m->taken;
 }
 
 static void
