@@ -25,6 +25,7 @@ on_welcome(struct session *s, const struct frame *frame)
 		return 0;
 	}
 	session_take_tap(s);
+	backlog_rewind(&s->tap->backlog);	/* first, so that no END that went out in vain is taken for sent */
 	for (i = 0; i < welcome.stream_count; i++)
 		if (welcome.stream[i].last > 0 &&
 		    backlog_acknowledge(&s->tap->backlog, welcome.stream[i].id, welcome.stream[i].last) == -1) {
@@ -33,7 +34,6 @@ on_welcome(struct session *s, const struct frame *frame)
 			return 0;
 		}
 	backlog_set_listed(&s->tap->backlog, (const uint8_t (*)[MSG_ID_SIZE])s->listed, s->listed_count);
-	backlog_rewind(&s->tap->backlog);
 	session_begin(s, welcome.codecs, welcome.keepalive_ms);
 	return 0;
 }
