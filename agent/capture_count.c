@@ -92,7 +92,8 @@ capture_tap_counts_again(const struct capture_tap *tap)
 	TAILQ_FOREACH(r, &tap->rings, entry)
 		if (!capture_ledger_counts(&r->ledger))
 			return false;
-	return !TAILQ_EMPTY(&tap->rings);
+	/* No reason for capture to wait. */
+	return !TAILQ_EMPTY(&tap->rings) && spool_stream_fits(tap->stream.spool);
 }
 
 /* The next stream, and then the last counters of the one that is open: not before, since while the next one's begin at 0 these may

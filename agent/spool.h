@@ -44,6 +44,7 @@ struct spool_entry {		/* what msg_block tells, without the data */
 /* --- producer --- */
 /* The counters of interfaces start anew, as their ids do. An older stream that has not ended was cut off by its producer's death, and
  * ends here as such. EAGAIN while MSG_STREAMS_MAX streams still have something unacknowledged. */
+bool		 spool_stream_fits(struct spool *);	/* one more would not be EAGAIN */
 int		 spool_stream_begin(struct spool *, const uint8_t id[MSG_ID_SIZE], uint64_t started_ns);
 /* The next interface id of the current stream, or -1 ENOSPC: begin a new stream. idb_len <= MSG_IDB_MAX. */
 int		 spool_interface_add(struct spool *, const uint8_t *idb, size_t idb_len);

@@ -320,6 +320,17 @@ spool_counters_clear(struct spool *spool)
 			spool_count_set(spool, (enum counter)counter, interface, 0);
 }
 
+/* A slot with another sequence was being made when a producer died. */
+bool
+spool_stream_fits(struct spool *spool)
+{
+	uint64_t sequence = spool->p.streams + 1;
+	const struct spool_stream_words *stream = &spool->streams[sequence % MSG_STREAMS_MAX];
+
+	return sequence <= MSG_STREAMS_MAX || spool_load(stream->sequence) != sequence - MSG_STREAMS_MAX ||
+	    spool_acked(spool) > spool_load(stream->end);
+}
+
 int
 spool_stream_begin(struct spool *spool, const uint8_t id[MSG_ID_SIZE], uint64_t started_ns)
 {
@@ -327,9 +338,7 @@ spool_stream_begin(struct spool *spool, const uint8_t id[MSG_ID_SIZE], uint64_t 
 	uint64_t sequence = p->streams + 1, words[2];
 	struct spool_stream_words *stream = &spool->streams[sequence % MSG_STREAMS_MAX];
 
-	/* A slot with another sequence was being made when a producer died. */
-	if (sequence > MSG_STREAMS_MAX && spool_load(stream->sequence) == sequence - MSG_STREAMS_MAX &&
-	    spool_acked(spool) <= spool_load(stream->end)) {
+	if (!spool_stream_fits(spool)) {
 		errno = EAGAIN;
 		return -1;
 	}
