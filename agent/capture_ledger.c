@@ -137,19 +137,22 @@ capture_ledger_drain(const struct capture_ledger *l)
 		;
 }
 
-/* In a network namespace of its own, a process may still see another one's files. */
 static int
-interface_file(const char *name, const char *file, uint64_t *value)
+interface_open(const char *name, const char *file)
 {
-	char path[128], text[32];
-	ssize_t n = -1;
-	int fd;
+	char path[128];
 
 	snprintf(path, sizeof(path), "/sys/class/net/%s/%s", name, file);
-	if ((fd = open(path, O_RDONLY | O_CLOEXEC)) != -1) {
-		n = read(fd, text, sizeof(text) - 1);
-		close(fd);
-	}
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+/* From its begin the file is made anew. */
+static int
+interface_read(int fd, uint64_t *value)
+{
+	char text[32];
+	ssize_t n = fd != -1 ? pread(fd, text, sizeof(text) - 1, 0) : -1;
+
 	if (n <= 0)
 		return -1;
 	text[n] = '\0';
@@ -157,13 +160,44 @@ interface_file(const char *name, const char *file, uint64_t *value)
 	return 0;
 }
 
-int
-capture_ledger_interface(const char *name, uint32_t ifindex, uint64_t *packets)
+/* In a network namespace of its own, a process may still see another one's files. */
+static bool
+interface_is(const char *name, uint32_t ifindex)
 {
-	uint64_t index, in, out;
+	int fd = interface_open(name, "ifindex");
+	uint64_t index;
+	bool is = interface_read(fd, &index) == 0 && index == ifindex;
 
-	if (interface_file(name, "ifindex", &index) == -1 || index != ifindex ||
-	    interface_file(name, "statistics/rx_packets", &in) == -1 || interface_file(name, "statistics/tx_packets", &out) == -1)
+	if (fd != -1)
+		close(fd);
+	return is;
+}
+
+void
+capture_ledger_interface_open(struct capture_ledger_interface *i, const char *name, uint32_t ifindex)
+{
+	bool is = interface_is(name, ifindex);
+
+	i->in_fd = is ? interface_open(name, "statistics/rx_packets") : -1;
+	i->out_fd = is ? interface_open(name, "statistics/tx_packets") : -1;
+}
+
+void
+capture_ledger_interface_close(struct capture_ledger_interface *i)
+{
+	if (i->in_fd != -1)
+		close(i->in_fd);
+	if (i->out_fd != -1)
+		close(i->out_fd);
+	i->in_fd = i->out_fd = -1;
+}
+
+int
+capture_ledger_interface_read(const struct capture_ledger_interface *i, uint64_t *packets)
+{
+	uint64_t in, out;
+
+	if (interface_read(i->in_fd, &in) == -1 || interface_read(i->out_fd, &out) == -1)
 		return -1;
 	*packets = in + out;
 	return 0;

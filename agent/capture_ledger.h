@@ -43,7 +43,14 @@ void	capture_ledger_poll(struct capture_ledger *, bool paused);
 void	capture_ledger_poll_switched(struct capture_ledger *);
 /* Empties OFFERED's buffer, so that the next packet makes it readable. */
 void	capture_ledger_drain(const struct capture_ledger *);
-/* rx and tx packets by the interface's own count; -1: not known, or of another interface by that name. */
-int	capture_ledger_interface(const char *name, uint32_t ifindex, uint64_t *packets);
+
+/* The interface's own count, whatever its name is later. */
+struct capture_ledger_interface {
+	int	in_fd, out_fd;		/* -1: not known, or of another interface by that name */
+};
+void	capture_ledger_interface_open(struct capture_ledger_interface *, const char *name, uint32_t ifindex);
+void	capture_ledger_interface_close(struct capture_ledger_interface *);
+/* rx and tx packets; -1: not known. */
+int	capture_ledger_interface_read(const struct capture_ledger_interface *, uint64_t *packets);
 
 #endif

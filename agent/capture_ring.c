@@ -174,7 +174,7 @@ ring_poll_interface(struct capture_ring *r)
 {
 	struct capture_row *row = r->row;
 
-	if (capture_ledger_interface(r->name, r->ifindex, &row->interface_packets) == -1)
+	if (capture_ledger_interface_read(&r->interface, &row->interface_packets) == -1)
 		return;
 	if (!row->interface_known)
 		row->interface_start = row->interface_packets;
@@ -389,6 +389,7 @@ capture_ring_open(const struct capture_ring_settings *settings, const struct ipc
 		return NULL;
 	}
 	capture_ledger_init(&r->ledger);
+	r->interface = (struct capture_ledger_interface){ -1, -1 };
 	r->counting = settings->ledger == LEDGER_KERNEL;
 	r->ifindex = interface->ifindex;
 	snprintf(r->name, sizeof(r->name), "%s", interface->name);
@@ -399,6 +400,7 @@ capture_ring_open(const struct capture_ring_settings *settings, const struct ipc
 		snprintf(error, MSG_TEXT_SIZE, "%s: the interface was renamed or replaced", r->name);
 		goto fail;
 	}
+	capture_ledger_interface_open(&r->interface, r->name, r->ifindex);
 	if (ring_begin(r, error) == 0)
 		return r;
 fail:
@@ -416,6 +418,7 @@ capture_ring_free(struct capture_ring *r)
 	if (r->offered != NULL)
 		event_free(r->offered);
 	capture_ledger_close(&r->ledger);
+	capture_ledger_interface_close(&r->interface);
 	if (r->pcap != NULL)
 		pcap_close(r->pcap);
 	if (r->row != NULL)

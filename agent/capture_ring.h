@@ -50,6 +50,7 @@ struct capture_ring {
 	bool		 counting;		/* a ledger is wanted: its sockets are opened with the first programs */
 	bool		 uncounted;		/* but they failed, which was said */
 	struct capture_ledger ledger;		/* likewise, of what does not come into the ring */
+	struct capture_ledger_interface interface;
 	uint64_t	 boundary;		/* of delivered */
 	bool		 unsettled;		/* delivered has not reached the boundary */
 	bool		 filtered;		/* false: what comes was captured before the first filter and is discarded */
