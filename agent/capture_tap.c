@@ -373,8 +373,8 @@ tap_end_stream(struct capture_tap *tap)
 		return -1;
 	capture_stream_count(&tap->stream);
 	capture_stream_stats(&tap->stream, &last, stat);
+	tap->callbacks->last(tap->number, &last, tap->arg);	/* before the END, which takes them along */
 	capture_stream_end(&tap->stream);
-	tap->callbacks->last(tap->number, &last, tap->arg);
 	event_del(tap->flush);
 	return 0;
 }

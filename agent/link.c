@@ -64,6 +64,19 @@ link_timer_set(struct event *timer, uint64_t delay_ns)
 	evtimer_add(timer, &tv);
 }
 
+/* Of the stream that ends with its capture, or with this process. */
+static void
+keep_last(struct link_tap *tap)
+{
+	struct msg_stat stat[LINK_STATS_MAX];
+	struct msg_stats last;
+
+	if (!stats_refresh(&tap->stats, tap->spool))
+		return;
+	stats_fill(&tap->stats, tap->spool, &last, stat);
+	backlog_keep_last(&tap->backlog, &last);
+}
+
 /* --- the end --- */
 
 static void
@@ -81,19 +94,6 @@ stop_has_time(void *link)
 	return clock_mono_ns() + STOP_SPARE_MS / 2 * LINK_MS < ((struct link *)link)->stop_ns;
 }
 
-/* Of the stream that ends with this process. */
-static void
-stop_keep_last(struct link_tap *tap)
-{
-	struct msg_stat stat[LINK_STATS_MAX];
-	struct msg_stats last;
-
-	if (!stats_refresh(&tap->stats, tap->spool))
-		return;
-	stats_fill(&tap->stats, tap->spool, &last, stat);
-	backlog_keep_last(&tap->backlog, &last);
-}
-
 /* What is not acknowledged goes to the disk, if there is one. */
 static void
 stop_keep(struct link *link)
@@ -102,7 +102,7 @@ stop_keep(struct link *link)
 
 	if (link->disk == NULL || !link->stopping || backlog_empty(backlog))
 		return;
-	stop_keep_last(&link->tap[0]);
+	keep_last(&link->tap[0]);
 	if (!backlog_flush(backlog, stop_has_time, link))
 		log_warn("not all could be written to the disk in time: %zu bytes are lost", spool_used(link->tap[0].spool));
 	log_info("%llu bytes wait on the disk for the next start", (unsigned long long)disk_used(link->disk));
@@ -225,6 +225,8 @@ on_capture_closed(struct ipc *ipc, void *arg)
 
 	ipc_free(ipc);
 	link->capture = NULL;
+	for (size_t i = 0; i < IPC_TAPS_MAX; i++)
+		keep_last(&link->tap[i]);
 	tap_capture_is_new(link);
 	listener_check(link->listener);
 	link_stop_check(link);
