@@ -76,7 +76,7 @@ struct spool_item {
 	uint8_t		stream[MSG_ID_SIZE];
 	struct spool_entry entry;		/* SPOOL_BLOCK; SPOOL_ENDED: number is the last, and data_len */
 	bool		cut;			/* SPOOL_ENDED: its producer died */
-	struct msg_gap	gap;			/* SPOOL_LOST: neighbours are joined */
+	struct msg_gap	gap;			/* SPOOL_LOST: neighbours are joined, but where one was handed out before */
 	const uint8_t	*data;			/* SPOOL_BLOCK: valid until spool_release(). SPOOL_ENDED, from the backlog: the
 						 * last counters as a STATS frame, NULL if they are not known */
 };

@@ -116,15 +116,29 @@ spool_set_read(struct spool *spool, const struct spool_mark *mark)
 	spool_store(spool->consumer->handed, mark->position);
 }
 
-/* Marks of an earlier pass over the same positions: that session is gone, and what it left durable is known. */
-static void
-spool_marks_cut(struct spool *spool)
+/* Marks rise. */
+static uint64_t
+spool_last_mark(const struct spool *spool)
 {
-	struct spool_consumer *c = &spool->c;
+	const struct spool_consumer *c = &spool->c;
 
-	while (c->mark_next > c->mark_first &&
-	    spool_load(spool->consumer->mark[(c->mark_next - 1) % SPOOL_MARKS].position) > c->read_mark.position)
-		c->mark_next--;
+	return c->mark_next > c->mark_first ? spool_load(spool->consumer->mark[(c->mark_next - 1) % SPOOL_MARKS].position) : 0;
+}
+
+/* The first end of a handed out item behind the position, or SPOOL_NONE. */
+static uint64_t
+spool_mark_after(const struct spool *spool, uint64_t position)
+{
+	uint64_t low = spool->c.mark_first, high = spool->c.mark_next, middle;
+
+	while (low < high) {
+		middle = low + (high - low) / 2;
+		if (spool_load(spool->consumer->mark[middle % SPOOL_MARKS].position) > position)
+			high = middle;
+		else
+			low = middle + 1;
+	}
+	return low < spool->c.mark_next ? spool_load(spool->consumer->mark[low % SPOOL_MARKS].position) : SPOOL_NONE;
 }
 
 /* Moves on behind an item that is handed out. */
@@ -136,9 +150,12 @@ spool_hand_out(struct spool *spool, const struct spool_mark *mark)
 	c->peeked = *mark;
 	if (c->peeking)
 		return;
-	spool_mark_store(&spool->consumer->mark[c->mark_next % SPOOL_MARKS], mark);
-	c->mark_next++;
-	spool_store(spool->consumer->mark_next, c->mark_next);
+	/* In a later session the same items come again: the receiver may have any number of them. */
+	if (c->mark_next == c->mark_first || spool_last_mark(spool) < mark->position) {
+		spool_mark_store(&spool->consumer->mark[c->mark_next % SPOOL_MARKS], mark);
+		c->mark_next++;
+		spool_store(spool->consumer->mark_next, c->mark_next);
+	}
 	spool_set_read(spool, mark);
 }
 
@@ -341,7 +358,7 @@ spool_skip_forgotten(struct spool *spool, const struct spool_stream_record *stre
 		position = tail >= spool->index_count ? tail - spool->index_count + 1 : 0;
 		if (position > limit)
 			position = limit;
-		if (spool->c.peeking && position > spool->c.stop)
+		if (position > spool->c.stop)
 			position = spool->c.stop;
 		if (position <= mark->position || !spool_mark_at(spool, stream, position, &to) || to.position != position)
 			continue;
@@ -354,7 +371,8 @@ spool_skip_forgotten(struct spool *spool, const struct spool_stream_record *stre
 	return false;
 }
 
-/* Lost neighbours from the reading position on, as one gap. */
+/* Lost neighbours from the reading position on, as one gap; to where an item ended that was handed out, since a receiver may have
+ * that: what it counts for the rest is then exact. */
 static bool
 spool_next_lost(struct spool *spool, const struct spool_stream_record *stream, uint64_t tail, struct spool_item *item)
 {
@@ -364,7 +382,7 @@ spool_next_lost(struct spool *spool, const struct spool_stream_record *stream, u
 	uint64_t limit = spool_stream_limit(stream, tail);
 	uint8_t place;
 
-	if (spool->c.peeking && limit > spool->c.stop)
+	if (limit > spool->c.stop)
 		limit = spool->c.stop;
 	if (!spool_record_read(spool, mark.position, &record) && !spool_skip_forgotten(spool, stream, &mark, gap))
 		return false;
@@ -411,12 +429,14 @@ spool_next_try(struct spool *spool, struct spool_item *item)
 void
 spool_next(struct spool *spool, struct spool_item *item)
 {
+	struct spool_consumer *c = &spool->c;
+
 	memset(item, 0, sizeof(*item));
 	spool_release(spool);
 	spool_advance(spool);
-	spool_marks_cut(spool);
-	spool->c.stalled = spool->c.mark_next - spool->c.mark_first >= SPOOL_MARKS;
-	for (unsigned i = 0; i < SPOOL_TRIES && !spool->c.stalled; i++)
+	c->stop = spool_mark_after(spool, c->read_mark.position);
+	c->stalled = c->stop == SPOOL_NONE && c->mark_next - c->mark_first >= SPOOL_MARKS;
+	for (unsigned i = 0; i < SPOOL_TRIES && !c->stalled; i++)
 		if (spool_next_try(spool, item))
 			return;
 }
@@ -497,18 +517,6 @@ spool_rewind(struct spool *spool)
 }
 
 /* --- moving on to the disk --- */
-
-/* The first end of a handed out item behind the position. */
-static uint64_t
-spool_mark_after(const struct spool *spool, uint64_t position)
-{
-	uint64_t end;
-
-	for (uint64_t i = spool->c.mark_first; i < spool->c.mark_next; i++)
-		if ((end = spool_load(spool->consumer->mark[i % SPOOL_MARKS].position)) > position)
-			return end;
-	return SPOOL_NONE;
-}
 
 void
 spool_peek(struct spool *spool, struct spool_item *item, uint64_t *started_ns)

@@ -154,7 +154,7 @@ struct spool_consumer {
 	} acked[MSG_STREAMS_MAX];
 	bool		stalled;			/* by SPOOL_MARKS items in flight */
 	bool		peeking;
-	uint64_t	stop;				/* peeking: where an item ends at the latest, or SPOOL_NONE */
+	uint64_t	stop;				/* where an item ends at the latest, or SPOOL_NONE */
 	struct spool_mark peeked;			/* behind what was peeked at */
 };
 
