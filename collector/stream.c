@@ -73,6 +73,20 @@ stream_pay_row(struct vm *vm, struct fault *fault)
 	return stream_pay_rows(vm, ARCHIVE_ROW_COUNTERS, fault);
 }
 
+/* Neighbours are one row; beyond the VM's budget, others too. */
+static bool
+stream_joins_loss(struct stream *stream, enum loss_place place, enum loss_bound bound, const struct msg_gap *gap)
+{
+	bool next = stream->lost.last + 1 == gap->first && stream->lost.place == place && stream->lost.bound == bound &&
+	    stream->lost.last > 0, paid = next || budget_take(&stream->vm->reports, &report_rate, 1);
+
+	stream->lost.last = gap->last;
+	stream->lost.place = place;
+	stream->lost.bound = bound;
+	count_add(COUNT_LOSSES_JOINED, !paid);
+	return next || !paid;
+}
+
 static void
 stream_record_loss(struct archive *archive, struct stream *stream, enum loss_place place, const struct msg_gap *gap,
     enum loss_bound bound)
@@ -92,8 +106,7 @@ stream_record_loss(struct archive *archive, struct stream *stream, enum loss_pla
 	row->last_ns = gap->last_ns;
 	row->recorded_ns = clock_wall_ns();
 	row->approximate = (int)bound;
-	row->joined = !budget_take(&stream->vm->reports, &report_rate, 1);
-	count_add(COUNT_LOSSES_JOINED, row->joined);
+	row->joined = stream_joins_loss(stream, place, bound, gap);
 	loss_add(&stream->missing[place], &loss);
 	archive->soon = true;
 	stream_mark_dirty(archive, stream);

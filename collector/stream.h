@@ -51,6 +51,11 @@ struct stream {
 	bool			 dirty;
 	bool			 ack_wanted;	/* a repeat of what is durable came: the agent missed an ACK */
 	struct msg_gap		 gap;		/* the last one recorded, as the agent told it */
+	struct {				/* the row that it went to */
+		uint64_t	last;
+		enum loss_place	place;
+		enum loss_bound	bound;
+	} lost;
 	uint32_t		 interface_count;
 	struct stream_interface	 interface[MSG_INTERFACES_MAX];
 	struct store_file	*file;		/* NULL: none open */
