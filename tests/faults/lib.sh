@@ -24,7 +24,7 @@ pick() {
 }
 
 sanitized() { nm -D "$AGENT" 2>/dev/null | grep -q __asan_init; }
-skip() { echo "skip	$CASE: $1"; exit 0; }
+skip() { echo "skip	$CASE: $1"; case_end skipped; }	# what failed before has failed
 now_ms() { echo $((${EPOCHREALTIME/./} / 1000)); }
 
 # Questions that are asked again and again go to the catalog itself: the command with its sanitizers takes ten times as long. For its
@@ -42,9 +42,21 @@ case_begin() {
 	ip -n "$(lab_ns guest)" address flush dev eth0
 	ip -n "$(lab_ns peer)" address flush dev veth0
 	[ -z "${SECOND_NIC:-}" ] || second_nic
-	collector_up || exit 1
+	collector_up || case_end
 	agent_up "$@"
-	wait_for 20 capturing || { not_ok "$CASE" "the agent does not capture: $(tail -n 2 "$LAB/agent.log" | tr '\n' ' ')"; exit 1; }
+	wait_for 20 capturing || { not_ok "$CASE" "the agent does not capture: $(tail -n 2 "$LAB/agent.log" | tr '\n' ' ')"; case_end; }
+}
+
+# case_end [skipped]: what the sanitizers said, the parameters; the logs are kept of a case that failed.
+case_end() {
+	local said
+	[ -s "$ROW" ] || [ "${1:-}" = skipped ] || not_ok "$CASE" "ended before its account"
+	said=$(grep -ahsE -m 1 'ERROR: (Address|Leak)Sanitizer|runtime error' "$LAB"/*.log | head -n 1)
+	[ -z "$said" ] || not_ok "$CASE: sanitizers" "$said"
+	echo "parameters	--seed $SEED --minutes 0 $CASE:$TUNED"
+	[ $FAILED = 0 ] || { mkdir -p "$ROW.logs" && cp "$LAB"/*.log "$LAB"/store/catalog.sqlite* "$ROW.logs" 2>/dev/null; }
+	[ $FAILED = 0 ]
+	exit
 }
 
 collector_up() {
