@@ -274,6 +274,17 @@ archive_settle_cuts(struct archive *archive, const struct batch *batch)
 	}
 }
 
+static void
+archive_files_closed(struct archive *archive, const struct batch *batch)
+{
+	const struct file_row *row = batch->files.row;
+	struct vm *vm;
+
+	for (size_t i = 0; i < batch->files.count; i++)
+		if (!row[i].live && (vm = archive_find_vm(archive, row[i].vm)) != NULL)
+			vm->files_closing--;
+}
+
 void
 archive_committed(struct archive *archive, const struct batch *batch, void (*durable)(struct stream *, void *), void *arg)
 {
@@ -291,6 +302,7 @@ archive_committed(struct archive *archive, const struct batch *batch, void (*dur
 		if (stream->end_durable && !stream->dirty)	/* STATS may have come since: the next batch has them */
 			stream_free(stream);
 	}
+	archive_files_closed(archive, batch);
 	archive_settle_cuts(archive, batch);
 }
 
@@ -340,7 +352,7 @@ archive_give_places(struct archive *archive)
 		if (wanted)
 			TAILQ_FOREACH(stream, &vm->streams, entry)
 				stream_close_file(archive, stream);
-		if (archive_has_file(vm))
+		if (archive_has_file(vm) || vm->files_closing > 0)
 			continue;
 		vm->has_place = false;
 		quota_give_vm();

@@ -54,6 +54,7 @@ struct vm {
 	bool			 cut_pending;	/* a stream of it may have been cut off, and how much that lost is not yet recorded */
 	uint8_t			 instance[MSG_ID_SIZE];	/* the agent process of the last session */
 	struct budget		 files, rows, reports;
+	unsigned		 files_closing;	/* their descriptors are the next commits' */
 	bool			 events_left_out;	/* the last one was, and an event says so */
 	uint64_t		 left_ns;	/* monotonic: when its last session ended; 0: none has */
 	struct session		*session;	/* open, and the only one that may bring blocks */

@@ -47,12 +47,22 @@ collector_dialled(int fd, int pull, const char *name, void *arg)
 	collector_hand_out(arg, fd, pull, name);
 }
 
+static void
+collector_stop_timeout(int signo)
+{
+	static const char text[] = "vmtap-collector: error: the store did not finish in time; what is not acknowledged stays with the"
+	    " agents\n";
+
+	(void)signo;
+	(void)!write(STDERR_FILENO, text, sizeof(text) - 1);
+	_exit(EXIT_FAILURE);
+}
+
 /* No new connections; the workers commit, acknowledge, say BYE and end. */
 static void
 collector_stop(struct collector *collector)
 {
 	const struct note note = { .kind = NOTE_STOP };
-	const struct timeval tv = { .tv_sec = COLLECTOR_STOP_S };
 
 	if (collector->stopping)
 		return;
@@ -64,17 +74,8 @@ collector_stop(struct collector *collector)
 	pulls_stop(collector->pulls);
 	scrape_stop(collector->scrape);
 	workers_tell(&collector->workers, &note);
-	event_add(collector->stop_timer, &tv);
-}
-
-static void
-collector_stop_timeout(evutil_socket_t fd, short events, void *arg)
-{
-	(void)fd;
-	(void)events;
-	(void)arg;
-	log_error("the store did not finish within %d s; what is not acknowledged stays with the agents", COLLECTOR_STOP_S);
-	_exit(EXIT_FAILURE);
+	signal(SIGALRM, collector_stop_timeout);	/* the event loop ends before all that may wait for a disk */
+	alarm(COLLECTOR_STOP_S);
 }
 
 static void
@@ -199,10 +200,9 @@ collector_add_events(struct collector *collector)
 		if ((collector->signals[i] = evsignal_new(collector->base, numbers[i], collector_signal, collector)) == NULL ||
 		    event_add(collector->signals[i], NULL) == -1)
 			return -1;
-	collector->stop_timer = evtimer_new(collector->base, collector_stop_timeout, collector);
 	collector->inbox_event = event_new(collector->base, mailbox_fd(collector->inbox), EV_READ | EV_PERSIST, collector_inbox,
 	    collector);
-	if (collector->stop_timer == NULL || collector->inbox_event == NULL || event_add(collector->inbox_event, NULL) == -1)
+	if (collector->inbox_event == NULL || event_add(collector->inbox_event, NULL) == -1)
 		return -1;
 	if (credentials_start(collector) == -1 ||
 	    listeners_start(collector->listeners, collector->base, collector_accepted, collector) == -1)

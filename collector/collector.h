@@ -30,7 +30,7 @@ struct collector {
 	int			 argc;
 	char			**argv;
 	struct event_base	*base;
-	struct event		*signals[COLLECTOR_SIGNALS], *inbox_event, *stop_timer;
+	struct event		*signals[COLLECTOR_SIGNALS], *inbox_event;
 	struct mailbox		*inbox;
 	int			 pidfile_fd;
 	struct store		 store;

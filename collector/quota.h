@@ -16,6 +16,7 @@
 #define QUOTA_RESERVE		64u	/* standard streams, listeners, control, pulls, the catalog, retention */
 #define QUOTA_RESERVE_WORKER	16u	/* event loop, mailbox, two connections to the catalog, directories of a commit */
 #define QUOTA_FILES_PER_VM	2u
+#define QUOTA_FILES_CLOSING_MAX	8u	/* closed but in no commit yet; then no new one is begun */
 #define QUOTA_PER_VM		(1u + QUOTA_FILES_PER_VM)	/* descriptors */
 #define QUOTA_SHORT_NS		UINT64_C(3000000000)	/* each worker looks once a second, so all of them see it */
 #define QUOTA_SPARE_MIN		16u	/* connections without a VM's place */

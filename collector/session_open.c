@@ -89,8 +89,10 @@ session_take_streams(struct session *session, const struct msg_hello *hello, str
 	if (stream_abandon_others(archive, session->vm, hello, fault) == -1)
 		return -1;
 	memcpy(session->vm->instance, hello->instance, MSG_ID_SIZE);
-	TAILQ_FOREACH(stream, &session->vm->streams, entry)
+	TAILQ_FOREACH(stream, &session->vm->streams, entry) {
 		stream->told = false;
+		stream->known = true;
+	}
 	for (uint16_t i = 0; i < hello->stream_count; i++) {
 		const struct msg_stream *told = &hello->stream[i];
 
@@ -117,7 +119,6 @@ static int
 session_open(struct session *session, const struct msg_hello *hello, struct fault *fault)
 {
 	struct worker *worker = session->worker;
-	struct stream *stream;
 
 	if (worker->failing)
 		return fault_set(fault, MSG_ERR_STORE, "%s", worker->failing_text);
@@ -131,8 +132,6 @@ session_open(struct session *session, const struct msg_hello *hello, struct faul
 		return fault_set(fault, MSG_ERR_LIMIT, "out of memory");
 	if (session_send(session) == -1)
 		return 0;
-	TAILQ_FOREACH(stream, &session->vm->streams, entry)
-		stream->known = true;
 	session->welcomed = true;
 	count_add(COUNT_SESSIONS, 1);
 	log_info("%s (%s): session opened, tenant %s, %s", session->identity.name, session->address, session->identity.tenant,

@@ -109,6 +109,20 @@ store_open_catalog(struct store *store, char *error, size_t error_size)
 	return rc;
 }
 
+static int
+store_know_catalog(struct store *store, char *error, size_t error_size)
+{
+	struct stat st;
+
+	if (fstatat(store->root_fd, CATALOG_NAME, &st, AT_SYMLINK_NOFOLLOW) == -1) {
+		store_error(error, error_size, store->path, "the catalog is gone");
+		return -1;
+	}
+	store->catalog_dev = st.st_dev;
+	store->catalog_ino = st.st_ino;
+	return 0;
+}
+
 int
 store_open(struct store *store, const char *path, const char *group, char *error, size_t error_size)
 {
@@ -129,7 +143,8 @@ store_open(struct store *store, const char *path, const char *group, char *error
 		goto fail;
 	}
 	store_set_group(store, store->root_fd);
-	if (store_lock(store, error, error_size) == -1 || store_open_catalog(store, error, error_size) == -1)
+	if (store_lock(store, error, error_size) == -1 || store_open_catalog(store, error, error_size) == -1 ||
+	    store_know_catalog(store, error, error_size) == -1)
 		goto fail;
 	return 0;
 fail:
@@ -143,7 +158,8 @@ store_check_place(const struct store *store, char *error, size_t error_size)
 	struct stat ours, there;
 
 	if (fstat(store->root_fd, &ours) == 0 && stat(store->path, &there) == 0 && ours.st_dev == there.st_dev &&
-	    ours.st_ino == there.st_ino && fstatat(store->root_fd, CATALOG_NAME, &there, AT_SYMLINK_NOFOLLOW) == 0)
+	    ours.st_ino == there.st_ino && fstatat(store->root_fd, CATALOG_NAME, &there, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    there.st_dev == store->catalog_dev && there.st_ino == store->catalog_ino)
 		return 0;
 	snprintf(error, error_size, "the store is not there any more, removed or replaced by another: put it back, or start the"
 	    " collector anew, which makes a new one");

@@ -27,6 +27,8 @@ struct codec;
 struct store {
 	char		*path;
 	int		 root_fd;
+	dev_t		 catalog_dev;	/* of the catalog that is open */
+	ino_t		 catalog_ino;
 	int		 lock_fd;
 	gid_t		 gid;		/* (gid_t)-1: leave it */
 	_Atomic uint64_t next_file_id;

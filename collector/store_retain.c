@@ -53,7 +53,9 @@ static const char retain_by_size_vm[] =
     " created_ns DESC, id DESC) AS total FROM file) WHERE live + hidden = 0 AND total > ?1 AND ?2 > 0 ORDER BY created_ns, id";
 
 /* NOT IN makes one pass over the files, where EXISTS would make one for each stream, with all writers waiting. */
-#define RETAIN_FORGOTTEN	"(SELECT id FROM stream WHERE ended AND started_ns < ?1 AND id NOT IN (SELECT stream FROM file))"
+#define RETAIN_FORGOTTEN	"(SELECT id FROM stream WHERE ended AND started_ns < ?1 AND id NOT IN (SELECT stream FROM file)"	\
+	" AND id NOT IN (SELECT stream FROM loss WHERE recorded_ns >= ?1)"							\
+	" AND id NOT IN (SELECT stream FROM stat WHERE updated_ns >= ?1))"	/* clocks of guests may be anywhere */
 static const char retain_any_forgotten[] = "SELECT EXISTS " RETAIN_FORGOTTEN;
 static const char *const retain_forget[] = {
 	"DELETE FROM interface WHERE stream IN " RETAIN_FORGOTTEN,

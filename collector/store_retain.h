@@ -18,7 +18,8 @@ struct retain_limits {		/* 0: none */
 /*
  * Removes closed files, oldest first, until the limits hold; live ones count but stay. A file is hidden, then its row is deleted,
  * then it is unlinked: wherever this is cut short, the next start finds either a row with its file or a hidden file without a row.
- * Then it forgets streams that are over and have no file, also those that never had one, a day after they began. Without any limit
+ * Then it forgets streams that are over and have no file, also those that never had one, a day after they began, and after
+ * anything was last told of them. Without any limit
  * all is kept.
  * Returns how many were removed, -1 with a line for people.
  */

@@ -265,7 +265,8 @@ stream_take_events(struct archive *archive, struct stream *stream, const struct 
 		stream->vm->events_left_out = false;
 	} else
 		stream_leave_events_out(archive, stream, block);
-	budget_spend(&stream->vm->reports, &report_rate, archive->batch->events.count - before);
+	if (archive->batch->events.count > before)
+		budget_spend(&stream->vm->reports, &report_rate, archive->batch->events.count - before - 1);
 }
 
 int

@@ -31,11 +31,12 @@ struct cut {
 /* Streams are in the order in which they became known; clocks of guests are stepped. One that died before it told anything is passed
  * over: what it has is then within the bound. */
 static const char cut_pending_sql[] =
-    "SELECT cut.id, next.id, max(coalesce(cut.stats_ns, 0), coalesce(cut.last_ns, cut.started_ns)), next.started_ns,"
+    "WITH cut AS (SELECT *, min(CASE WHEN stats_ns IS NOT NULL OR NOT ended THEN rowid END) OVER (ORDER BY rowid DESC ROWS BETWEEN"
+    " UNBOUNDED PRECEDING AND 1 PRECEDING) AS follower FROM stream WHERE vm = ?1)"
+    " SELECT cut.id, next.id, max(coalesce(cut.stats_ns, 0), coalesce(cut.last_ns, cut.started_ns)), next.started_ns,"
     " next.ended OR next.stats_ns >= next.started_ns + ?2"
-    " FROM stream AS cut JOIN stream AS next ON next.vm = ?1 AND next.rowid ="
-    " (SELECT min(rowid) FROM stream WHERE vm = ?1 AND rowid > cut.rowid AND (stats_ns IS NOT NULL OR NOT ended))"
-    " WHERE cut.vm = ?1 AND cut.ended AND cut.cut = 1 AND next.stats_ns IS NOT NULL"
+    " FROM cut JOIN stream AS next ON next.rowid = cut.follower"
+    " WHERE cut.ended AND cut.cut = 1 AND next.stats_ns IS NOT NULL"
     " AND NOT EXISTS (SELECT 1 FROM loss WHERE vm = ?1 AND stream = cut.id AND place = 'cut') LIMIT 16";
 static const char cut_left_sql[] =
     "SELECT count(*) FROM stream AS cut WHERE cut.vm = ?1 AND cut.ended AND cut.cut = 1"

@@ -145,6 +145,8 @@ stream_pay_file(struct vm *vm, struct fault *fault)
 {
 	static const struct budget_rate rate = { .piece_ns = 1000000000u, .burst = ARCHIVE_VM_FILES_BURST };
 
+	if (vm->files_closing >= QUOTA_FILES_CLOSING_MAX)
+		return fault_set(fault, MSG_ERR_LIMIT, "%u of its files wait for the disk", vm->files_closing);
 	if (budget_take(&vm->files, &rate, 1))
 		return 0;
 	return fault_set(fault, MSG_ERR_LIMIT, "streams or codecs change so often that files hold next to nothing");
@@ -177,8 +179,10 @@ stream_store_block(struct archive *archive, struct stream *stream, const struct 
 	if ((other || !stream->had_file || stream->pushed_out) && stream_pay_file(stream->vm, fault) == -1)
 		return -1;
 	stream->had_file = true;
-	if (other)
+	if (other) {
 		stream_close_file(archive, stream);
+		archive->urgent = true;
+	}
 	if (stream->file == NULL && stream_open_file(archive, stream, codec) == -1)
 		return stream_store_fault(fault);
 	if (stream_comment_block(archive, stream, block, &commented, &unit) == 0)
@@ -215,6 +219,7 @@ stream_close_file(struct archive *archive, struct stream *stream)
 	archive->batch->dirty_bytes++;
 	archive->soon = true;
 	stream_put_file(archive, stream, false);
+	stream->vm->files_closing++;
 	store_file_free(stream->file);
 	stream->file = NULL;
 }

@@ -115,8 +115,9 @@ stream_load_missing(struct archive *archive, struct stream *stream)
 	sqlite3_stmt *stmt = NULL;
 	int place, rc = SQLITE_ERROR;
 
-	if (sqlite3_prepare_v2(archive->db, "SELECT place, packets, bytes, first_ns, last_ns, approximate FROM loss WHERE vm = ?1"
-	    " AND stream = ?2 AND first_block > ?3 AND place NOT IN ('store', 'cut')", -1, &stmt, NULL) == SQLITE_OK &&
+	if (sqlite3_prepare_v2(archive->db, "SELECT place, packets, bytes, first_ns, last_ns,"
+	    " max(approximate, first_block <= ?3) FROM loss WHERE vm = ?1"
+	    " AND stream = ?2 AND last_block > ?3 AND place NOT IN ('store', 'cut')", -1, &stmt, NULL) == SQLITE_OK &&
 	    sqlite3_bind_text(stmt, 1, stream->vm->row.uuid, -1, SQLITE_STATIC) == SQLITE_OK &&
 	    sqlite3_bind_blob(stmt, 2, stream->id, MSG_ID_SIZE, SQLITE_STATIC) == SQLITE_OK &&
 	    sqlite3_bind_int64(stmt, 3, (int64_t)stream->packets_block) == SQLITE_OK)

@@ -364,6 +364,9 @@ START_TEST(retention_forgets_streams)
 	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM loss"), 1);
 	store_lab_sql(&lab, "UPDATE file SET live = 0");
 	ck_assert_int_eq(retain(1, 0, 0), 1);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM loss"), 1);	/* of an old stream, but told today */
+	store_lab_sql(&lab, "UPDATE loss SET recorded_ns = 1; UPDATE stat SET updated_ns = 1");
+	ck_assert_int_eq(retain(1, 0, 0), 0);
 	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM stream"), 0);
 	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM interface"), 0);
 	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM event"), 0);

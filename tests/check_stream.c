@@ -330,13 +330,37 @@ START_TEST(files_begun_have_a_bound)
 	struct msg_block msg;
 	uint64_t n;
 
-	for (n = 1; n <= ARCHIVE_VM_FILES_BURST; n++)
+	for (n = 1; n <= ARCHIVE_VM_FILES_BURST; n++) {
 		store_lab_add(&lab, codecs[n % 2], n, 1);
-	do
+		store_lab_commit(&lab);
+	}
+	for (; n <= ARCHIVE_VM_FILES_BURST * 2; n++) {
 		msg = store_lab_block(&lab, codecs[n % 2], n, 1);
-	while (add(&msg) == 0 && n++ < ARCHIVE_VM_FILES_BURST * 2);
+		if (add(&msg) == -1)
+			break;
+		store_lab_commit(&lab);
+	}
 	ck_assert_int_eq(fault.code, MSG_ERR_LIMIT);
 	msg = store_lab_block(&lab, lab.stream->file->codec, lab.stream->received + 1, 1);
+	ck_assert_int_eq(add(&msg), 0);
+}
+END_TEST
+
+/* Only a commit closes a descriptor, and a disk that hangs makes none. */
+START_TEST(files_that_wait_for_the_disk_have_a_bound)
+{
+	const struct codec *codecs[] = { codec_by_id(CODEC_NONE), codec_by_id(CODEC_ZLIB) };
+	struct msg_block msg;
+	uint64_t n;
+
+	for (n = 1; n <= QUOTA_FILES_CLOSING_MAX + 1; n++)
+		store_lab_add(&lab, codecs[n % 2], n, 1);
+	msg = store_lab_block(&lab, codecs[n % 2], n, 1);
+	ck_assert_int_eq(add(&msg), -1);
+	ck_assert_int_eq(fault.code, MSG_ERR_LIMIT);
+	ck_assert_uint_eq(lab.vm->files_closing, QUOTA_FILES_CLOSING_MAX);
+	store_lab_commit(&lab);
+	ck_assert_uint_eq(lab.vm->files_closing, 0);
 	ck_assert_int_eq(add(&msg), 0);
 }
 END_TEST
@@ -374,11 +398,12 @@ START_TEST(open_files_have_a_bound)
 		rc = stream_add_block(&lab.archive, streams[n % count], &msg, &fault);
 		ck_assert_uint_le(open_files(), QUOTA_FILES_PER_VM);
 		n += rc == 0;
+		if (rc == 0)
+			store_lab_commit(&lab);
 	} while (rc == 0 && n < 2 * ARCHIVE_VM_FILES_BURST);
 	ck_assert_uint_ge(n, ARCHIVE_VM_FILES_BURST);
 	ck_assert_int_eq(rc, -1);
 	ck_assert_int_eq(fault.code, MSG_ERR_LIMIT);
-	store_lab_commit(&lab);
 	ck_assert_int_eq(store_lab_number(&lab, "SELECT sum(packets) FROM file"), (int64_t)n);
 	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM file WHERE live"), QUOTA_FILES_PER_VM);
 }
@@ -941,6 +966,7 @@ main(void)
 	tcase_add_test(tcase, streams_have_a_bound);
 	tcase_add_test(tcase, streams_of_the_future_begin_now);
 	tcase_add_test(tcase, files_begun_have_a_bound);
+	tcase_add_test(tcase, files_that_wait_for_the_disk_have_a_bound);
 	tcase_add_test(tcase, open_files_have_a_bound);
 	tcase_add_test(tcase, gaps_that_are_too_many_are_joined);
 	tcase_add_test(tcase, streams_and_interfaces_that_are_too_many_are_refused);
