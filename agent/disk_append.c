@@ -301,13 +301,11 @@ void
 disk_lose(struct disk *d, struct spool *from, const struct spool_item *item, uint64_t started_ns)
 {
 	struct disk_record r;
-	struct disk_stream *s;
 
 	record_of(item, started_ns, &r);
 	if (disk_append(d, from, item, started_ns) == -1)
 		(void)note(d, &r);
 	/* What stood there may have been. */
 	disk_handed(d, r.stream);
-	if ((s = disk_stream_find(d, r.stream)) != NULL)
-		(void)disk_count_lost(d, s, &r);
+	disk_count_lost(d, &r);
 }

@@ -536,6 +536,70 @@ START_TEST(damaged_in_flight)
 }
 END_TEST
 
+static uint64_t
+lost_packets(void)
+{
+	return spool_count_get(spool, COUNTER_DISK_LOST_PACKETS, STATS_AGENT);
+}
+
+/* Also behind what the reader, far ahead, found damaged, and that itself not again. */
+START_TEST(pushed_out_behind_damage)
+{
+	for (uint64_t n = 1; n <= 25; n++)
+		put_block(1, n, BLOCK_LEN);
+	flip(fd[3], DISK_SEGMENT_HEADER + DISK_RECORD_HEADER + BLOCK_LEN + DISK_RECORD_HEADER + 17);
+	greet();
+	while (next().kind != SPOOL_NOTHING)
+		;
+	ck_assert_uint_eq(lost_packets(), 22);
+	disk_push_out(disk);
+	ck_assert_uint_eq(lost_blocks(), 11);
+	ck_assert_uint_eq(lost_packets(), 22 + sum(1, 10));
+	disk_push_out(disk);
+	disk_push_out(disk);
+	ck_assert_uint_eq(lost_blocks(), 25);
+	ck_assert_uint_eq(lost_packets(), sum(1, 25));
+}
+END_TEST
+
+/* What was lost between memory and disk has higher numbers than all that is there. */
+START_TEST(pushed_out_behind_lost)
+{
+	struct spool_item item = { .kind = SPOOL_LOST };
+
+	for (uint64_t n = 1; n <= 3; n++)
+		put_block(1, n, 100);
+	item.gap = (struct msg_gap){ .first = 4, .last = 6, .packets = sum(4, 6), .place = GAP_DISK };
+	memcpy(item.stream, stream_id(1), MSG_ID_SIZE);
+	memcpy(item.gap.stream, stream_id(1), MSG_ID_SIZE);
+	disk_lose(disk, spool, &item, STARTED);
+	ck_assert_uint_eq(lost_blocks(), 3);
+	disk_push_out(disk);
+	ck_assert_uint_eq(lost_blocks(), 6);
+	ck_assert_uint_eq(lost_packets(), sum(1, 6));
+}
+END_TEST
+
+/* A hole that has grown since it was counted. */
+START_TEST(hole_grows)
+{
+	for (uint64_t n = 1; n <= 25; n++)
+		put_block(1, n, BLOCK_LEN);
+	flip(fd[1], DISK_SEGMENT_HEADER + 4 * (DISK_RECORD_HEADER + BLOCK_LEN) + 50);
+	greet();
+	for (uint64_t n = 1; n <= 4; n++)
+		expect_block(1, n, BLOCK_LEN);
+	expect_lost(5, 10);
+	flip(fd[2], DISK_SEGMENT_HEADER + 50);
+	greet();
+	for (uint64_t n = 1; n <= 4; n++)
+		expect_block(1, n, BLOCK_LEN);
+	expect_lost(5, 20);
+	ck_assert_uint_eq(lost_blocks(), 16);
+	ck_assert_uint_eq(lost_packets(), sum(5, 20));
+}
+END_TEST
+
 /* What stands before a hole stays, even if it is acknowledged: a restart sees the hole, and how much was in it. */
 START_TEST(hole_outlives_restart)
 {
@@ -726,6 +790,9 @@ main(void)
 	tcase_add_test(tc, damaged_while_running);
 	tcase_add_test(tc, damaged_and_pushed_out);
 	tcase_add_test(tc, damaged_in_flight);
+	tcase_add_test(tc, pushed_out_behind_damage);
+	tcase_add_test(tc, pushed_out_behind_lost);
+	tcase_add_test(tc, hole_grows);
 	tcase_add_test(tc, hole_outlives_restart);
 	tcase_add_test(tc, acknowledged_too_far);
 	tcase_add_test(tc, memory_between);
