@@ -190,15 +190,21 @@ int
 backlog_acknowledge(struct backlog *b, const uint8_t stream[MSG_ID_SIZE], uint64_t number)
 {
 	struct spool_stream on_disk;
+	uint64_t there;
 
 	if (b->disk == NULL || !disk_stream(b->disk, stream, &on_disk))
 		return spool_acknowledge(b->spool, stream, number);
+	there = number < on_disk.last ? number : on_disk.last;
+	if (!disk_was_handed(b->disk, stream, there)) {
+		errno = EINVAL;
+		return -1;
+	}
 	/* After a power cut the collector may have more than the disk, and memory none of it. */
 	if (number > on_disk.last && spool_has_stream(b->spool, stream) && spool_acknowledge(b->spool, stream, number) == -1)
 		return -1;
-	if (disk_acknowledge(b->disk, stream, number) == -1)
-		return -1;
-	spool_set_durable(b->spool, stream, number < on_disk.last ? number : on_disk.last);
+	/* First: what the disk cuts is a hole to a role that comes after one killed here, unless it knows where it went. */
+	spool_set_durable(b->spool, stream, there);
+	(void)disk_acknowledge(b->disk, stream, there);
 	tell_level(b);
 	return 0;
 }

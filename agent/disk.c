@@ -334,6 +334,14 @@ disk_advance(struct disk *d)
 	}
 }
 
+bool
+disk_was_handed(const struct disk *d, const uint8_t id[MSG_ID_SIZE], uint64_t number)
+{
+	const struct disk_stream *s = disk_stream_find(d, id);
+
+	return s == NULL || number <= s->handed;
+}
+
 int
 disk_acknowledge(struct disk *d, const uint8_t id[MSG_ID_SIZE], uint64_t number)
 {
