@@ -109,12 +109,26 @@ disk_push_save(struct disk *d)
 	return d->unsaved ? segment_begin(d) : 0;
 }
 
+/* What was pushed out and waits to be cut: its files have room already, if only they could be written. */
+static uint64_t
+bytes_to_cut(struct disk *d)
+{
+	uint64_t bytes = 0;
+
+	for (uint64_t sequence = d->cut; sequence < d->first; sequence++)
+		if (sequence + DISK_SEGMENTS >= d->next)
+			bytes += disk_segment_of(d, sequence)->end;
+	return bytes;
+}
+
 /* The newest segment has room for so many bytes afterwards. Where all that may go would not be enough, nothing goes. */
 static int
 make_room(struct disk *d, uint64_t need)
 {
 	uint64_t until = d->first, have = free_bytes(d), want = d->min_free + need + SEGMENT_BEGIN_MAX;
 
+	if (have < want)
+		have += bytes_to_cut(d);
 	for (; have < want && until + 1 < d->next; until++)
 		have += disk_segment_of(d, until)->end;
 	if (have < want) {

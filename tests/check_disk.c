@@ -29,6 +29,7 @@ static char dir[] = "/tmp/check_disk.XXXXXX";
 static int lock, fd[DISK_SEGMENTS], spool_fd;
 static struct spool *producer, *spool;
 static struct disk *disk;
+static uint64_t room;			/* of the file system */
 static uint8_t data[MSG_BLOCK_MAX];
 
 static const uint8_t *
@@ -41,6 +42,15 @@ stream_id(unsigned n)
 	id[1] = (uint8_t)(n >> 8);
 	id[15] = 0x55;
 	return id;
+}
+
+/* In the place of the system's. */
+int
+fstatvfs(int file, struct statvfs *fs)
+{
+	(void)file;
+	*fs = (struct statvfs){ .f_frsize = 1, .f_blocks = SIZE_MAX / 2, .f_bavail = room };
+	return 0;
 }
 
 static void
@@ -61,6 +71,7 @@ setup(void)
 {
 	char error[DISK_ERROR_SIZE];
 
+	room = SIZE_MAX / 2;
 	strcpy(dir, "/tmp/check_disk.XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(dir));
 	ck_assert_msg((lock = disk_files_open(dir, fd, error)) != -1, "%s", error);
@@ -653,18 +664,42 @@ END_TEST
 /* Without room enough after all had gone, nothing goes. */
 START_TEST(no_room_destroys_nothing)
 {
-	struct statvfs fs;
-
 	for (uint64_t n = 1; n <= 25; n++)
 		put_block(1, n, BLOCK_LEN);
-	ck_assert_int_eq(fstatvfs(fd[0], &fs), 0);
 	disk_free(disk);
-	ck_assert_ptr_nonnull(disk = disk_new(fd, DISK_SIZE, fs.f_bavail * fs.f_frsize * 2, spool));
+	ck_assert_ptr_nonnull(disk = disk_new(fd, DISK_SIZE, SIZE_MAX / 2 + DISK_SIZE, spool));
 	ck_assert_int_eq(try_block(1, 26, BLOCK_LEN), -1);
 	ck_assert_int_eq(errno, ENOSPC);
 	ck_assert_uint_eq(lost_blocks(), 0);
 	greet();
 	for (uint64_t n = 1; n <= 25; n++)
+		expect_block(1, n, BLOCK_LEN);
+}
+END_TEST
+
+/* Where nothing can be written, only the first try pushes out. */
+START_TEST(failing_disk_destroys_little)
+{
+	char path[64];
+
+	for (uint64_t n = 1; n <= 45; n++)
+		put_block(1, n, BLOCK_LEN);
+	room = 0;
+	for (unsigned i = 0; i < DISK_SEGMENTS; i++) {
+		snprintf(path, sizeof(path), "%s/segment-%02u", dir, i);
+		ck_assert_int_ne(disk->segment[i].fd = open(path, O_RDONLY | O_CLOEXEC), -1);
+	}
+	for (unsigned tries = 0; tries < 4; tries++)
+		ck_assert_int_eq(try_block(1, 46, BLOCK_LEN), -1);
+	ck_assert_uint_eq(lost_blocks(), 10);
+	for (unsigned i = 0; i < DISK_SEGMENTS; i++) {
+		close(disk->segment[i].fd);
+		disk->segment[i].fd = fd[i];
+	}
+	put_block(1, 46, BLOCK_LEN);
+	greet();
+	expect_lost(1, lost_blocks());
+	for (uint64_t n = lost_blocks() + 1; n <= 46; n++)
 		expect_block(1, n, BLOCK_LEN);
 }
 END_TEST
@@ -797,6 +832,7 @@ main(void)
 	tcase_add_test(tc, acknowledged_too_far);
 	tcase_add_test(tc, memory_between);
 	tcase_add_test(tc, no_room_destroys_nothing);
+	tcase_add_test(tc, failing_disk_destroys_little);
 	tcase_add_test(tc, interfaces_in_each_segment);
 	tcase_add_test(tc, min_free);
 	tcase_add_test(tc, many_streams);
