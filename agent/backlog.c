@@ -20,7 +20,8 @@ tell_level(const struct backlog *b)
 	spool_count_set(b->spool, COUNTER_DISK_BYTES, STATS_AGENT, disk_used(b->disk));
 }
 
-/* Numbers up to last that no receiver has, nor the disk or memory: they stood in a place that cannot be read any more. */
+/* Numbers behind last that no receiver has, nor the disk or memory: they stood in a place that cannot be read any more. Nobody
+ * knows how many packets were in them: the GAP says none, the log and the errors say that it is not so. */
 static void
 tell_hole(struct backlog *b, const struct spool_stream *stream, uint64_t last)
 {
@@ -30,6 +31,9 @@ tell_hole(struct backlog *b, const struct spool_stream *stream, uint64_t last)
 		.last_ns = stream->started_ns, .place = GAP_DISK };
 	memcpy(item.stream, stream->id, MSG_ID_SIZE);
 	memcpy(item.gap.stream, stream->id, MSG_ID_SIZE);
+	log_error("the disk spool: blocks %llu to %llu of a stream are gone; how many packets were in them is not known",
+	    (unsigned long long)item.gap.first, (unsigned long long)item.gap.last);
+	spool_count_add(b->spool, COUNTER_DISK_ERRORS, STATS_AGENT, 1);
 	disk_lose(b->disk, b->spool, &item, stream->started_ns);
 }
 

@@ -639,6 +639,32 @@ START_TEST(durable_before_cut)
 }
 END_TEST
 
+/* What the disk has lost of a stream that goes on in memory is an error: nobody knows how much it was. */
+START_TEST(unknown_hole)
+{
+	struct spool_item item;
+
+	seed = 1;
+	roomy = false;
+	begin();
+	while (model[1].produced < 5)
+		produce();
+	ck_assert(backlog_flush(&backlog, always, NULL));
+	role_ends();
+	for (size_t i = 0; i < DISK_SEGMENTS; i++)
+		ck_assert_int_eq(ftruncate(fd[i], 0), 0);
+	role_begins();
+	backlog_init(&backlog, spool, disk);
+	ck_assert_uint_eq(spool_count_get(spool, COUNTER_DISK_ERRORS, STATS_AGENT), 1);
+	ck_assert_uint_eq(spool_count_get(spool, COUNTER_DISK_LOST_BLOCKS, STATS_AGENT), 5);
+	backlog_next(&backlog, &item);
+	ck_assert_int_eq(item.kind, SPOOL_LOST);
+	ck_assert_uint_eq(item.gap.first, 1);
+	ck_assert_uint_eq(item.gap.last, 5);
+	finish();
+}
+END_TEST
+
 int
 main(void)
 {
@@ -650,6 +676,7 @@ main(void)
 	tcase_set_timeout(tc, 120);
 	tcase_add_loop_test(tc, everything_once, 0, SEEDS);
 	tcase_add_test(tc, durable_before_cut);
+	tcase_add_test(tc, unknown_hole);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
