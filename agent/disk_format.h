@@ -56,7 +56,7 @@ struct disk_record {
 };
 
 int	disk_put_segment(struct buf *, uint64_t sequence);
-/* -1 EBADMSG: not one, or of another version. */
+/* -1 EBADMSG: not one; ENOTSUP: of another version. */
 int	disk_get_segment(const uint8_t header[DISK_SEGMENT_HEADER], uint64_t *sequence);
 /* The header alone; data_crc is filled in from data. */
 int	disk_put_record(struct buf *, const struct disk_record *, const void *data);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include <check.h>
+#include <zlib.h>
 
 #include "agent/disk.h"
 #include "agent/disk_format.h"
@@ -442,6 +443,50 @@ START_TEST(damaged_data)
 }
 END_TEST
 
+static void
+write_version(int file, uint32_t version)
+{
+	uint8_t header[DISK_SEGMENT_HEADER];
+	uint32_t crc;
+
+	ck_assert_int_eq(pread(file, header, sizeof(header), 0), sizeof(header));
+	header[11] = (uint8_t)version;
+	crc = (uint32_t)crc32(0, header, DISK_SEGMENT_HEADER - 4);
+	for (unsigned i = 0; i < 4; i++)
+		header[DISK_SEGMENT_HEADER - 4 + i] = (uint8_t)(crc >> (24 - 8 * i));
+	ck_assert_int_eq(pwrite(file, header, sizeof(header), 0), sizeof(header));
+}
+
+static uint64_t
+disk_errors(void)
+{
+	return spool_count_get(spool, COUNTER_DISK_ERRORS, STATS_AGENT);
+}
+
+/* What is thrown away at the start is counted, whyever. */
+START_TEST(refused_at_start)
+{
+	struct stat st;
+
+	for (uint64_t n = 1; n <= 25; n++)
+		put_block(1, n, BLOCK_LEN);
+	reopen();
+	ck_assert_uint_eq(disk_errors(), 0);
+	write_version(fd[1], DISK_VERSION + 1);
+	reopen();
+	ck_assert_uint_eq(disk_errors(), 1);
+	flip(fd[2], 20);
+	reopen();
+	ck_assert_uint_eq(disk_errors(), 2);
+	ck_assert_int_eq(fstat(fd[3], &st), 0);
+	ck_assert_int_eq(ftruncate(fd[3], st.st_size - 1), 0);
+	reopen();
+	ck_assert_uint_eq(disk_errors(), 3);
+	reopen();
+	ck_assert_uint_eq(disk_errors(), 3);
+}
+END_TEST
+
 /* The rest of a segment is gone: numbers are missing, and said to be. */
 START_TEST(damaged_header)
 {
@@ -821,6 +866,7 @@ main(void)
 	tcase_add_test(tc, full_while_in_flight);
 	tcase_add_test(tc, torn_tail);
 	tcase_add_test(tc, damaged_data);
+	tcase_add_test(tc, refused_at_start);
 	tcase_add_test(tc, damaged_header);
 	tcase_add_test(tc, damaged_while_running);
 	tcase_add_test(tc, damaged_and_pushed_out);
