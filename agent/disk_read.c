@@ -123,8 +123,13 @@ take_end(struct disk *d, struct disk_stream *s, const struct disk_record *r, str
 {
 	disk_item_of(r, item);
 	s->end_read = true;
-	if (r->data_len == 0 || !disk_data_read(d, &d->read, r))
+	if (r->data_len == 0)
 		return;
+	if (!disk_data_read(d, &d->read, r)) {
+		errno = EBADMSG;
+		disk_failed(d, "read the last counters of a stream");
+		return;
+	}
 	item->entry.data_len = r->data_len;
 	item->data = d->data;
 }

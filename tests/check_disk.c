@@ -297,6 +297,25 @@ START_TEST(an_end_keeps_the_last_counters)
 }
 END_TEST
 
+START_TEST(damaged_last_counters)
+{
+	static const char last[] = "counters";
+	struct spool_item item = { .kind = SPOOL_ENDED, .entry = { .number = 1, .data_len = sizeof(last) }, .data = (const uint8_t *)last };
+	uint8_t byte = 0;
+
+	put_block(1, 1, 10);
+	memcpy(item.stream, stream_id(1), MSG_ID_SIZE);
+	ck_assert_int_eq(disk_append(disk, spool, &item, STARTED), 0);
+	ck_assert_int_eq(pwrite(fd[1], &byte, 1, DISK_SEGMENT_HEADER + 2 * DISK_RECORD_HEADER + 10), 1);
+	greet();
+	expect_block(1, 1, 10);
+	item = next();
+	ck_assert_int_eq(item.kind, SPOOL_ENDED);
+	ck_assert_ptr_null(item.data);
+	ck_assert_uint_eq(spool_count_get(spool, COUNTER_DISK_ERRORS, STATS_AGENT), 1);
+}
+END_TEST
+
 START_TEST(in_order_and_acknowledged)
 {
 	for (uint64_t n = 1; n <= 30; n++)
@@ -862,6 +881,7 @@ main(void)
 	tcase_add_test(tc, in_order_and_acknowledged);
 	tcase_add_test(tc, restart_keeps_all);
 	tcase_add_test(tc, an_end_keeps_the_last_counters);
+	tcase_add_test(tc, damaged_last_counters);
 	tcase_add_test(tc, full_pushes_out);
 	tcase_add_test(tc, full_while_in_flight);
 	tcase_add_test(tc, torn_tail);
