@@ -11,6 +11,8 @@
  * Segments in use have the sequences first..next-1, each in the file of number sequence % DISK_SEGMENTS; one that is missing or
  * spoiled is empty. Positions grow for ever. Of what was pushed out, pushed[] keeps each item that may have been handed out by
  * itself, since a collector can turn out to have any number of them; the others are joined.
+ * Not exact: a hole where a GAP's record was damaged counts what the GAP told, which was counted where it was lost, as lost on disk
+ * too; and what is damaged behind the highest number counted for damage, after it was read, is told but not counted.
  */
 #define DISK_STREAMS_MAX	1024u
 #define DISK_PUSHED_MAX		512u

@@ -37,7 +37,8 @@ push_remove(struct disk *d, size_t i)
 		d->pushed_read--;
 }
 
-/* Two of the newer ones become one, else the oldest is forgotten: it is a hole then, which the next one's sum tells. */
+/* Two of the newer ones become one, else the oldest is forgotten: it is a hole then, which the sum of the stream's next record
+ * tells, or the stream's own while this process lives. A stream with no other record is unknown to the next start. */
 static void
 push_shrink(struct disk *d)
 {

@@ -300,7 +300,8 @@ END_TEST
 START_TEST(damaged_last_counters)
 {
 	static const char last[] = "counters";
-	struct spool_item item = { .kind = SPOOL_ENDED, .entry = { .number = 1, .data_len = sizeof(last) }, .data = (const uint8_t *)last };
+	struct spool_item item = { .kind = SPOOL_ENDED, .entry = { .number = 1, .data_len = sizeof(last) },
+		.data = (const uint8_t *)last };
 	uint8_t byte = 0;
 
 	put_block(1, 1, 10);
