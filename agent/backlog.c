@@ -20,7 +20,8 @@ tell_level(const struct backlog *b)
 	spool_count_set(b->spool, COUNTER_DISK_BYTES, STATS_AGENT, disk_used(b->disk));
 }
 
-/* Numbers up to last that no receiver has, nor the disk or memory: they stood in a place that cannot be read any more. */
+/* Numbers behind last that no receiver has, nor the disk or memory: they stood in a place that cannot be read any more. Nobody
+ * knows how many packets were in them: the GAP says none, the log and the errors say that it is not so. */
 static void
 tell_hole(struct backlog *b, const struct spool_stream *stream, uint64_t last)
 {
@@ -30,6 +31,9 @@ tell_hole(struct backlog *b, const struct spool_stream *stream, uint64_t last)
 		.last_ns = stream->started_ns, .place = GAP_DISK };
 	memcpy(item.stream, stream->id, MSG_ID_SIZE);
 	memcpy(item.gap.stream, stream->id, MSG_ID_SIZE);
+	log_error("the disk spool: blocks %llu to %llu of a stream are gone; how many packets were in them is not known",
+	    (unsigned long long)item.gap.first, (unsigned long long)item.gap.last);
+	spool_count_add(b->spool, COUNTER_DISK_ERRORS, STATS_AGENT, 1);
 	disk_lose(b->disk, b->spool, &item, stream->started_ns);
 }
 
@@ -190,15 +194,21 @@ int
 backlog_acknowledge(struct backlog *b, const uint8_t stream[MSG_ID_SIZE], uint64_t number)
 {
 	struct spool_stream on_disk;
+	uint64_t there;
 
 	if (b->disk == NULL || !disk_stream(b->disk, stream, &on_disk))
 		return spool_acknowledge(b->spool, stream, number);
+	there = number < on_disk.last ? number : on_disk.last;
+	if (!disk_was_handed(b->disk, stream, there)) {
+		errno = EINVAL;
+		return -1;
+	}
 	/* After a power cut the collector may have more than the disk, and memory none of it. */
 	if (number > on_disk.last && spool_has_stream(b->spool, stream) && spool_acknowledge(b->spool, stream, number) == -1)
 		return -1;
-	if (disk_acknowledge(b->disk, stream, number) == -1)
-		return -1;
-	spool_set_durable(b->spool, stream, number < on_disk.last ? number : on_disk.last);
+	/* First: what the disk cuts is a hole to a role that comes after one killed here, unless it knows where it went. */
+	spool_set_durable(b->spool, stream, there);
+	(void)disk_acknowledge(b->disk, stream, there);
 	tell_level(b);
 	return 0;
 }

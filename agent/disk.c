@@ -113,26 +113,26 @@ disk_hole(const struct disk_stream *s, uint64_t from, const struct disk_sum *fro
 	return hole;
 }
 
-bool
-disk_count_lost(struct disk *d, struct disk_stream *s, const struct disk_record *lost)
+void
+disk_count_lost(struct disk *d, const struct disk_record *lost)
 {
-	if (lost->last <= s->damaged)
-		return false;
-	spool_count_add(d->counters, COUNTER_DISK_LOST_BLOCKS, STATS_AGENT,
-	    lost->last - (s->damaged >= lost->first ? s->damaged : lost->first - 1));
+	spool_count_add(d->counters, COUNTER_DISK_LOST_BLOCKS, STATS_AGENT, lost->last - lost->first + 1);
 	spool_count_add(d->counters, COUNTER_DISK_LOST_PACKETS, STATS_AGENT, lost->packets);
 	spool_count_add(d->counters, COUNTER_DISK_LOST_BYTES, STATS_AGENT, lost->bytes);
-	s->damaged = lost->last;
-	return true;
 }
 
 void
 disk_count_damaged(struct disk *d, struct disk_stream *s, const struct disk_record *lost)
 {
 	static struct log_limit limit;
+	struct disk_record more = *lost;
 
-	if (!disk_count_lost(d, s, lost))
+	if (lost->last <= s->damaged)
 		return;
+	disk_gap_behind(&more, s->damaged, &s->damaged_sum);
+	disk_count_lost(d, &more);
+	s->damaged = lost->last;
+	s->damaged_sum = lost->sum;
 	spool_count_add(d->counters, COUNTER_DISK_ERRORS, STATS_AGENT, 1);
 	log_limited(&limit, FAILED_LOG_MS, LOG_LEVEL_ERROR, "the disk spool: blocks %llu to %llu of a stream cannot be read",
 	    (unsigned long long)lost->first, (unsigned long long)lost->last);
@@ -188,7 +188,7 @@ disk_stream_note(struct disk *d, const struct disk_record *r)
 			s->last = r->first;
 		}
 		s->acked = s->read = s->damaged = s->handed = s->first - 1;
-		s->sum = s->acked_sum = s->read_sum = disk_sum_before(r);
+		s->sum = s->acked_sum = s->read_sum = s->damaged_sum = disk_sum_before(r);
 	}
 	if (r->kind == DISK_END) {
 		s->ended = true;
@@ -332,6 +332,14 @@ disk_advance(struct disk *d)
 		memset(d->write_stream, 0, sizeof(d->write_stream));
 		d->write_interfaces = 0;
 	}
+}
+
+bool
+disk_was_handed(const struct disk *d, const uint8_t id[MSG_ID_SIZE], uint64_t number)
+{
+	const struct disk_stream *s = disk_stream_find(d, id);
+
+	return s == NULL || number <= s->handed;
 }
 
 int

@@ -50,10 +50,12 @@ void	 disk_set_listed(struct disk *, const uint8_t (*id)[MSG_ID_SIZE], size_t co
 bool	 disk_stream(const struct disk *, const uint8_t id[MSG_ID_SIZE], struct spool_stream *out);
 /* As spool_interface_get(), of the stream being read. */
 int	 disk_interface_get(struct disk *, const uint8_t stream[MSG_ID_SIZE], uint32_t id, uint8_t *out);
-/* As spool_next(); data until the next call. Stops before a stream that is not listed: disk_unlisted() is then true
- * once all before it is acknowledged. known(): the receiver hears of the stream otherwise. */
+/* As spool_next(); data until the next call, also of disk_append(). Stops before a stream that is not listed: disk_unlisted() is
+ * then true once all before it is acknowledged. known(): the receiver hears of the stream otherwise. */
 void	 disk_next(struct disk *, struct spool_item *, bool (*known)(void *arg, const uint8_t *stream), void *arg);
 bool	 disk_unlisted(const struct disk *);
+/* The stream, if it is here, was handed out up to number, in this session or another. */
+bool	 disk_was_handed(const struct disk *, const uint8_t stream[MSG_ID_SIZE], uint64_t number);
 /* All of the stream up to number, if it is here. -1 EINVAL: what is here was not all handed out up to there. */
 int	 disk_acknowledge(struct disk *, const uint8_t stream[MSG_ID_SIZE], uint64_t number);
 void	 disk_rewind(struct disk *);

@@ -109,12 +109,26 @@ disk_push_save(struct disk *d)
 	return d->unsaved ? segment_begin(d) : 0;
 }
 
+/* What was pushed out and waits to be cut: its files have room already, if only they could be written. */
+static uint64_t
+bytes_to_cut(struct disk *d)
+{
+	uint64_t bytes = 0;
+
+	for (uint64_t sequence = d->cut; sequence < d->first; sequence++)
+		if (sequence + DISK_SEGMENTS >= d->next)
+			bytes += disk_segment_of(d, sequence)->end;
+	return bytes;
+}
+
 /* The newest segment has room for so many bytes afterwards. Where all that may go would not be enough, nothing goes. */
 static int
 make_room(struct disk *d, uint64_t need)
 {
 	uint64_t until = d->first, have = free_bytes(d), want = d->min_free + need + SEGMENT_BEGIN_MAX;
 
+	if (have < want)
+		have += bytes_to_cut(d);
 	for (; have < want && until + 1 < d->next; until++)
 		have += disk_segment_of(d, until)->end;
 	if (have < want) {
@@ -301,13 +315,11 @@ void
 disk_lose(struct disk *d, struct spool *from, const struct spool_item *item, uint64_t started_ns)
 {
 	struct disk_record r;
-	struct disk_stream *s;
 
 	record_of(item, started_ns, &r);
 	if (disk_append(d, from, item, started_ns) == -1)
 		(void)note(d, &r);
 	/* What stood there may have been. */
 	disk_handed(d, r.stream);
-	if ((s = disk_stream_find(d, r.stream)) != NULL)
-		(void)disk_count_lost(d, s, &r);
+	disk_count_lost(d, &r);
 }

@@ -39,9 +39,13 @@ disk_get_segment(const uint8_t header[DISK_SEGMENT_HEADER], uint64_t *sequence)
 
 	cursor_init(&c, header, DISK_SEGMENT_HEADER);
 	if (cursor_u64(&c, &magic) == 0 && cursor_u32(&c, &version) == 0 && cursor_u64(&c, sequence) == 0 &&
-	    cursor_u32(&c, &crc) == 0 && magic == DISK_MAGIC && version == DISK_VERSION && *sequence > 0 &&
-	    *sequence < UINT64_MAX / 2 && crc == crc_of(header, DISK_SEGMENT_HEADER - CRC_SIZE))
-		return 0;
+	    cursor_u32(&c, &crc) == 0 && magic == DISK_MAGIC && *sequence > 0 && *sequence < UINT64_MAX / 2 &&
+	    crc == crc_of(header, DISK_SEGMENT_HEADER - CRC_SIZE)) {
+		if (version == DISK_VERSION)
+			return 0;
+		errno = ENOTSUP;
+		return -1;
+	}
 	errno = EBADMSG;
 	return -1;
 }

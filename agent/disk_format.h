@@ -20,7 +20,8 @@ struct buf;
  *                   sequence u64 of the segment, stream 16 bytes, started_ns u64, first u64, last u64, raw_len u32,
  *                   packets u64, bytes u64, first_ns u64, last_ns u64, sum of packets u64, sum of bytes u64
  *
- * The data of an END are the last counters of its stream, if they are known, as a STATS frame.
+ * The data of an END are the last counters of its stream, if they are known, as a STATS frame;
+ * they go where the END is pushed out or cannot be read.
  * Each record tells its stream whole, and a segment repeats a stream's interfaces before its first block: so any segment can be
  * read without those before it. What was pushed out stands at the begin of each segment that was begun afterwards, as records
  * with DISK_PUSHED; those of the newest segment count. The sums are over all that came here of the stream, up to and with this
@@ -56,7 +57,7 @@ struct disk_record {
 };
 
 int	disk_put_segment(struct buf *, uint64_t sequence);
-/* -1 EBADMSG: not one, or of another version. */
+/* -1 EBADMSG: not one; ENOTSUP: of another version. */
 int	disk_get_segment(const uint8_t header[DISK_SEGMENT_HEADER], uint64_t *sequence);
 /* The header alone; data_crc is filled in from data. */
 int	disk_put_record(struct buf *, const struct disk_record *, const void *data);

@@ -11,6 +11,8 @@
  * Segments in use have the sequences first..next-1, each in the file of number sequence % DISK_SEGMENTS; one that is missing or
  * spoiled is empty. Positions grow for ever. Of what was pushed out, pushed[] keeps each item that may have been handed out by
  * itself, since a collector can turn out to have any number of them; the others are joined.
+ * Not exact: a hole where a GAP's record was damaged counts what the GAP told, which was counted where it was lost, as lost on disk
+ * too; and what is damaged behind the highest number counted for damage, after it was read, is told but not counted.
  */
 #define DISK_STREAMS_MAX	1024u
 #define DISK_PUSHED_MAX		512u
@@ -30,8 +32,8 @@ struct disk_stream {
 	uint64_t	acked;
 	uint64_t	read;		/* handed out in this session, or acknowledged */
 	uint64_t	handed;		/* ever handed out */
-	uint64_t	damaged;	/* numbers up to it are counted, if they are lost here */
-	struct disk_sum	sum, acked_sum, read_sum;	/* up to last, acked, read */
+	uint64_t	damaged;	/* what cannot be read up to it is counted */
+	struct disk_sum	sum, acked_sum, read_sum, damaged_sum;	/* up to last, acked, read, damaged */
 	bool		ended, cut, end_read, end_done;
 	bool		listed;		/* in the session's HELLO */
 };
@@ -106,9 +108,9 @@ struct disk_sum disk_sum_between(const struct disk_sum *from, const struct disk_
 /* The numbers behind from up to last, that no record tells: they stood in a place that cannot be read. */
 struct disk_record disk_hole(const struct disk_stream *, uint64_t from, const struct disk_sum *from_sum, uint64_t last,
 	    const struct disk_sum *last_sum, uint64_t last_ns);
-/* Each number once, however often it is read and whatever becomes of it. False: all were counted before. */
-bool	disk_count_lost(struct disk *, struct disk_stream *, const struct disk_record *);
-void	disk_count_damaged(struct disk *, struct disk_stream *, const struct disk_record *);	/* as an error too */
+void	disk_count_lost(struct disk *, const struct disk_record *);
+/* What cannot be read, as an error too: each number once, however often it is read, and not again when it is pushed out. */
+void	disk_count_damaged(struct disk *, struct disk_stream *, const struct disk_record *);
 /* END has no number of its own: it is done once it was handed out and nothing before it is left. */
 bool	disk_end_done(struct disk_stream *);
 bool	disk_stream_done(const struct disk_stream *);
@@ -117,6 +119,10 @@ void	disk_advance(struct disk *);
 void	disk_cut(struct disk *);	/* segments before first are given back */
 void	disk_failed(struct disk *, const char *what);	/* counts and logs errno */
 struct disk_position disk_reading(const struct disk *);	/* first record that was not handed out in this session */
+
+/* --- disk_read.c --- */
+/* Into d->data; false: it cannot be read, or is not what was written. */
+bool	disk_data_read(struct disk *, const struct disk_position *, const struct disk_record *);
 
 /* --- disk_load.c --- */
 void	disk_load(struct disk *);

@@ -14,6 +14,13 @@
 
 /* At the start: what the files of an earlier process hold. */
 
+static void
+load_refused(struct disk *d, size_t i, uint64_t bytes, const char *why)
+{
+	log_error("the disk spool: %llu bytes of segment-%02zu are thrown away: %s", (unsigned long long)bytes, i, why);
+	spool_count_add(d->counters, COUNTER_DISK_ERRORS, STATS_AGENT, 1);
+}
+
 /* What begins with a good header is a segment; anything else is worth nothing. */
 static uint64_t
 load_header(struct disk *d, size_t i)
@@ -22,10 +29,15 @@ load_header(struct disk *d, size_t i)
 	uint64_t sequence;
 	struct stat st;
 
-	if (fstat(d->segment[i].fd, &st) == -1 || st.st_size < (off_t)sizeof(header) ||
-	    pread(d->segment[i].fd, header, sizeof(header), 0) != (ssize_t)sizeof(header) ||
-	    disk_get_segment(header, &sequence) == -1 || sequence % DISK_SEGMENTS != i)
+	if (fstat(d->segment[i].fd, &st) == -1 || st.st_size == 0)
 		return 0;
+	errno = EBADMSG;
+	if (pread(d->segment[i].fd, header, sizeof(header), 0) != (ssize_t)sizeof(header) ||
+	    disk_get_segment(header, &sequence) == -1 || sequence % DISK_SEGMENTS != i) {
+		load_refused(d, i, (uint64_t)st.st_size, errno == ENOTSUP ? "they are of another version's format" :
+		    "their header is damaged or cannot be read");
+		return 0;
+	}
 	d->segment[i].end = (uint64_t)st.st_size;
 	return sequence;
 }
@@ -63,25 +75,27 @@ load_record(struct disk *d, const struct disk_record *r, bool newest)
 		d->write_interfaces = (uint32_t)r->first + 1;
 }
 
-/* Up to the first record that is not whole; a segment beyond the limit of streams counts as such. */
+/* Up to the first record that is not whole, or is of one stream too many. */
 static void
 load_segment(struct disk *d, uint64_t sequence)
 {
 	struct disk_segment *segment = disk_segment_of(d, sequence);
 	struct disk_position at = { sequence, DISK_SEGMENT_HEADER };
 	struct disk_record record;
-	bool newest = sequence + 1 == d->next;
+	bool newest = sequence + 1 == d->next, noted = true;
 
 	d->write_interfaces = 0;
 	if (segment->end == 0)
 		return;
-	while (disk_record_read(d, &at, &record) == 0 && ((record.flags & DISK_PUSHED) != 0 || disk_stream_note(d, &record) == 0)) {
+	while (disk_record_read(d, &at, &record) == 0 &&
+	    (noted = (record.flags & DISK_PUSHED) != 0 || disk_stream_note(d, &record) == 0)) {
 		load_record(d, &record, newest);
 		disk_step(&at, &record);
 	}
 	if (at.offset == segment->end)
 		return;
-	log_warn("the disk spool: %llu bytes of a torn or damaged segment are cut off", (unsigned long long)(segment->end - at.offset));
+	load_refused(d, sequence % DISK_SEGMENTS, segment->end - at.offset, noted ?
+	    "they are torn or damaged" : "they are of more streams than there may be");
 	segment->end = at.offset;
 	if (ftruncate(segment->fd, (off_t)at.offset) == -1)
 		disk_failed(d, "cut a file");

@@ -37,7 +37,8 @@ push_remove(struct disk *d, size_t i)
 		d->pushed_read--;
 }
 
-/* Two of the newer ones become one, else the oldest is forgotten: it is a hole then, which the next one's sum tells. */
+/* Two of the newer ones become one, else the oldest is forgotten: it is a hole then, which the sum of the stream's next record
+ * tells, or the stream's own while this process lives. A stream with no other record is unknown to the next start. */
 static void
 push_shrink(struct disk *d)
 {
@@ -49,8 +50,10 @@ push_shrink(struct disk *d)
 			push_remove(d, i);
 			return;
 		}
-	if (s != NULL && s->damaged < d->pushed[0].last)
+	if (s != NULL && s->damaged < d->pushed[0].last) {
 		s->damaged = d->pushed[0].last;
+		s->damaged_sum = d->pushed[0].sum;
+	}
 	push_remove(d, 0);
 }
 
@@ -179,7 +182,9 @@ push_record(struct disk *d, struct disk_record *r, const struct disk_position *a
 	if (r->kind == DISK_END ? push_has_end(d, s) : r->last <= from)
 		return;
 	if (r->kind == DISK_BLOCK) {
-		(void)disk_count_lost(d, s, r);
+		/* The reader has counted those that it could not read. */
+		if (r->last > s->damaged || disk_data_read(d, at, r))
+			disk_count_lost(d, r);
 		r->kind = DISK_GAP;
 		r->place = GAP_DISK;
 		r->flags = 0;

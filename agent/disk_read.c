@@ -10,8 +10,8 @@
 
 /* Reading, in order: what was pushed out, then the segments. Each segment is read from its begin, for the interfaces in it. */
 
-static bool
-data_read(struct disk *d, const struct disk_position *at, const struct disk_record *r)
+bool
+disk_data_read(struct disk *d, const struct disk_position *at, const struct disk_record *r)
 {
 	ssize_t n = pread(disk_segment_of(d, at->sequence)->fd, d->data, r->data_len, (off_t)(at->offset + DISK_RECORD_HEADER));
 
@@ -33,7 +33,7 @@ take_interface(struct disk *d, const struct disk_position *at, const struct disk
 		buf_consume(&t->idb, t->idb.len);
 	}
 	/* Those of earlier segments are repeated. */
-	if (r->first != t->count || !data_read(d, at, r) || buf_put(&t->idb, d->data, r->data_len) == -1)
+	if (r->first != t->count || !disk_data_read(d, at, r) || buf_put(&t->idb, d->data, r->data_len) == -1)
 		return;
 	t->at[t->count] = t->idb.len - r->data_len;
 	t->len[t->count++] = r->data_len;
@@ -103,7 +103,7 @@ take_missing(struct disk *d, struct disk_stream *s, struct spool_item *item)
 static void
 take_block(struct disk *d, struct disk_stream *s, struct disk_record *r, struct spool_item *item)
 {
-	if (!data_read(d, &d->read, r)) {
+	if (!disk_data_read(d, &d->read, r)) {
 		disk_count_damaged(d, s, r);
 		r->kind = DISK_GAP;
 		r->place = GAP_DISK;
@@ -123,8 +123,13 @@ take_end(struct disk *d, struct disk_stream *s, const struct disk_record *r, str
 {
 	disk_item_of(r, item);
 	s->end_read = true;
-	if (r->data_len == 0 || !data_read(d, &d->read, r))
+	if (r->data_len == 0)
 		return;
+	if (!disk_data_read(d, &d->read, r)) {
+		errno = EBADMSG;
+		disk_failed(d, "read the last counters of a stream");
+		return;
+	}
 	item->entry.data_len = r->data_len;
 	item->data = d->data;
 }

@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 
 #include <errno.h>
 #include <stdio.h>
@@ -50,6 +51,7 @@ static uint64_t seed, now_ns;
 static bool live, away, hasty;		/* away: no collector is to be had; hasty: streams are short */
 static bool roomy;			/* the disk loses nothing */
 static uint64_t room;			/* of the file system */
+static uint64_t cut_needs;		/* stream 1 is durable up to there when a segment is cut off */
 static int spool_fd = -1, fd[DISK_SEGMENTS];
 static struct spool *producer, *spool;
 static struct disk *disk;
@@ -57,6 +59,17 @@ static struct backlog backlog;
 static uint8_t listed[MSG_STREAMS_MAX][MSG_ID_SIZE];
 static size_t listed_count;
 static uint8_t bytes[LEN_MAX];
+
+static const uint8_t *
+id_of(unsigned n)
+{
+	static uint8_t id[MSG_ID_SIZE];
+
+	memset(id, 0x55, sizeof(id));
+	id[0] = (uint8_t)n;
+	id[1] = (uint8_t)(n >> 8);
+	return id;
+}
 
 /* In the place of the system's: a file system with nothing but the segments. */
 int
@@ -73,6 +86,15 @@ fstatvfs(int file, struct statvfs *fs)
 	return 0;
 }
 
+/* As the system's. Before a segment is cut off, memory knows that a receiver has what was in it. */
+int
+ftruncate(int file, off_t len)
+{
+	if (len == 0 && cut_needs > 0)
+		ck_assert_uint_ge(spool_durable(spool, id_of(1)), cut_needs);
+	return (int)syscall(SYS_ftruncate, file, len);
+}
+
 static uint64_t
 chance(uint64_t below)
 {
@@ -80,17 +102,6 @@ chance(uint64_t below)
 	seed ^= seed >> 7;
 	seed ^= seed << 17;
 	return (seed >> 11) % below;
-}
-
-static const uint8_t *
-id_of(unsigned n)
-{
-	static uint8_t id[MSG_ID_SIZE];
-
-	memset(id, 0x55, sizeof(id));
-	id[0] = (uint8_t)n;
-	id[1] = (uint8_t)(n >> 8);
-	return id;
 }
 
 static unsigned
@@ -562,10 +573,9 @@ drain(void)
 	}
 }
 
-START_TEST(everything_once)
+static void
+begin(void)
 {
-	seed = UINT64_C(0x9e3779b97f4a7c15) * (uint64_t)(_i + 1);
-	roomy = _i % 4 == 3;
 	live = away = hasty = false;
 	room = SIZE_MAX / 2;
 	newest = 0;
@@ -578,6 +588,24 @@ START_TEST(everything_once)
 	role_begins();
 	backlog_init(&backlog, spool, disk);
 	begin_stream(false);
+}
+
+static void
+finish(void)
+{
+	role_ends();
+	spool_detach(producer);
+	close(spool_fd);
+	for (size_t i = 0; i < DISK_SEGMENTS; i++)
+		close(fd[i]);
+	free(model);
+}
+
+START_TEST(everything_once)
+{
+	seed = UINT64_C(0x9e3779b97f4a7c15) * (uint64_t)(_i + 1);
+	roomy = _i % 4 == 3;
+	begin();
 	for (unsigned i = 0; i < STEPS; i++)
 		step();
 	drain();
@@ -586,12 +614,54 @@ START_TEST(everything_once)
 		ck_assert_msg(model[n].end_taken == model[n].ended || model[n].end_sent, "stream %u: its END", n);
 	}
 	ck_assert_uint_eq(disk_used(disk), 0);
+	finish();
+}
+END_TEST
+
+/* A role killed at any moment leaves no hole where a receiver has all. */
+START_TEST(durable_before_cut)
+{
+	seed = 1;
+	roomy = true;
+	begin();
+	while (model[1].produced < 5)
+		produce();
+	ck_assert(backlog_flush(&backlog, always, NULL));
+	open_session();
+	while (take_one())
+		;
+	cut_needs = model[1].taken;
+	ck_assert_uint_ge(cut_needs, 5);
+	ck_assert_int_eq(backlog_acknowledge(&backlog, id_of(1), cut_needs), 0);
+	ck_assert(disk_empty(disk));
+	cut_needs = 0;
+	finish();
+}
+END_TEST
+
+/* What the disk has lost of a stream that goes on in memory is an error: nobody knows how much it was. */
+START_TEST(unknown_hole)
+{
+	struct spool_item item;
+
+	seed = 1;
+	roomy = false;
+	begin();
+	while (model[1].produced < 5)
+		produce();
+	ck_assert(backlog_flush(&backlog, always, NULL));
 	role_ends();
-	spool_detach(producer);
-	close(spool_fd);
 	for (size_t i = 0; i < DISK_SEGMENTS; i++)
-		close(fd[i]);
-	free(model);
+		ck_assert_int_eq(ftruncate(fd[i], 0), 0);
+	role_begins();
+	backlog_init(&backlog, spool, disk);
+	ck_assert_uint_eq(spool_count_get(spool, COUNTER_DISK_ERRORS, STATS_AGENT), 1);
+	ck_assert_uint_eq(spool_count_get(spool, COUNTER_DISK_LOST_BLOCKS, STATS_AGENT), 5);
+	backlog_next(&backlog, &item);
+	ck_assert_int_eq(item.kind, SPOOL_LOST);
+	ck_assert_uint_eq(item.gap.first, 1);
+	ck_assert_uint_eq(item.gap.last, 5);
+	finish();
 }
 END_TEST
 
@@ -605,6 +675,8 @@ main(void)
 
 	tcase_set_timeout(tc, 120);
 	tcase_add_loop_test(tc, everything_once, 0, SEEDS);
+	tcase_add_test(tc, durable_before_cut);
+	tcase_add_test(tc, unknown_hole);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);

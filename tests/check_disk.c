@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include <check.h>
+#include <zlib.h>
 
 #include "agent/disk.h"
 #include "agent/disk_format.h"
@@ -29,6 +30,7 @@ static char dir[] = "/tmp/check_disk.XXXXXX";
 static int lock, fd[DISK_SEGMENTS], spool_fd;
 static struct spool *producer, *spool;
 static struct disk *disk;
+static uint64_t room;			/* of the file system */
 static uint8_t data[MSG_BLOCK_MAX];
 
 static const uint8_t *
@@ -41,6 +43,15 @@ stream_id(unsigned n)
 	id[1] = (uint8_t)(n >> 8);
 	id[15] = 0x55;
 	return id;
+}
+
+/* In the place of the system's. */
+int
+fstatvfs(int file, struct statvfs *fs)
+{
+	(void)file;
+	*fs = (struct statvfs){ .f_frsize = 1, .f_blocks = SIZE_MAX / 2, .f_bavail = room };
+	return 0;
 }
 
 static void
@@ -61,6 +72,7 @@ setup(void)
 {
 	char error[DISK_ERROR_SIZE];
 
+	room = SIZE_MAX / 2;
 	strcpy(dir, "/tmp/check_disk.XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(dir));
 	ck_assert_msg((lock = disk_files_open(dir, fd, error)) != -1, "%s", error);
@@ -285,6 +297,26 @@ START_TEST(an_end_keeps_the_last_counters)
 }
 END_TEST
 
+START_TEST(damaged_last_counters)
+{
+	static const char last[] = "counters";
+	struct spool_item item = { .kind = SPOOL_ENDED, .entry = { .number = 1, .data_len = sizeof(last) },
+		.data = (const uint8_t *)last };
+	uint8_t byte = 0;
+
+	put_block(1, 1, 10);
+	memcpy(item.stream, stream_id(1), MSG_ID_SIZE);
+	ck_assert_int_eq(disk_append(disk, spool, &item, STARTED), 0);
+	ck_assert_int_eq(pwrite(fd[1], &byte, 1, DISK_SEGMENT_HEADER + 2 * DISK_RECORD_HEADER + 10), 1);
+	greet();
+	expect_block(1, 1, 10);
+	item = next();
+	ck_assert_int_eq(item.kind, SPOOL_ENDED);
+	ck_assert_ptr_null(item.data);
+	ck_assert_uint_eq(spool_count_get(spool, COUNTER_DISK_ERRORS, STATS_AGENT), 1);
+}
+END_TEST
+
 START_TEST(in_order_and_acknowledged)
 {
 	for (uint64_t n = 1; n <= 30; n++)
@@ -431,6 +463,50 @@ START_TEST(damaged_data)
 }
 END_TEST
 
+static void
+write_version(int file, uint32_t version)
+{
+	uint8_t header[DISK_SEGMENT_HEADER];
+	uint32_t crc;
+
+	ck_assert_int_eq(pread(file, header, sizeof(header), 0), sizeof(header));
+	header[11] = (uint8_t)version;
+	crc = (uint32_t)crc32(0, header, DISK_SEGMENT_HEADER - 4);
+	for (unsigned i = 0; i < 4; i++)
+		header[DISK_SEGMENT_HEADER - 4 + i] = (uint8_t)(crc >> (24 - 8 * i));
+	ck_assert_int_eq(pwrite(file, header, sizeof(header), 0), sizeof(header));
+}
+
+static uint64_t
+disk_errors(void)
+{
+	return spool_count_get(spool, COUNTER_DISK_ERRORS, STATS_AGENT);
+}
+
+/* What is thrown away at the start is counted, whyever. */
+START_TEST(refused_at_start)
+{
+	struct stat st;
+
+	for (uint64_t n = 1; n <= 25; n++)
+		put_block(1, n, BLOCK_LEN);
+	reopen();
+	ck_assert_uint_eq(disk_errors(), 0);
+	write_version(fd[1], DISK_VERSION + 1);
+	reopen();
+	ck_assert_uint_eq(disk_errors(), 1);
+	flip(fd[2], 20);
+	reopen();
+	ck_assert_uint_eq(disk_errors(), 2);
+	ck_assert_int_eq(fstat(fd[3], &st), 0);
+	ck_assert_int_eq(ftruncate(fd[3], st.st_size - 1), 0);
+	reopen();
+	ck_assert_uint_eq(disk_errors(), 3);
+	reopen();
+	ck_assert_uint_eq(disk_errors(), 3);
+}
+END_TEST
+
 /* The rest of a segment is gone: numbers are missing, and said to be. */
 START_TEST(damaged_header)
 {
@@ -536,6 +612,70 @@ START_TEST(damaged_in_flight)
 }
 END_TEST
 
+static uint64_t
+lost_packets(void)
+{
+	return spool_count_get(spool, COUNTER_DISK_LOST_PACKETS, STATS_AGENT);
+}
+
+/* Also behind what the reader, far ahead, found damaged, and that itself not again. */
+START_TEST(pushed_out_behind_damage)
+{
+	for (uint64_t n = 1; n <= 25; n++)
+		put_block(1, n, BLOCK_LEN);
+	flip(fd[3], DISK_SEGMENT_HEADER + DISK_RECORD_HEADER + BLOCK_LEN + DISK_RECORD_HEADER + 17);
+	greet();
+	while (next().kind != SPOOL_NOTHING)
+		;
+	ck_assert_uint_eq(lost_packets(), 22);
+	disk_push_out(disk);
+	ck_assert_uint_eq(lost_blocks(), 11);
+	ck_assert_uint_eq(lost_packets(), 22 + sum(1, 10));
+	disk_push_out(disk);
+	disk_push_out(disk);
+	ck_assert_uint_eq(lost_blocks(), 25);
+	ck_assert_uint_eq(lost_packets(), sum(1, 25));
+}
+END_TEST
+
+/* What was lost between memory and disk has higher numbers than all that is there. */
+START_TEST(pushed_out_behind_lost)
+{
+	struct spool_item item = { .kind = SPOOL_LOST };
+
+	for (uint64_t n = 1; n <= 3; n++)
+		put_block(1, n, 100);
+	item.gap = (struct msg_gap){ .first = 4, .last = 6, .packets = sum(4, 6), .place = GAP_DISK };
+	memcpy(item.stream, stream_id(1), MSG_ID_SIZE);
+	memcpy(item.gap.stream, stream_id(1), MSG_ID_SIZE);
+	disk_lose(disk, spool, &item, STARTED);
+	ck_assert_uint_eq(lost_blocks(), 3);
+	disk_push_out(disk);
+	ck_assert_uint_eq(lost_blocks(), 6);
+	ck_assert_uint_eq(lost_packets(), sum(1, 6));
+}
+END_TEST
+
+/* A hole that has grown since it was counted. */
+START_TEST(hole_grows)
+{
+	for (uint64_t n = 1; n <= 25; n++)
+		put_block(1, n, BLOCK_LEN);
+	flip(fd[1], DISK_SEGMENT_HEADER + 4 * (DISK_RECORD_HEADER + BLOCK_LEN) + 50);
+	greet();
+	for (uint64_t n = 1; n <= 4; n++)
+		expect_block(1, n, BLOCK_LEN);
+	expect_lost(5, 10);
+	flip(fd[2], DISK_SEGMENT_HEADER + 50);
+	greet();
+	for (uint64_t n = 1; n <= 4; n++)
+		expect_block(1, n, BLOCK_LEN);
+	expect_lost(5, 20);
+	ck_assert_uint_eq(lost_blocks(), 16);
+	ck_assert_uint_eq(lost_packets(), sum(5, 20));
+}
+END_TEST
+
 /* What stands before a hole stays, even if it is acknowledged: a restart sees the hole, and how much was in it. */
 START_TEST(hole_outlives_restart)
 {
@@ -589,18 +729,42 @@ END_TEST
 /* Without room enough after all had gone, nothing goes. */
 START_TEST(no_room_destroys_nothing)
 {
-	struct statvfs fs;
-
 	for (uint64_t n = 1; n <= 25; n++)
 		put_block(1, n, BLOCK_LEN);
-	ck_assert_int_eq(fstatvfs(fd[0], &fs), 0);
 	disk_free(disk);
-	ck_assert_ptr_nonnull(disk = disk_new(fd, DISK_SIZE, fs.f_bavail * fs.f_frsize * 2, spool));
+	ck_assert_ptr_nonnull(disk = disk_new(fd, DISK_SIZE, SIZE_MAX / 2 + DISK_SIZE, spool));
 	ck_assert_int_eq(try_block(1, 26, BLOCK_LEN), -1);
 	ck_assert_int_eq(errno, ENOSPC);
 	ck_assert_uint_eq(lost_blocks(), 0);
 	greet();
 	for (uint64_t n = 1; n <= 25; n++)
+		expect_block(1, n, BLOCK_LEN);
+}
+END_TEST
+
+/* Where nothing can be written, only the first try pushes out. */
+START_TEST(failing_disk_destroys_little)
+{
+	char path[64];
+
+	for (uint64_t n = 1; n <= 45; n++)
+		put_block(1, n, BLOCK_LEN);
+	room = 0;
+	for (unsigned i = 0; i < DISK_SEGMENTS; i++) {
+		snprintf(path, sizeof(path), "%s/segment-%02u", dir, i);
+		ck_assert_int_ne(disk->segment[i].fd = open(path, O_RDONLY | O_CLOEXEC), -1);
+	}
+	for (unsigned tries = 0; tries < 4; tries++)
+		ck_assert_int_eq(try_block(1, 46, BLOCK_LEN), -1);
+	ck_assert_uint_eq(lost_blocks(), 10);
+	for (unsigned i = 0; i < DISK_SEGMENTS; i++) {
+		close(disk->segment[i].fd);
+		disk->segment[i].fd = fd[i];
+	}
+	put_block(1, 46, BLOCK_LEN);
+	greet();
+	expect_lost(1, lost_blocks());
+	for (uint64_t n = lost_blocks() + 1; n <= 46; n++)
 		expect_block(1, n, BLOCK_LEN);
 }
 END_TEST
@@ -718,18 +882,24 @@ main(void)
 	tcase_add_test(tc, in_order_and_acknowledged);
 	tcase_add_test(tc, restart_keeps_all);
 	tcase_add_test(tc, an_end_keeps_the_last_counters);
+	tcase_add_test(tc, damaged_last_counters);
 	tcase_add_test(tc, full_pushes_out);
 	tcase_add_test(tc, full_while_in_flight);
 	tcase_add_test(tc, torn_tail);
 	tcase_add_test(tc, damaged_data);
+	tcase_add_test(tc, refused_at_start);
 	tcase_add_test(tc, damaged_header);
 	tcase_add_test(tc, damaged_while_running);
 	tcase_add_test(tc, damaged_and_pushed_out);
 	tcase_add_test(tc, damaged_in_flight);
+	tcase_add_test(tc, pushed_out_behind_damage);
+	tcase_add_test(tc, pushed_out_behind_lost);
+	tcase_add_test(tc, hole_grows);
 	tcase_add_test(tc, hole_outlives_restart);
 	tcase_add_test(tc, acknowledged_too_far);
 	tcase_add_test(tc, memory_between);
 	tcase_add_test(tc, no_room_destroys_nothing);
+	tcase_add_test(tc, failing_disk_destroys_little);
 	tcase_add_test(tc, interfaces_in_each_segment);
 	tcase_add_test(tc, min_free);
 	tcase_add_test(tc, many_streams);
