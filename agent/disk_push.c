@@ -243,9 +243,8 @@ push_done(struct disk *d, size_t i)
 void
 disk_push_advance(struct disk *d)
 {
-	size_t done = 0;
-
 	struct disk_stream *s;
+	size_t done = 0;
 
 	for (; done < d->pushed_count && push_done(d, done); done++)
 		if (d->pushed[done].kind != DISK_END && (s = disk_stream_find(d, d->pushed[done].stream)) != NULL)
