@@ -12,6 +12,7 @@
 
 #include "common/buf.h"
 #include "proto/bpf.h"
+#include "proto/bpf_part.h"
 #include "proto/frame.h"
 #include "proto/pcapng.h"
 #include "agent/capture_filter.h"

@@ -12,6 +12,7 @@
 #include <pcap/bpf.h>
 
 #include "proto/bpf.h"
+#include "proto/bpf_part.h"
 #include "agent/capture_filter.h"
 
 /* From the parts of a wish to the programs of an interface, and those into the kernel. */

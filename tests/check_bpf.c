@@ -12,6 +12,7 @@
 #include <pcap/bpf.h>
 
 #include "proto/bpf.h"
+#include "proto/bpf_part.h"
 
 #define LD_ABS		(BPF_LD | BPF_W | BPF_ABS)
 #define ANCILLARY(what)	((uint32_t)(SKF_AD_OFF + (what)))

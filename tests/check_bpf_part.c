@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <sys/types.h>
+#include <sys/socket.h>
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <netpacket/packet.h>
+
+#include <check.h>
+#include <pcap/pcap.h>
+
+#include "proto/bpf.h"
+#include "proto/bpf_code.h"
+#include "proto/bpf_part.h"
+#include "tests/bpf_reference.h"
+
+/* The parts that libpcap has no words for, against what they say of themselves, told again in C (tests/bpf_reference.c). */
+#define CUTS_TO		200	/* packets of capture files are cut to each length up to this */
+
+struct program {
+	struct bpf_insn	insn[BPF_CHAIN_MAX];
+	size_t		len;
+};
+
+static uint32_t
+run(const struct program *p, uint16_t protocol, const uint8_t *data, size_t len)
+{
+	struct bpf_packet packet = { .data = data, .captured_len = len, .len = len, .protocol = protocol, .pkttype = PACKET_HOST };
+
+	return bpf_interpret(p->insn, p->len, &packet);
+}
+
+/* --- the assembler --- */
+
+START_TEST(code_room)
+{
+	struct bpf_insn insn[3];
+	struct bpf_code code;
+
+	bpf_code_init(&code, insn, 3);
+	for (int i = 0; i < 3; i++)
+		bpf_code_return(&code, 1);
+	ck_assert_uint_eq(bpf_code_end(&code), 3);
+	bpf_code_return(&code, 1);
+	ck_assert_uint_eq(bpf_code_end(&code), 0);
+}
+END_TEST
+
+/* padding: instructions between the jump and its label. */
+static size_t
+code_with_jump(struct program *p, size_t padding, bool relay)
+{
+	struct bpf_label label = { 0 };
+	struct bpf_code code;
+
+	bpf_code_init(&code, p->insn, BPF_CHAIN_MAX);
+	bpf_code_unless(&code, BPF_JGT, 0, &label);
+	bpf_code_if(&code, BPF_JEQ, 1, &label);
+	for (size_t i = 0; i < padding; i++) {
+		if (relay && i == padding / 2) {
+			bpf_code_return(&code, 2);
+			bpf_code_relay(&code, &label);
+		}
+		bpf_code_stmt(&code, BPF_LD | BPF_IMM, 5);
+	}
+	bpf_code_return(&code, 2);
+	bpf_code_here(&code, &label);
+	bpf_code_return(&code, 3);
+	return p->len = bpf_code_end(&code);
+}
+
+START_TEST(code_jumps)
+{
+	struct program p;
+
+	ck_assert_uint_eq(code_with_jump(&p, 252, false), 256);
+	ck_assert_uint_eq(run(&p, 0, (const uint8_t *)"", 0), 3);
+	ck_assert_uint_eq(code_with_jump(&p, 253, false), 257);
+	ck_assert_uint_eq(p.insn[0].jf, 255);
+	ck_assert_uint_eq(code_with_jump(&p, 254, false), 0);
+	ck_assert_uint_ne(code_with_jump(&p, 400, true), 0);
+	ck_assert_uint_eq(run(&p, 0, (const uint8_t *)"", 0), 3);
+}
+END_TEST
+
+START_TEST(code_label_not_placed)
+{
+	struct bpf_label label = { 0 };
+	struct bpf_insn insn[2];
+	struct bpf_code code;
+
+	bpf_code_init(&code, insn, 2);
+	bpf_code_goto(&code, &label);
+	bpf_code_return(&code, 1);
+	ck_assert_uint_eq(bpf_code_end(&code), 0);
+}
+END_TEST
+
+/* --- packets of our own --- */
+
+#define ETH		"\x02\0\0\0\0\1\x02\0\0\0\0\2"
+#define A4		"\x0a\1\2\3"
+#define B4		"\xc0\xa8\1\1"
+#define A6		"\x20\1\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\1"
+#define B6		"\x20\1\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\2"
+#define IP(first, frag, proto, src, dst)	first "\0\0\x28\0\1" frag "\x40" proto "\0\0" src dst
+#define V4(proto, src, dst)	IP("\x45", "\x40\0", proto, src, dst)
+#define V6(next, src, dst)	"\x60\0\0\0\0\x20" next "\x40" src dst
+#define TCP(sport, dport)	sport dport "\0\0\0\1\0\0\0\0\x50\x02\xff\xff\0\0\0\0"
+#define TCP_OPTIONS(sport, dport)	sport dport "\0\0\0\1\0\0\0\0\x80\x02\xff\xff\0\0\0\0\1\1\1\1\1\1\1\1\1\1\1\1"
+#define P1		"\x80\1"
+#define P2		"\0\x50"
+#define REST		"payload of eighty bytes, which is more than any payload that the tests ask for..."
+#define BYTES(s)	{ (const uint8_t *)(s), sizeof(s) - 1 }
+
+struct bytes {
+	const uint8_t	*data;
+	size_t		 len;
+};
+
+/* Pairs of both directions: one hash. */
+static const struct bytes both[][2] = {
+	{ BYTES(ETH "\x08\0" V4("\6", A4, B4) TCP(P1, P2)), BYTES(ETH "\x08\0" V4("\6", B4, A4) TCP(P2, P1)) },
+	{ BYTES(ETH "\x08\0" V4("\x11", A4, B4) P1 P2 REST), BYTES(ETH "\x08\0" V4("\x11", B4, A4) P2 P1 REST) },
+	{ BYTES(ETH "\x08\0" V4("\x11", A4, B4) P1 P2 REST), BYTES(ETH "\x08\0" V4("\x11", A4, B4) P1 P1 REST) },
+	{ BYTES(ETH "\x08\0" V4("\1", A4, B4) "\x08\0\0\0\0\1\0\1"), BYTES(ETH "\x08\0" V4("\1", B4, A4) "\0\0\0\0\0\1\0\1") },
+	{ BYTES(ETH "\x08\0" IP("\x45", "\x20\0", "\6", A4, B4) TCP(P1, P2)),
+	    BYTES(ETH "\x08\0" IP("\x45", "\0\x10", "\6", A4, B4) REST) },
+	{ BYTES(ETH "\x08\0" V4("\6", A4, B4) TCP(P1, P2)),
+	    BYTES(ETH "\x08\0" IP("\x48", "\0\0", "\6", B4, A4) "\x94\4\0\0\1\1\1\1\1\1\1\1" TCP(P2, P1)) },
+	{ BYTES(ETH "\x86\xdd" V6("\6", A6, B6) TCP(P1, P2)), BYTES(ETH "\x86\xdd" V6("\6", B6, A6) TCP(P2, P1)) },
+	{ BYTES(ETH "\x86\xdd" V6("\6", A6, B6) TCP(P1, P2)), BYTES(ETH "\x86\xdd" V6("\0", B6, A6) "\x2b\0\1\4\0\0\0\0"
+	    "\x3c\2\0\0\0\0\0\0" A6 "\x33\0\1\4\0\0\0\0" "\6\4\0\0" "spi_seq_icv_icv_icv_" TCP(P2, P1)) },
+	{ BYTES(ETH "\x86\xdd" V6("\x2c", A6, B6) "\6\0\0\1\0\0\0\7" TCP(P1, P2)),
+	    BYTES(ETH "\x86\xdd" V6("\0", A6, B6) "\x2c\0\1\4\0\0\0\0\6\0\1\0\0\0\0\7" REST) },
+	{ BYTES(ETH "\x86\xdd" V6("\0", A6, B6) "\0\0\1\4\0\0\0\0\0\0\1\4\0\0\0\0\0\0\1\4\0\0\0\0\0\0\1\4\0\0\0\0\6\0\1\4\0\0\0\0"
+	    TCP(P1, P2)), BYTES(ETH "\x86\xdd" V6("\x11", B6, A6) P1 P2 REST) },
+	{ BYTES(ETH "\x81\0\0\x64\x08\0" V4("\6", A4, B4) TCP(P1, P2)), BYTES(ETH "\x08\0" V4("\6", B4, A4) TCP(P2, P1)) },
+	{ BYTES(ETH "\x88\xa8\0\5\x81\0\0\x64\x08\0" V4("\6", A4, B4) TCP(P1, P2)),
+	    BYTES(ETH "\x91\0\0\x64\x91\0\0\6\x08\0" V4("\6", B4, A4) TCP(P2, P1)) },
+	{ BYTES(ETH "\x08\0" V4("\x11", A4, B4) P1 "\x12\xb5\0\x50\0\0\x08\0\0\0\0\0\1\0" ETH "\x08\0" V4("\6", A4, B4) TCP(P1, P2)),
+	    BYTES(ETH "\x08\0" V4("\x11", B4, A4) P2 P1 REST) },
+};
+#define BOTH_COUNT	(sizeof(both) / sizeof(both[0]))
+
+/* Without a hash, so never left out. */
+static const struct bytes unhashed[] = {
+	BYTES(ETH "\x08\x06\0\1\x08\0\6\4\0\1\x02\0\0\0\0\1" A4 "\0\0\0\0\0\0" B4),
+	BYTES(ETH "\x08\0" IP("\x44", "\0\0", "\6", A4, B4) TCP(P1, P2)),
+	BYTES(ETH "\x08\0" IP("\x55", "\0\0", "\6", A4, B4) TCP(P1, P2)),
+	BYTES(ETH "\x08\0" IP("\x75", "\0\0", "\6", A4, B4) TCP(P1, P2)),
+	BYTES(ETH "\x08\0" V4("\6", A4, B4) "\x80\1\0"),
+	BYTES(ETH "\x08\0" IP("\x4f", "\0\0", "\6", A4, B4) TCP(P1, P2)),
+	BYTES(ETH "\x81\0\0\1\x81\0\0\1\x81\0\0\1\x08\0" V4("\6", A4, B4) TCP(P1, P2)),
+	BYTES(ETH "\0\x26\x42\x42\3\0\0\0\0\0" REST),
+	BYTES(ETH "\x86\xdd" V6("\0", A6, B6) "\6\xff\1\4\0\0\0\0" TCP(P1, P2)),
+	BYTES(ETH "\x86\xdd" "\x60\0\0\0\0\x20\6\x40" A6 "incomplete"),
+	BYTES(ETH "\x88\x47\0\0\1\x40" V4("\6", A4, B4) TCP(P1, P2)),
+	BYTES("short"),
+	BYTES(""),
+};
+
+/* The hash by programs for each keep: the smallest keep that keeps it, less 1; 64: none keeps it; -1: kept by all. */
+static struct program sampled[2][64];
+
+static void
+sampled_build(void)
+{
+	for (unsigned link = 0; link < 2; link++)
+		for (unsigned keep = 1; keep < 64; keep++) {
+			struct program *p = &sampled[link][keep];
+
+			p->len = bpf_part_sampled_out(p->insn, BPF_SAMPLED_OUT_MAX, (enum bpf_link)link, keep);
+			ck_assert_uint_ne(p->len, 0);
+			ck_assert_uint_eq(bpf_part_sampled_out(p->insn, p->len - 1, (enum bpf_link)link, keep), 0);
+			ck_assert_uint_eq(bpf_part_sampled_out(p->insn, p->len, (enum bpf_link)link, keep), p->len);
+		}
+}
+
+static int
+hash_by_program(enum bpf_link link, uint16_t protocol, const uint8_t *data, size_t len)
+{
+	unsigned least = 1;
+
+	while (least < 64 && run(&sampled[link][least], protocol, data, len) != 0)
+		least++;
+	for (unsigned keep = least; keep < 64; keep++)
+		ck_assert_uint_eq(run(&sampled[link][keep], protocol, data, len), 0);
+	return (int)least - 1;
+}
+
+/* What the program makes of a hash, which is all that it shows: no hash looks like 0. */
+static void
+check_hash(enum bpf_link link, uint16_t protocol, const uint8_t *data, size_t len)
+{
+	struct reference_flow flow = reference_flow(link, protocol, data, len);
+
+	ck_assert_int_eq(hash_by_program(link, protocol, data, len), flow.known ? (int)flow.hash : 0);
+}
+
+static void
+check_hash_cuts(enum bpf_link link, uint16_t protocol, const uint8_t *data, size_t len)
+{
+	uint8_t *exact = malloc(len > 0 ? len : 1);
+
+	ck_assert_ptr_nonnull(exact);
+	memcpy(exact, data, len);
+	for (size_t cut = 0; cut <= len; cut++)
+		check_hash(link, protocol, exact, cut);
+	free(exact);
+}
+
+START_TEST(hash_both_directions)
+{
+	int hash[2];
+
+	for (int i = 0; i < 2; i++) {
+		const struct bytes *b = &both[_i][i];
+
+		hash[i] = hash_by_program(BPF_LINK_ETHERNET, 0, b->data, b->len);
+		ck_assert(reference_flow(BPF_LINK_ETHERNET, 0, b->data, b->len).known);
+		check_hash_cuts(BPF_LINK_ETHERNET, 0, b->data, b->len);
+		if (memcmp(b->data + 12, "\x08\0", 2) == 0 || memcmp(b->data + 12, "\x86\xdd", 2) == 0) {
+			uint16_t protocol = b->data[12] == 8 ? 0x0800 : 0x86dd;
+
+			ck_assert_int_eq(hash_by_program(BPF_LINK_RAW, protocol, b->data + 14, b->len - 14), hash[i]);
+			check_hash_cuts(BPF_LINK_RAW, protocol, b->data + 14, b->len - 14);
+		}
+	}
+	ck_assert_int_eq(hash[0], hash[1]);
+}
+END_TEST
+
+START_TEST(no_hash)
+{
+	const struct bytes *b = &unhashed[_i];
+
+	ck_assert(!reference_flow(BPF_LINK_ETHERNET, 0, b->data, b->len).known);
+	ck_assert_int_eq(hash_by_program(BPF_LINK_ETHERNET, 0, b->data, b->len), 0);
+	check_hash_cuts(BPF_LINK_ETHERNET, 0, b->data, b->len);
+}
+END_TEST
+
+/* Numbers of section "Flow hash" of proto/PROTOCOL, reckoned apart from either program. */
+START_TEST(hash_known)
+{
+	static const uint8_t v4[] = V4("\6", A4, B4) TCP(P1, P2), v6[] = V6("\6", A6, B6) TCP(P1, P2);
+	static const uint8_t udp[] = V4("\x11", A4, B4) P1 P2 REST;
+
+	ck_assert_int_eq(hash_by_program(BPF_LINK_RAW, 0x0800, v4, sizeof(v4) - 1), 61);
+	ck_assert_int_eq(hash_by_program(BPF_LINK_RAW, 0x86dd, v6, sizeof(v6) - 1), 20);
+	ck_assert_int_eq(hash_by_program(BPF_LINK_RAW, 0x0800, udp, sizeof(udp) - 1), 4);
+}
+END_TEST
+
+/* 6400 neighbours: 100 of each value, within what chance would give. what: where the number stands that counts up. */
+static void
+check_spread(const uint8_t *packet, size_t len, uint16_t protocol, size_t what)
+{
+	uint8_t copy[128];
+	unsigned count[64] = { 0 };
+
+	memcpy(copy, packet, len);
+	for (unsigned i = 0; i < 6400; i++) {
+		copy[what] = (uint8_t)(i >> 8);
+		copy[what + 1] = (uint8_t)i;
+		count[hash_by_program(BPF_LINK_RAW, protocol, copy, len)]++;
+	}
+	for (unsigned i = 0; i < 64; i++)
+		ck_assert_msg(count[i] > 50 && count[i] < 160, "%u times %u", count[i], i);
+}
+
+START_TEST(hash_spread)
+{
+	static const uint8_t v4[] = V4("\6", A4, B4) TCP(P1, P2), v6[] = V6("\6", A6, B6) TCP(P1, P2);
+
+	check_spread(v4, sizeof(v4) - 1, 0x0800, 14);
+	check_spread(v4, sizeof(v4) - 1, 0x0800, 18);
+	check_spread(v4, sizeof(v4) - 1, 0x0800, 20);
+	check_spread(v4, sizeof(v4) - 1, 0x0800, 22);
+	check_spread(v6, sizeof(v6) - 1, 0x86dd, 14);
+	check_spread(v6, sizeof(v6) - 1, 0x86dd, 22);
+	check_spread(v6, sizeof(v6) - 1, 0x86dd, 38);
+	check_spread(v6, sizeof(v6) - 1, 0x86dd, 40);
+}
+END_TEST
+
+/* --- capture files --- */
+
+typedef void check_fn(enum bpf_link, uint16_t protocol, const uint8_t *, size_t);
+
+/* Both as the link says and, where that is not Ethernet, as what a cooked or raw header would leave. */
+static void
+check_cuts(check_fn *check, int linktype, const uint8_t *data, size_t len)
+{
+	enum bpf_link link = linktype == DLT_EN10MB ? BPF_LINK_ETHERNET : BPF_LINK_RAW;
+	size_t skip = linktype == DLT_LINUX_SLL ? 16 : linktype == DLT_LINUX_SLL2 ? 20 : 0;
+	uint16_t protocol = 0;
+
+	if (len < skip + 1)
+		return;
+	if (link == BPF_LINK_RAW)
+		protocol = data[skip] >> 4 == 6 ? 0x86dd : 0x0800;
+	for (size_t cut = 0; cut <= CUTS_TO && cut + skip < len; cut++)
+		check(link, protocol, data + skip, cut);
+	check(link, protocol, data + skip, len - skip);
+}
+
+static size_t
+check_file(check_fn *check, const char *path)
+{
+	char error[PCAP_ERRBUF_SIZE];
+	pcap_t *handle = pcap_open_offline(path, error);
+	struct pcap_pkthdr *header;
+	const u_char *data;
+	size_t packets = 0;
+
+	if (handle == NULL) {
+		printf("check_bpf_part: %s: not read: %s\n", path, error);
+		return 0;
+	}
+	for (; pcap_next_ex(handle, &header, &data) == 1; packets++)
+		check_cuts(check, pcap_datalink(handle), data, header->caplen);
+	pcap_close(handle);
+	return packets;
+}
+
+static void
+check_captures(check_fn *check)
+{
+	const char *folder = getenv("VMTAP_CAPTURES");
+	struct dirent **entries;
+	char path[1024];
+	size_t packets = 0;
+	int count = folder == NULL ? -1 : scandir(folder, &entries, NULL, alphasort);
+
+	if (count == -1) {
+		printf("check_bpf_part: no capture files are tried; VMTAP_CAPTURES names a folder of them\n");
+		return;
+	}
+	for (int i = 0; i < count; i++) {
+		snprintf(path, sizeof(path), "%s/%s", folder, entries[i]->d_name);
+		if (strstr(entries[i]->d_name, ".pcap") != NULL)
+			packets += check_file(check, path);
+		free(entries[i]);
+	}
+	free(entries);
+	ck_assert_uint_gt(packets, 0);
+	printf("check_bpf_part: %zu packets of %s\n", packets, folder);
+}
+
+/* One program would do to see each hash, were there one that returned it: below, at and above it is enough. */
+static void
+check_hash_near(enum bpf_link link, uint16_t protocol, const uint8_t *data, size_t len)
+{
+	struct reference_flow flow = reference_flow(link, protocol, data, len);
+	unsigned hash = flow.known ? flow.hash : 0;
+
+	if (hash > 0 && run(&sampled[link][hash], protocol, data, len) == 0)
+		ck_abort_msg("kept at %u of %zu bytes", hash, len);
+	if (hash < 63 && run(&sampled[link][hash + 1], protocol, data, len) != 0)
+		ck_abort_msg("left out at %u of %zu bytes", hash + 1, len);
+}
+
+START_TEST(hash_of_captures)
+{
+	check_captures(check_hash_near);
+}
+END_TEST
+
+int
+main(void)
+{
+	Suite *suite = suite_create("bpf part");
+	TCase *code = tcase_create("code"), *hash = tcase_create("hash");
+	SRunner *runner;
+	int failed;
+
+	tcase_add_test(code, code_room);
+	tcase_add_test(code, code_jumps);
+	tcase_add_test(code, code_label_not_placed);
+	suite_add_tcase(suite, code);
+	tcase_set_timeout(hash, 300);
+	tcase_add_unchecked_fixture(hash, sampled_build, NULL);
+	tcase_add_loop_test(hash, hash_both_directions, 0, BOTH_COUNT);
+	tcase_add_loop_test(hash, no_hash, 0, sizeof(unhashed) / sizeof(unhashed[0]));
+	tcase_add_test(hash, hash_known);
+	tcase_add_test(hash, hash_spread);
+	tcase_add_test(hash, hash_of_captures);
+	suite_add_tcase(suite, hash);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
