@@ -29,12 +29,22 @@ zstd_state_free(void *state)
 	ZSTD_freeCCtx(state);
 }
 
+static int
+zstd_state_set_level(void *state, int level)
+{
+	ZSTD_CCtx_reset(state, ZSTD_reset_session_only);	/* a frame that found too little room may still be open */
+	if (!ZSTD_isError(ZSTD_CCtx_setParameter(state, ZSTD_c_compressionLevel, level)))
+		return 0;
+	errno = ENOMEM;
+	return -1;
+}
+
 static void *
 zstd_state_new(int level)
 {
 	ZSTD_CCtx *state = ZSTD_createCCtx();
 
-	if (state == NULL || ZSTD_isError(ZSTD_CCtx_setParameter(state, ZSTD_c_compressionLevel, level))) {
+	if (state == NULL || zstd_state_set_level(state, level) == -1) {
 		ZSTD_freeCCtx(state);
 		errno = ENOMEM;
 		return NULL;
@@ -174,6 +184,7 @@ const struct codec codec_zstd = {
 	.bound = zstd_bound,
 	.state_new = zstd_state_new,
 	.state_free = zstd_state_free,
+	.state_set_level = zstd_state_set_level,
 	.encode = zstd_encode,
 	.store = zstd_store,
 	.decode = zstd_decode,
