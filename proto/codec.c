@@ -148,6 +148,7 @@ codec_reader_room(struct buf *out)
 struct encoder {
 	const struct codec	*codec;
 	void			*state;
+	bool			 store;		/* all blocks, whatever they are */
 	unsigned		 stored_in_row;
 	unsigned		 usual_score;	/* of the blocks stored lately: a moving average */
 	uint32_t		 seen[1 << PROBE_HASH_BITS];
@@ -176,6 +177,22 @@ encoder_free(struct encoder *encoder)
 		return;
 	encoder->codec->state_free(encoder->state);
 	free(encoder);
+}
+
+/* What did not shrink may do so at another level: the next block is tried. */
+int
+encoder_set_level(struct encoder *encoder, int level)
+{
+	if (encoder->codec->state_set_level(encoder->state, level) == -1)
+		return -1;
+	encoder->stored_in_row = 0;
+	return 0;
+}
+
+void
+encoder_set_store(struct encoder *encoder, bool store)
+{
+	encoder->store = store;
 }
 
 /* How many of a piece's words were seen before, in it or in an earlier one. */
@@ -240,6 +257,10 @@ encoder_block(struct encoder *encoder, const uint8_t *raw, size_t raw_len, uint8
 {
 	ssize_t n = -1;
 
+	if (encoder->store) {
+		*stored = true;
+		return encoder->codec->store(raw, raw_len, out, out_size);
+	}
 	if (worth_trying(encoder, raw, raw_len))
 		n = encoder->codec->encode(encoder->state, raw, raw_len, out, raw_len - raw_len / SHRINK_PART);
 	learn(encoder, raw, raw_len, n != -1);

@@ -24,6 +24,7 @@ struct codec {
 	size_t		(*bound)(size_t raw_len);	/* bytes that encode() or store() need at most */
 	void		*(*state_new)(int level);	/* of encode(); NULL: ENOMEM */
 	void		(*state_free)(void *);
+	int		(*state_set_level)(void *, int level);		/* of encode() from now on; -1: ENOMEM, nothing changed */
 	/* Bytes written; -1: did not fit out_size (which may be below the bound: a cheap way to ask "does it shrink"). */
 	ssize_t		(*encode)(void *state, const uint8_t *raw, size_t raw_len, uint8_t *out, size_t out_size);
 	ssize_t		(*store)(const uint8_t *raw, size_t raw_len, uint8_t *out, size_t out_size);
@@ -48,6 +49,10 @@ int		 codec_parse(const char *, const struct codec **, int *level, char *error, 
 struct encoder;
 struct encoder	*encoder_new(const struct codec *, int level);
 void		 encoder_free(struct encoder *);
+/* Of the blocks that follow, cheaper than a new encoder; level within the codec's bounds. -1: ENOMEM, nothing changed. */
+int		 encoder_set_level(struct encoder *, int level);
+/* true: all blocks go in uncompressed, inside the codec's format and untried, until it is set back; what was learned is kept. */
+void		 encoder_set_store(struct encoder *, bool);
 /* out_size >= codec->bound(raw_len). *stored: true if it went in uncompressed. Bytes written, -1 never happens within the bound. */
 ssize_t		 encoder_block(struct encoder *, const uint8_t *raw, size_t raw_len, uint8_t *out, size_t out_size, bool *stored);
 

@@ -40,6 +40,15 @@ lz4_state_free(void *arg)
 	free(state);
 }
 
+static int
+lz4_state_set_level(void *arg, int level)
+{
+	struct lz4_state *state = arg;
+
+	state->acceleration = level < 0 ? 1 - level : 1;
+	return 0;
+}
+
 static void *
 lz4_state_new(int level)
 {
@@ -47,7 +56,7 @@ lz4_state_new(int level)
 
 	if (state == NULL)
 		return NULL;
-	state->acceleration = level < 0 ? 1 - level : 1;
+	lz4_state_set_level(state, level);
 	state->table = malloc((size_t)LZ4_sizeofState());
 	if (state->table == NULL) {
 		lz4_state_free(state);
@@ -245,6 +254,7 @@ const struct codec codec_lz4 = {
 	.bound = lz4_bound,
 	.state_new = lz4_state_new,
 	.state_free = lz4_state_free,
+	.state_set_level = lz4_state_set_level,
 	.encode = lz4_encode,
 	.store = lz4_store,
 	.decode = lz4_decode,

@@ -18,6 +18,14 @@ none_state_new(int level)
 	return &no_state;
 }
 
+static int
+none_state_set_level(void *state, int level)
+{
+	(void)state;
+	(void)level;
+	return 0;
+}
+
 static void *
 none_reader_new(bool at_file_begin)
 {
@@ -93,6 +101,7 @@ const struct codec codec_none = {
 	.bound = none_bound,
 	.state_new = none_state_new,
 	.state_free = none_free,
+	.state_set_level = none_state_set_level,
 	.encode = none_encode,
 	.store = none_store,
 	.decode = none_decode,

@@ -46,6 +46,18 @@ zlib_state_new(int level)
 	return z;
 }
 
+/* Between two members, where there is nothing to be flushed at the old level. */
+static int
+zlib_state_set_level(void *arg, int level)
+{
+	z_stream *z = arg;
+
+	if (deflateReset(z) == Z_OK && deflateParams(z, level, Z_DEFAULT_STRATEGY) == Z_OK)
+		return 0;
+	errno = ENOMEM;
+	return -1;
+}
+
 static size_t
 zlib_bound(size_t raw_len)
 {
@@ -213,6 +225,7 @@ const struct codec codec_zlib = {
 	.bound = zlib_bound,
 	.state_new = zlib_state_new,
 	.state_free = zlib_state_free,
+	.state_set_level = zlib_state_set_level,
 	.encode = zlib_encode,
 	.store = zlib_store,
 	.decode = zlib_decode,

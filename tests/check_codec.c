@@ -175,6 +175,109 @@ START_TEST(state_is_reused)
 }
 END_TEST
 
+static size_t
+encode_len(const struct codec *codec, void *state, const uint8_t *raw, size_t raw_len)
+{
+	uint8_t *out = guarded_new(codec->bound(raw_len));
+	ssize_t n = codec->encode(state, raw, raw_len, out, codec->bound(raw_len));
+
+	ck_assert_int_ge(n, 0);
+	ck_assert_int_eq(decode_copy(codec, out, (size_t)n, raw_len, raw), 0);
+	guarded_free(out, codec->bound(raw_len));
+	return (size_t)n;
+}
+
+/* A state that goes to a level, whatever it did before, gives what a new one of that level gives. */
+START_TEST(level_is_set)
+{
+	const struct codec *codec = built[_i];
+	uint8_t *raw = make_raw(TEXT, 60000, 7), small[16];
+	void *state = codec->state_new(codec->level_max), *fresh;
+	int steps[] = {codec->level_min, codec->level_max, codec->level_initial};
+	size_t i, lens[3];
+
+	for (i = 0; i < 3; i++) {
+		fresh = codec->state_new(steps[i]);
+		ck_assert_int_eq(codec->encode(state, raw, 60000, small, sizeof(small)), -1);
+		ck_assert_int_eq(codec->state_set_level(state, steps[i]), 0);
+		lens[i] = encode_len(codec, state, raw, 60000);
+		ck_assert_uint_eq(lens[i], encode_len(codec, fresh, raw, 60000));
+		codec->state_free(fresh);
+	}
+	if (codec->level_min != codec->level_max)
+		ck_assert_uint_gt(lens[0], lens[1]);
+	codec->state_free(state);
+	free(raw);
+}
+END_TEST
+
+#define BLOCK	50000
+
+/* Encodes a block; its length. */
+static size_t
+block_len(struct encoder *encoder, const struct codec *codec, const uint8_t *raw, bool *stored)
+{
+	uint8_t *out = guarded_new(codec->bound(BLOCK));
+	ssize_t n = encoder_block(encoder, raw, BLOCK, out, codec->bound(BLOCK), stored);
+
+	ck_assert_int_ge(n, 0);
+	ck_assert_int_eq(decode_copy(codec, out, (size_t)n, BLOCK, raw), 0);
+	ck_assert(*stored ? n >= BLOCK : n < BLOCK);
+	guarded_free(out, codec->bound(BLOCK));
+	return (size_t)n;
+}
+
+static bool
+is_stored(struct encoder *encoder, const struct codec *codec, const uint8_t *raw)
+{
+	bool stored;
+
+	block_len(encoder, codec, raw, &stored);
+	return stored;
+}
+
+START_TEST(encoder_stores_on_demand)
+{
+	const struct codec *codec = built[_i];
+	struct encoder *encoder = encoder_new(codec, codec->level_initial);
+	uint8_t *text = make_raw(TEXT, BLOCK, 7), *twice = make_raw(NOISE, BLOCK, 7);
+	bool never = codec->id == CODEC_NONE;
+
+	memcpy(twice + BLOCK / 2, twice, BLOCK / 2);	/* shrinks, but no probe shows that */
+	ck_assert(is_stored(encoder, codec, text) == never);
+	encoder_set_store(encoder, true);
+	ck_assert(is_stored(encoder, codec, text));
+	ck_assert(is_stored(encoder, codec, twice));
+	encoder_set_store(encoder, false);
+	ck_assert(is_stored(encoder, codec, twice) == never);	/* those in between taught nothing */
+	encoder_free(encoder);
+	free(twice);
+	free(text);
+}
+END_TEST
+
+/* At a new level even what looks like the noise before is tried again. */
+START_TEST(encoder_goes_to_a_level)
+{
+	const struct codec *codec = built[_i];
+	struct encoder *encoder = encoder_new(codec, codec->level_min);
+	uint8_t *noise = make_raw(NOISE, BLOCK, 3), *twice = make_raw(NOISE, BLOCK, 7);
+	void *fresh = codec->state_new(codec->level_max);
+	bool stored;
+
+	memcpy(twice + BLOCK / 2, twice, BLOCK / 2);
+	ck_assert(is_stored(encoder, codec, noise));
+	ck_assert(is_stored(encoder, codec, twice));
+	ck_assert_int_eq(encoder_set_level(encoder, codec->level_max), 0);
+	ck_assert_uint_eq(block_len(encoder, codec, twice, &stored), encode_len(codec, fresh, twice, BLOCK));
+	ck_assert(stored == (codec->id == CODEC_NONE));
+	codec->state_free(fresh);
+	encoder_free(encoder);
+	free(twice);
+	free(noise);
+}
+END_TEST
+
 /* Too little room is said, not written over; the state goes on afterwards. */
 START_TEST(too_little_room)
 {
@@ -433,6 +536,9 @@ main(void)
 	tcase_add_loop_test(tc, round_trips, 0, built_count);
 	tcase_add_loop_test(tc, levels, 0, built_count);
 	tcase_add_loop_test(tc, state_is_reused, 0, built_count);
+	tcase_add_loop_test(tc, level_is_set, 0, built_count);
+	tcase_add_loop_test(tc, encoder_stores_on_demand, 0, built_count);
+	tcase_add_loop_test(tc, encoder_goes_to_a_level, 0, built_count);
 	tcase_add_loop_test(tc, too_little_room, 0, built_count);
 	tcase_add_loop_test(tc, truncated_and_flipped, 0, built_count);
 	tcase_add_loop_test(tc, two_units_are_not_one, 0, built_count);
