@@ -372,11 +372,172 @@ START_TEST(hash_of_captures)
 }
 END_TEST
 
+/* --- ends of programs --- */
+
+static const struct tail {
+	unsigned	payload;
+	uint32_t	snaplen;
+} tails[] = { { 0, 262144 }, { 64, 262144 }, { 20, 96 }, { 0xffffff, 0xffffffff }, { 300, 200 }, { 0, 1 } };
+#define TAIL_COUNT	(sizeof(tails) / sizeof(tails[0]))
+
+static struct program tail[2][TAIL_COUNT];
+
+static void
+tails_build(void)
+{
+	for (unsigned link = 0; link < 2; link++)
+		for (size_t i = 0; i < TAIL_COUNT; i++) {
+			struct program *p = &tail[link][i];
+
+			p->len = bpf_tail_headers(p->insn, BPF_TAIL_HEADERS_MAX, (enum bpf_link)link, tails[i].payload, tails[i].snaplen);
+			ck_assert_uint_ne(p->len, 0);
+			ck_assert_uint_eq(bpf_tail_headers(p->insn, p->len - 1, (enum bpf_link)link, tails[i].payload,
+			    tails[i].snaplen), 0);
+			ck_assert_uint_eq(bpf_tail_headers(p->insn, p->len, (enum bpf_link)link, tails[i].payload, tails[i].snaplen),
+			    p->len);
+		}
+}
+
+static size_t
+cut_by_program(const struct program *p, uint16_t protocol, const uint8_t *data, size_t len)
+{
+	size_t cut = run(p, protocol, data, len);
+
+	ck_assert_uint_gt(cut, 0);
+	return cut < len ? cut : len;
+}
+
+static void
+check_first_tails(size_t count, enum bpf_link link, uint16_t protocol, const uint8_t *data, size_t len)
+{
+	for (size_t i = 0; i < count; i++) {
+		size_t want = reference_cut(link, protocol, tails[i].payload, tails[i].snaplen, data, len);
+		size_t got = cut_by_program(&tail[link][i], protocol, data, len);
+
+		if (got != want)
+			ck_abort_msg("payload %u, snaplen %u: %zu of %zu bytes, not %zu", tails[i].payload, tails[i].snaplen, got,
+			    len, want);
+	}
+}
+
+static void
+check_tails(enum bpf_link link, uint16_t protocol, const uint8_t *data, size_t len)
+{
+	check_first_tails(TAIL_COUNT, link, protocol, data, len);
+}
+
+static void
+check_bare_tail(enum bpf_link link, uint16_t protocol, const uint8_t *data, size_t len)
+{
+	check_first_tails(1, link, protocol, data, len);
+}
+
+#define UDP(dport)	P1 dport "\0\x10\0\0"
+#define VXLAN		"\x08\0\0\0\0\0\1\0"
+#define V4_TCP		V4("\6", A4, B4) TCP_OPTIONS(P1, P2)
+
+/* Frames, and where their headers end. */
+static const struct {
+	struct bytes	frame;
+	size_t		end;
+} ends[] = {
+	{ BYTES(ETH "\x08\x06\0\1\x08\0\6\4\0\1\x02\0\0\0\0\1" A4 "\0\0\0\0\0\0" B4 REST), 14 + 28 },
+	{ BYTES(ETH "\x88\xcc" REST), 14 },
+	{ BYTES(ETH "\x08\0" V4_TCP REST), 14 + 20 + 32 },
+	{ BYTES(ETH "\x08\0" V4("\6", A4, B4) TCP(P1, P2) REST), 14 + 20 + 20 },
+	{ BYTES(ETH "\x08\0" V4("\6", A4, B4) P1 P2 "\0\0\0\1\0\0\0\0\x30\x02\xff\xff\0\0\0\0" REST), 14 + 20 + 20 },
+	{ BYTES(ETH "\x08\0" IP("\x46", "\0\0", "\x11", A4, B4) "\x94\4\0\0" UDP(P2) REST), 14 + 24 + 8 },
+	{ BYTES(ETH "\x08\0" V4("\1", A4, B4) REST), 14 + 20 + 8 },
+	{ BYTES(ETH "\x08\0" V4("\x84", A4, B4) REST), 14 + 20 + 12 },
+	{ BYTES(ETH "\x08\0" V4("\x32", A4, B4) REST), 14 + 20 + 8 },
+	{ BYTES(ETH "\x08\0" V4("\x59", A4, B4) REST), 14 + 20 },
+	{ BYTES(ETH "\x08\0" IP("\x44", "\0\0", "\6", A4, B4) REST), 14 },
+	{ BYTES(ETH "\x08\0" IP("\x45", "\x20\0", "\6", A4, B4) TCP(P1, P2) REST), 14 + 20 + 20 },
+	{ BYTES(ETH "\x08\0" IP("\x45", "\0\1", "\6", A4, B4) TCP(P1, P2) REST), 14 + 20 },
+	{ BYTES(ETH "\x81\0\0\1\x08\0" V4_TCP REST), 18 + 52 },
+	{ BYTES(ETH "\x88\xa8\0\1\x91\0\0\1\x08\0" V4_TCP REST), 22 + 52 },
+	{ BYTES(ETH "\x88\xa8\0\1\x81\0\0\1\x81\0\0\1\x08\0" V4_TCP REST), 22 },
+	{ BYTES(ETH "\x86\xdd" V6("\6", A6, B6) TCP_OPTIONS(P1, P2) REST), 14 + 40 + 32 },
+	{ BYTES(ETH "\x86\xdd" V6("\x3a", A6, B6) REST), 14 + 40 + 8 },
+	{ BYTES(ETH "\x86\xdd" V6("\0", A6, B6) "\x2b\0\1\4\0\0\0\0" "\x3c\2\0\0\0\0\0\0" A6 "\x33\0\1\4\0\0\0\0"
+	    "\6\4\0\0" "spi_seq_icv_icv_icv_" TCP(P1, P2) REST), 14 + 40 + 8 + 24 + 8 + 24 + 20 },
+	{ BYTES(ETH "\x86\xdd" V6("\x2c", A6, B6) "\6\0\0\1\0\0\0\7" TCP(P1, P2) REST), 14 + 40 + 8 + 20 },
+	{ BYTES(ETH "\x86\xdd" V6("\x2c", A6, B6) "\6\0\0\x10\0\0\0\7" TCP(P1, P2) REST), 14 + 40 + 8 },
+	{ BYTES(ETH "\x08\0" V4("\x11", A4, B4) UDP("\x12\xb5") VXLAN ETH "\x08\0" V4_TCP REST), 14 + 28 + 8 + 14 + 52 },
+	{ BYTES(ETH "\x86\xdd" V6("\x11", A6, B6) UDP("\x12\xb5") VXLAN ETH "\x81\0\0\1\x86\xdd" V6("\6", A6, B6)
+	    TCP_OPTIONS(P1, P2) REST), 14 + 48 + 8 + 18 + 72 },
+	{ BYTES(ETH "\x08\0" V4("\x11", A4, B4) UDP("\x17\xc1") "\2\0\x65\x58\0\0\1\0" "options." ETH "\x08\0" V4_TCP REST),
+	    14 + 28 + 16 + 14 + 52 },
+	{ BYTES(ETH "\x08\0" V4("\x11", A4, B4) UDP("\x17\xc1") "\0\0\x86\xdd\0\0\1\0" V6("\x11", A6, B6) UDP(P2) REST),
+	    14 + 28 + 8 + 48 },
+	{ BYTES(ETH "\x08\0" V4("\x2f", A4, B4) "\0\0\x08\0" V4_TCP REST), 14 + 20 + 4 + 52 },
+	{ BYTES(ETH "\x08\0" V4("\x2f", A4, B4) "\xb0\0\x08\0sum_key_seq_" V4_TCP REST), 14 + 20 + 16 + 52 },
+	{ BYTES(ETH "\x08\0" V4("\x2f", A4, B4) "\x20\0\x86\xddkey_" V6("\6", A6, B6) TCP(P1, P2) REST), 14 + 20 + 8 + 60 },
+	{ BYTES(ETH "\x08\0" V4("\x2f", A4, B4) "\x10\0\x65\x58seq_" ETH "\x08\0" V4_TCP REST), 14 + 20 + 8 + 14 + 52 },
+	{ BYTES(ETH "\x08\0" V4("\x2f", A4, B4) "\x30\1\x88\x0b" V4_TCP REST), 14 + 20 + 4 },
+	{ BYTES(ETH "\x08\0" V4("\4", A4, B4) V4_TCP REST), 14 + 20 + 52 },
+	{ BYTES(ETH "\x08\0" V4("\x29", A4, B4) V6("\6", A6, B6) TCP(P1, P2) REST), 14 + 20 + 60 },
+	{ BYTES(ETH "\x86\xdd" V6("\4", A6, B6) V4_TCP REST), 14 + 40 + 52 },
+	{ BYTES(ETH "\x86\xdd" V6("\x3c", A6, B6) "\x29\0\4\1\4\1\1\0" V6("\6", A6, B6) TCP(P1, P2) REST), 14 + 48 + 60 },
+	{ BYTES(ETH "\x08\0" V4("\4", A4, B4) V4("\x2f", A4, B4) "\0\0\x08\0" V4_TCP REST), 14 + 20 + 20 + 4 + 52 },
+	{ BYTES(ETH "\x08\0" V4("\4", A4, B4) V4("\4", A4, B4) V4("\4", A4, B4) V4_TCP REST), 14 + 60 },
+	{ BYTES(ETH "\x08\0" V4("\4", A4, B4) V4("\4", A4, B4) V4("\x11", A4, B4) UDP("\x12\xb5") REST), 14 + 60 + 8 },
+	{ BYTES(ETH "\x88\x47\0\0\1\x40" V4_TCP REST), 14 + 4 + 52 },
+	{ BYTES(ETH "\x88\x48\0\0\0\x40\0\0\0\x40\0\0\1\x40" V6("\6", A6, B6) TCP(P1, P2) REST), 14 + 12 + 60 },
+	{ BYTES(ETH "\x88\x47\0\0\0\x40\0\0\0\x40\0\0\0\x40\0\0\1\x40" V4_TCP REST), 14 + 12 },
+	{ BYTES(ETH "\x81\0\0\1\x88\x64\x11\0\0\1\0\x1a\0\x21" V4_TCP REST), 18 + 8 + 52 },
+	{ BYTES(ETH "\x88\x64\x11\0\0\1\0\x1a\0\x57" V6("\6", A6, B6) TCP(P1, P2) REST), 14 + 8 + 60 },
+	{ BYTES(ETH "\x88\x64\x11\0\0\1\0\x1a\xc0\x21" REST), 14 + 8 },
+};
+
+START_TEST(tail_ends)
+{
+	const struct bytes *b = &ends[_i].frame;
+	uint8_t *exact = malloc(b->len);
+
+	ck_assert_ptr_nonnull(exact);
+	memcpy(exact, b->data, b->len);
+	ck_assert_uint_eq(cut_by_program(&tail[BPF_LINK_ETHERNET][0], 0, exact, b->len), ends[_i].end);
+	ck_assert_uint_eq(cut_by_program(&tail[BPF_LINK_ETHERNET][1], 0, exact, b->len), ends[_i].end + 64);
+	for (size_t len = 0; len <= b->len; len++) {
+		check_tails(BPF_LINK_ETHERNET, 0, exact, len);
+		if (len >= 14)
+			check_tails(BPF_LINK_RAW, (uint16_t)(exact[12] << 8 | exact[13]), exact + 14, len - 14);
+	}
+	free(exact);
+}
+END_TEST
+
+START_TEST(tail_of_captures)
+{
+	check_captures(check_bare_tail);
+}
+END_TEST
+
+START_TEST(tail_behind_parts)
+{
+	struct bpf_insn part[BPF_PART_MAX];
+	struct program p;
+	struct bpf_chain chain;
+	struct bpf_packet packet = { .data = ends[2].frame.data, .captured_len = ends[2].frame.len, .len = ends[2].frame.len };
+
+	bpf_chain_init(&chain);
+	ck_assert_int_eq(bpf_chain_add(&chain, "out", part, bpf_part_direction(part, false), false), BPF_OK);
+	ck_assert_int_eq(bpf_chain_finish_with(&chain, tail[0][0].insn, tail[0][0].len, p.insn, &p.len), BPF_OK);
+	ck_assert_uint_eq(bpf_interpret(p.insn, p.len, &packet), 0);
+	packet.pkttype = PACKET_OUTGOING;
+	ck_assert_uint_eq(bpf_interpret(p.insn, p.len, &packet), ends[2].end);
+	ck_assert_int_eq(bpf_chain_finish_with(&chain, tail[0][0].insn, tail[0][0].len - 2, p.insn, &p.len), BPF_MALFORMED);
+	ck_assert_int_eq(bpf_chain_finish_with(&chain, tail[0][0].insn, BPF_CHAIN_MAX, p.insn, &p.len), BPF_TOO_LONG);
+	bpf_chain_clear(&chain);
+}
+END_TEST
+
 int
 main(void)
 {
 	Suite *suite = suite_create("bpf part");
-	TCase *code = tcase_create("code"), *hash = tcase_create("hash");
+	TCase *code = tcase_create("code"), *hash = tcase_create("hash"), *cut = tcase_create("tail");
 	SRunner *runner;
 	int failed;
 
@@ -392,6 +553,12 @@ main(void)
 	tcase_add_test(hash, hash_spread);
 	tcase_add_test(hash, hash_of_captures);
 	suite_add_tcase(suite, hash);
+	tcase_set_timeout(cut, 300);
+	tcase_add_unchecked_fixture(cut, tails_build, NULL);
+	tcase_add_loop_test(cut, tail_ends, 0, sizeof(ends) / sizeof(ends[0]));
+	tcase_add_test(cut, tail_of_captures);
+	tcase_add_test(cut, tail_behind_parts);
+	suite_add_tcase(suite, cut);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);
