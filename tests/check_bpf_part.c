@@ -372,6 +372,213 @@ START_TEST(hash_of_captures)
 }
 END_TEST
 
+/* --- peers --- */
+
+#define PEERS_MAX	BPF_WITHHELD_PEERS_MAX
+
+static struct bpf_peer peer[PEERS_MAX + 1];
+
+static uint32_t
+random_u32(void)
+{
+	static uint64_t state = 88172645463325252;
+
+	state ^= state << 13;
+	state ^= state >> 7;
+	state ^= state << 17;
+	return (uint32_t)(state >> 16);
+}
+
+/* Addresses that share words: of each, few values or many. */
+static void
+random_peers(size_t count, unsigned v6_of_4)
+{
+	static const uint32_t values[] = { 1, 2, 5, 0xffffffff };
+	uint32_t mask[4];
+
+	for (int i = 0; i < 4; i++)
+		mask[i] = values[random_u32() % 4];
+	memset(peer, 0, sizeof(peer));
+	for (size_t i = 0; i < count; i++) {
+		bool v6 = random_u32() % 4 < v6_of_4;
+
+		peer[i].family = v6 ? AF_INET6 : AF_INET;
+		for (unsigned k = 0; k < (v6 ? 4u : 1u); k++) {
+			uint32_t word = random_u32() % mask[k] * 0x6789abcd;
+
+			if (!v6)
+				word = random_u32() % 4 == 0 ? random_u32() : 0x0a000000 + random_u32() % 512;
+			for (unsigned b = 0; b < 4; b++)
+				peer[i].address[4 * k + b] = (uint8_t)(word >> (24 - 8 * b));
+		}
+	}
+}
+
+static bool
+is_peer(size_t count, uint8_t family, const uint8_t *address)
+{
+	for (size_t i = 0; i < count; i++)
+		if (peer[i].family == family && memcmp(peer[i].address, address, family == AF_INET ? 4 : 16) == 0)
+			return true;
+	return false;
+}
+
+static void
+check_withheld(const struct program *p, size_t placed, enum bpf_link link, uint16_t protocol, const uint8_t *data, size_t len)
+{
+	struct reference_flow flow = reference_flow(link, protocol, data, len);
+	bool want = flow.known && flow.hash != 0 && !flow.icmp_error && is_peer(placed, flow.family, flow.source);
+	struct bpf_packet packet = { .data = data, .captured_len = len, .len = len, .protocol = protocol };
+
+	for (packet.pkttype = PACKET_HOST; packet.pkttype <= PACKET_OUTGOING; packet.pkttype++)
+		if (bpf_interpret(p->insn, p->len, &packet) != (want && packet.pkttype == PACKET_HOST))
+			ck_abort_msg("type %u, %zu bytes, hash %u", packet.pkttype, len, flow.hash);
+}
+
+/* A TCP packet from the address, to ports that give all hashes. */
+static size_t
+check_address(const struct program *p, size_t placed, uint8_t family, const uint8_t *address)
+{
+	static const uint8_t v4[] = V4("\6", A4, B4) TCP(P1, P2), v6[] = V6("\6", A6, B6) TCP(P1, P2);
+	size_t len = family == AF_INET ? sizeof(v4) - 1 : sizeof(v6) - 1;
+	uint8_t packet[sizeof(v6)];
+
+	memcpy(packet, family == AF_INET ? v4 : v6, len);
+	if (family == AF_INET)
+		memcpy(packet + 12, address, 4);
+	else
+		memcpy(packet + 8, address, 16);
+	packet[len - 19] = (uint8_t)random_u32();
+	check_withheld(p, placed, BPF_LINK_RAW, family == AF_INET ? 0x0800 : 0x86dd, packet, len);
+	return reference_flow(BPF_LINK_RAW, family == AF_INET ? 0x0800 : 0x86dd, packet, len).hash != 0;
+}
+
+/* Each peer, and neighbours of it in each word. */
+static void
+check_peers(const struct program *p, size_t placed, size_t count)
+{
+	size_t checked = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		struct bpf_peer other = peer[i];
+
+		checked += check_address(p, placed, peer[i].family, peer[i].address);
+		for (unsigned b = 3; b < (peer[i].family == AF_INET ? 4u : 16u); b += 4) {
+			other.address[b] = (uint8_t)(other.address[b] ^ 1u << random_u32() % 8);
+			check_address(p, placed, other.family, other.address);
+		}
+	}
+	ck_assert(checked > 0);
+}
+
+static void
+build_withheld(struct program *p, size_t room, enum bpf_link link, size_t count, size_t *placed)
+{
+	struct bpf_chain chain;
+
+	p->len = bpf_part_withheld(p->insn, room, link, peer, count, placed);
+	ck_assert_uint_ne(p->len, 0);
+	ck_assert_uint_le(p->len, room);
+	bpf_chain_init(&chain);
+	ck_assert_int_eq(bpf_chain_add(&chain, "withheld", p->insn, p->len, true), p->len == BPF_CHAIN_MAX ? BPF_TOO_LONG : BPF_OK);
+	bpf_chain_clear(&chain);
+}
+
+START_TEST(withheld_sets)
+{
+	static const size_t counts[] = { 1, 2, 3, 6, 7, 8, 13, 14, 24, 25, 26, 50, 100, 200, 400, 1000 };
+	struct program p;
+	size_t placed;
+
+	for (size_t c = 0; c < sizeof(counts) / sizeof(counts[0]); c++)
+		for (unsigned round = 0; round < 8; round++) {
+			random_peers(counts[c], (unsigned)_i);
+			build_withheld(&p, BPF_CHAIN_MAX, BPF_LINK_RAW, counts[c], &placed);
+			ck_assert(placed == counts[c] || p.len > BPF_CHAIN_MAX - 64);
+			check_peers(&p, placed, counts[c]);
+		}
+}
+END_TEST
+
+START_TEST(withheld_room)
+{
+	struct program p;
+	size_t placed, before = 0;
+
+	random_peers(PEERS_MAX, 2);
+	for (size_t room = 1; room < 1500; room += room < 300 ? 1 : 37) {
+		build_withheld(&p, room, BPF_LINK_RAW, PEERS_MAX, &placed);
+		if (placed == 0)
+			ck_assert_uint_eq(p.len, 1);
+		else
+			check_peers(&p, placed, placed + 20 < PEERS_MAX ? placed + 20 : PEERS_MAX);
+		ck_assert_uint_ge(placed + 2, before);
+		before = placed;
+	}
+	ck_assert_uint_gt(before, 200);
+	ck_assert_uint_eq(bpf_part_withheld(p.insn, 0, BPF_LINK_RAW, peer, 1, &placed), 0);
+	ck_assert_uint_eq(bpf_part_withheld(p.insn, BPF_CHAIN_MAX, BPF_LINK_RAW, peer, 0, &placed), 1);
+	memset(peer, 0, sizeof(peer));
+	for (size_t i = 0; i <= PEERS_MAX; i++)
+		peer[i].family = AF_INET;
+	build_withheld(&p, 1000, BPF_LINK_RAW, PEERS_MAX + 1, &placed);
+	ck_assert_uint_eq(placed, PEERS_MAX);
+}
+END_TEST
+
+static const char *const icmp_cases[] = { "\0", "\1", "\2", "\3", "\4", "\5", "\6", "\x0a", "\x0b", "\x0c", "\x0d", "\x80", "\x87" };
+
+/* Sends of A's: errors are never withheld, echoes are. */
+START_TEST(withheld_not_errors)
+{
+	static const uint8_t v4[] = V4("\1", A4, B4) REST, v6[] = V6("\x3a", A6, B6) REST;
+	static const uint8_t fragment4[] = IP("\x45", "\x20\0", "\1", A4, B4) REST;
+	static const uint8_t fragment6[] = V6("\x2c", A6, B6) "\x3a\0\0\1\0\0\0\7" REST;
+	uint8_t packet[256];
+	struct program p;
+	size_t placed;
+
+	memset(peer, 0, sizeof(peer));
+	peer[0].family = AF_INET;
+	memcpy(peer[0].address, A4, 4);
+	peer[1].family = AF_INET6;
+	memcpy(peer[1].address, A6, 16);
+	build_withheld(&p, BPF_CHAIN_MAX, BPF_LINK_RAW, 2, &placed);
+	for (size_t i = 0; i < sizeof(icmp_cases) / sizeof(icmp_cases[0]); i++) {
+		memcpy(packet, v4, sizeof(v4));
+		packet[20] = (uint8_t)icmp_cases[i][0];
+		check_withheld(&p, 2, BPF_LINK_RAW, 0x0800, packet, sizeof(v4) - 1);
+		ck_assert_uint_eq(run(&p, 0x0800, packet, sizeof(v4) - 1),
+		    !((packet[20] >= 3 && packet[20] <= 5) || packet[20] == 11 || packet[20] == 12));
+		memcpy(packet, v6, sizeof(v6));
+		packet[40] = (uint8_t)icmp_cases[i][0];
+		check_withheld(&p, 2, BPF_LINK_RAW, 0x86dd, packet, sizeof(v6) - 1);
+	}
+	for (size_t len = 0; len < sizeof(fragment4); len++)
+		check_withheld(&p, 2, BPF_LINK_RAW, 0x0800, fragment4, len);
+	for (size_t len = 0; len < sizeof(fragment6); len++)
+		check_withheld(&p, 2, BPF_LINK_RAW, 0x86dd, fragment6, len);
+}
+END_TEST
+
+START_TEST(withheld_frames)
+{
+	struct program p;
+	size_t placed;
+
+	random_peers(PEERS_MAX, 2);
+	peer[0] = (struct bpf_peer){ .family = AF_INET };
+	memcpy(peer[0].address, A4, 4);
+	peer[1] = (struct bpf_peer){ .family = AF_INET6 };
+	memcpy(peer[1].address, B6, 16);
+	build_withheld(&p, BPF_CHAIN_MAX, BPF_LINK_ETHERNET, 40, &placed);
+	for (size_t i = 0; i < BOTH_COUNT; i++)
+		for (int k = 0; k < 2; k++)
+			for (size_t len = 0; len <= both[i][k].len; len++)
+				check_withheld(&p, 40, BPF_LINK_ETHERNET, 0, both[i][k].data, len);
+}
+END_TEST
+
 /* --- ends of programs --- */
 
 static const struct tail {
@@ -537,7 +744,7 @@ int
 main(void)
 {
 	Suite *suite = suite_create("bpf part");
-	TCase *code = tcase_create("code"), *hash = tcase_create("hash"), *cut = tcase_create("tail");
+	TCase *code = tcase_create("code"), *hash = tcase_create("hash"), *peers = tcase_create("peers"), *cut = tcase_create("tail");
 	SRunner *runner;
 	int failed;
 
@@ -553,6 +760,12 @@ main(void)
 	tcase_add_test(hash, hash_spread);
 	tcase_add_test(hash, hash_of_captures);
 	suite_add_tcase(suite, hash);
+	tcase_set_timeout(peers, 300);
+	tcase_add_loop_test(peers, withheld_sets, 0, 5);
+	tcase_add_test(peers, withheld_room);
+	tcase_add_test(peers, withheld_not_errors);
+	tcase_add_test(peers, withheld_frames);
+	suite_add_tcase(suite, peers);
 	tcase_set_timeout(cut, 300);
 	tcase_add_unchecked_fixture(cut, tails_build, NULL);
 	tcase_add_loop_test(cut, tail_ends, 0, sizeof(ends) / sizeof(ends[0]));
