@@ -80,6 +80,8 @@ read_v4(struct bpf_code *code, struct bpf_label *fragment, struct bpf_label *tra
 
 	bpf_code_stmt(code, BPF_ST, BPF_WALK_M_HEADER);
 	load_word(code, 12, BPF_FLOW_M_SOURCE);
+	for (uint32_t i = 1; i < 4; i++)	/* the kernel wants M[] written on every way that joins where it is read */
+		bpf_code_stmt(code, BPF_ST, BPF_FLOW_M_SOURCE + i);
 	bpf_code_stmt(code, BPF_ST, M_FROM);
 	load_word(code, 16, M_TO);
 	set_version(code, 4);

@@ -372,11 +372,379 @@ START_TEST(hash_of_captures)
 }
 END_TEST
 
+/* --- peers --- */
+
+#define PEERS_MAX	BPF_WITHHELD_PEERS_MAX
+
+static struct bpf_peer peer[PEERS_MAX + 1];
+
+static uint32_t
+random_u32(void)
+{
+	static uint64_t state = 88172645463325252;
+
+	state ^= state << 13;
+	state ^= state >> 7;
+	state ^= state << 17;
+	return (uint32_t)(state >> 16);
+}
+
+/* Addresses that share words: of each, few values or many. */
+static void
+random_peers(size_t count, unsigned v6_of_4)
+{
+	static const uint32_t values[] = { 1, 2, 5, 0xffffffff };
+	uint32_t mask[4];
+
+	for (int i = 0; i < 4; i++)
+		mask[i] = values[random_u32() % 4];
+	memset(peer, 0, sizeof(peer));
+	for (size_t i = 0; i < count; i++) {
+		bool v6 = random_u32() % 4 < v6_of_4;
+
+		peer[i].family = v6 ? AF_INET6 : AF_INET;
+		for (unsigned k = 0; k < (v6 ? 4u : 1u); k++) {
+			uint32_t word = random_u32() % mask[k] * 0x6789abcd;
+
+			if (!v6)
+				word = random_u32() % 4 == 0 ? random_u32() : 0x0a000000 + random_u32() % 512;
+			for (unsigned b = 0; b < 4; b++)
+				peer[i].address[4 * k + b] = (uint8_t)(word >> (24 - 8 * b));
+		}
+	}
+}
+
+static bool
+is_peer(size_t count, uint8_t family, const uint8_t *address)
+{
+	for (size_t i = 0; i < count; i++)
+		if (peer[i].family == family && memcmp(peer[i].address, address, family == AF_INET ? 4 : 16) == 0)
+			return true;
+	return false;
+}
+
+static void
+check_withheld(const struct program *p, size_t placed, enum bpf_link link, uint16_t protocol, const uint8_t *data, size_t len)
+{
+	struct reference_flow flow = reference_flow(link, protocol, data, len);
+	bool want = flow.known && flow.hash != 0 && !flow.icmp_error && is_peer(placed, flow.family, flow.source);
+	struct bpf_packet packet = { .data = data, .captured_len = len, .len = len, .protocol = protocol };
+
+	for (packet.pkttype = PACKET_HOST; packet.pkttype <= PACKET_OUTGOING; packet.pkttype++)
+		if (bpf_interpret(p->insn, p->len, &packet) != (want && packet.pkttype == PACKET_HOST))
+			ck_abort_msg("type %u, %zu bytes, hash %u", packet.pkttype, len, flow.hash);
+}
+
+/* A TCP packet from the address, to ports that give all hashes. */
+static size_t
+check_address(const struct program *p, size_t placed, uint8_t family, const uint8_t *address)
+{
+	static const uint8_t v4[] = V4("\6", A4, B4) TCP(P1, P2), v6[] = V6("\6", A6, B6) TCP(P1, P2);
+	size_t len = family == AF_INET ? sizeof(v4) - 1 : sizeof(v6) - 1;
+	uint8_t packet[sizeof(v6)];
+
+	memcpy(packet, family == AF_INET ? v4 : v6, len);
+	if (family == AF_INET)
+		memcpy(packet + 12, address, 4);
+	else
+		memcpy(packet + 8, address, 16);
+	packet[len - 19] = (uint8_t)random_u32();
+	check_withheld(p, placed, BPF_LINK_RAW, family == AF_INET ? 0x0800 : 0x86dd, packet, len);
+	return reference_flow(BPF_LINK_RAW, family == AF_INET ? 0x0800 : 0x86dd, packet, len).hash != 0;
+}
+
+/* Each peer, and neighbours of it in each word. */
+static void
+check_peers(const struct program *p, size_t placed, size_t count)
+{
+	size_t checked = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		struct bpf_peer other = peer[i];
+
+		checked += check_address(p, placed, peer[i].family, peer[i].address);
+		for (unsigned b = 3; b < (peer[i].family == AF_INET ? 4u : 16u); b += 4) {
+			other.address[b] = (uint8_t)(other.address[b] ^ 1u << random_u32() % 8);
+			check_address(p, placed, other.family, other.address);
+		}
+	}
+	ck_assert(checked > 0);
+}
+
+static void
+build_withheld(struct program *p, size_t room, enum bpf_link link, size_t count, size_t *placed)
+{
+	struct bpf_chain chain;
+
+	p->len = bpf_part_withheld(p->insn, room, link, peer, count, placed);
+	ck_assert_uint_ne(p->len, 0);
+	ck_assert_uint_le(p->len, room);
+	bpf_chain_init(&chain);
+	ck_assert_int_eq(bpf_chain_add(&chain, "withheld", p->insn, p->len, true), p->len == BPF_CHAIN_MAX ? BPF_TOO_LONG : BPF_OK);
+	bpf_chain_clear(&chain);
+}
+
+START_TEST(withheld_sets)
+{
+	static const size_t counts[] = { 1, 2, 3, 6, 7, 8, 13, 14, 24, 25, 26, 50, 100, 200, 400, 1000 };
+	struct program p;
+	size_t placed;
+
+	for (size_t c = 0; c < sizeof(counts) / sizeof(counts[0]); c++)
+		for (unsigned round = 0; round < 8; round++) {
+			random_peers(counts[c], (unsigned)_i);
+			build_withheld(&p, BPF_CHAIN_MAX, BPF_LINK_RAW, counts[c], &placed);
+			ck_assert(placed == counts[c] || p.len > BPF_CHAIN_MAX - 64);
+			check_peers(&p, placed, counts[c]);
+		}
+}
+END_TEST
+
+START_TEST(withheld_room)
+{
+	struct program p;
+	size_t placed, before = 0;
+
+	random_peers(PEERS_MAX, 2);
+	for (size_t room = 1; room < 1500; room += room < 300 ? 1 : 37) {
+		build_withheld(&p, room, BPF_LINK_RAW, PEERS_MAX, &placed);
+		if (placed == 0)
+			ck_assert_uint_eq(p.len, 1);
+		else
+			check_peers(&p, placed, placed + 20 < PEERS_MAX ? placed + 20 : PEERS_MAX);
+		ck_assert_uint_ge(placed + 2, before);
+		before = placed;
+	}
+	ck_assert_uint_gt(before, 200);
+	ck_assert_uint_eq(bpf_part_withheld(p.insn, 0, BPF_LINK_RAW, peer, 1, &placed), 0);
+	ck_assert_uint_eq(bpf_part_withheld(p.insn, BPF_CHAIN_MAX, BPF_LINK_RAW, peer, 0, &placed), 1);
+	memset(peer, 0, sizeof(peer));
+	for (size_t i = 0; i <= PEERS_MAX; i++)
+		peer[i].family = AF_INET;
+	build_withheld(&p, 1000, BPF_LINK_RAW, PEERS_MAX + 1, &placed);
+	ck_assert_uint_eq(placed, PEERS_MAX);
+}
+END_TEST
+
+static const char *const icmp_cases[] = { "\0", "\1", "\2", "\3", "\4", "\5", "\6", "\x0a", "\x0b", "\x0c", "\x0d", "\x80", "\x87" };
+
+/* Sends of A's: errors are never withheld, echoes are. */
+START_TEST(withheld_not_errors)
+{
+	static const uint8_t v4[] = V4("\1", A4, B4) REST, v6[] = V6("\x3a", A6, B6) REST;
+	static const uint8_t fragment4[] = IP("\x45", "\x20\0", "\1", A4, B4) REST;
+	static const uint8_t fragment6[] = V6("\x2c", A6, B6) "\x3a\0\0\1\0\0\0\7" REST;
+	uint8_t packet[256];
+	struct program p;
+	size_t placed;
+
+	memset(peer, 0, sizeof(peer));
+	peer[0].family = AF_INET;
+	memcpy(peer[0].address, A4, 4);
+	peer[1].family = AF_INET6;
+	memcpy(peer[1].address, A6, 16);
+	build_withheld(&p, BPF_CHAIN_MAX, BPF_LINK_RAW, 2, &placed);
+	for (size_t i = 0; i < sizeof(icmp_cases) / sizeof(icmp_cases[0]); i++) {
+		memcpy(packet, v4, sizeof(v4));
+		packet[20] = (uint8_t)icmp_cases[i][0];
+		check_withheld(&p, 2, BPF_LINK_RAW, 0x0800, packet, sizeof(v4) - 1);
+		ck_assert_uint_eq(run(&p, 0x0800, packet, sizeof(v4) - 1),
+		    !((packet[20] >= 3 && packet[20] <= 5) || packet[20] == 11 || packet[20] == 12));
+		memcpy(packet, v6, sizeof(v6));
+		packet[40] = (uint8_t)icmp_cases[i][0];
+		check_withheld(&p, 2, BPF_LINK_RAW, 0x86dd, packet, sizeof(v6) - 1);
+	}
+	for (size_t len = 0; len < sizeof(fragment4); len++)
+		check_withheld(&p, 2, BPF_LINK_RAW, 0x0800, fragment4, len);
+	for (size_t len = 0; len < sizeof(fragment6); len++)
+		check_withheld(&p, 2, BPF_LINK_RAW, 0x86dd, fragment6, len);
+}
+END_TEST
+
+START_TEST(withheld_frames)
+{
+	struct program p;
+	size_t placed;
+
+	random_peers(PEERS_MAX, 2);
+	peer[0] = (struct bpf_peer){ .family = AF_INET };
+	memcpy(peer[0].address, A4, 4);
+	peer[1] = (struct bpf_peer){ .family = AF_INET6 };
+	memcpy(peer[1].address, B6, 16);
+	build_withheld(&p, BPF_CHAIN_MAX, BPF_LINK_ETHERNET, 40, &placed);
+	for (size_t i = 0; i < BOTH_COUNT; i++)
+		for (int k = 0; k < 2; k++)
+			for (size_t len = 0; len <= both[i][k].len; len++)
+				check_withheld(&p, 40, BPF_LINK_ETHERNET, 0, both[i][k].data, len);
+}
+END_TEST
+
+/* --- ends of programs --- */
+
+static const struct tail {
+	unsigned	payload;
+	uint32_t	snaplen;
+} tails[] = { { 0, 262144 }, { 64, 262144 }, { 20, 96 }, { 0xffffff, 0xffffffff }, { 300, 200 }, { 0, 1 } };
+#define TAIL_COUNT	(sizeof(tails) / sizeof(tails[0]))
+
+static struct program tail[2][TAIL_COUNT];
+
+static void
+tails_build(void)
+{
+	for (unsigned link = 0; link < 2; link++)
+		for (size_t i = 0; i < TAIL_COUNT; i++) {
+			struct program *p = &tail[link][i];
+
+			p->len = bpf_tail_headers(p->insn, BPF_TAIL_HEADERS_MAX, (enum bpf_link)link, tails[i].payload, tails[i].snaplen);
+			ck_assert_uint_ne(p->len, 0);
+			ck_assert_uint_eq(bpf_tail_headers(p->insn, p->len - 1, (enum bpf_link)link, tails[i].payload,
+			    tails[i].snaplen), 0);
+			ck_assert_uint_eq(bpf_tail_headers(p->insn, p->len, (enum bpf_link)link, tails[i].payload, tails[i].snaplen),
+			    p->len);
+		}
+}
+
+static size_t
+cut_by_program(const struct program *p, uint16_t protocol, const uint8_t *data, size_t len)
+{
+	size_t cut = run(p, protocol, data, len);
+
+	ck_assert_uint_gt(cut, 0);
+	return cut < len ? cut : len;
+}
+
+static void
+check_first_tails(size_t count, enum bpf_link link, uint16_t protocol, const uint8_t *data, size_t len)
+{
+	for (size_t i = 0; i < count; i++) {
+		size_t want = reference_cut(link, protocol, tails[i].payload, tails[i].snaplen, data, len);
+		size_t got = cut_by_program(&tail[link][i], protocol, data, len);
+
+		if (got != want)
+			ck_abort_msg("payload %u, snaplen %u: %zu of %zu bytes, not %zu", tails[i].payload, tails[i].snaplen, got,
+			    len, want);
+	}
+}
+
+static void
+check_tails(enum bpf_link link, uint16_t protocol, const uint8_t *data, size_t len)
+{
+	check_first_tails(TAIL_COUNT, link, protocol, data, len);
+}
+
+static void
+check_bare_tail(enum bpf_link link, uint16_t protocol, const uint8_t *data, size_t len)
+{
+	check_first_tails(1, link, protocol, data, len);
+}
+
+#define UDP(dport)	P1 dport "\0\x10\0\0"
+#define VXLAN		"\x08\0\0\0\0\0\1\0"
+#define V4_TCP		V4("\6", A4, B4) TCP_OPTIONS(P1, P2)
+
+/* Frames, and where their headers end. */
+static const struct {
+	struct bytes	frame;
+	size_t		end;
+} ends[] = {
+	{ BYTES(ETH "\x08\x06\0\1\x08\0\6\4\0\1\x02\0\0\0\0\1" A4 "\0\0\0\0\0\0" B4 REST), 14 + 28 },
+	{ BYTES(ETH "\x88\xcc" REST), 14 },
+	{ BYTES(ETH "\x08\0" V4_TCP REST), 14 + 20 + 32 },
+	{ BYTES(ETH "\x08\0" V4("\6", A4, B4) TCP(P1, P2) REST), 14 + 20 + 20 },
+	{ BYTES(ETH "\x08\0" V4("\6", A4, B4) P1 P2 "\0\0\0\1\0\0\0\0\x30\x02\xff\xff\0\0\0\0" REST), 14 + 20 + 20 },
+	{ BYTES(ETH "\x08\0" IP("\x46", "\0\0", "\x11", A4, B4) "\x94\4\0\0" UDP(P2) REST), 14 + 24 + 8 },
+	{ BYTES(ETH "\x08\0" V4("\1", A4, B4) REST), 14 + 20 + 8 },
+	{ BYTES(ETH "\x08\0" V4("\x84", A4, B4) REST), 14 + 20 + 12 },
+	{ BYTES(ETH "\x08\0" V4("\x32", A4, B4) REST), 14 + 20 + 8 },
+	{ BYTES(ETH "\x08\0" V4("\x59", A4, B4) REST), 14 + 20 },
+	{ BYTES(ETH "\x08\0" IP("\x44", "\0\0", "\6", A4, B4) REST), 14 },
+	{ BYTES(ETH "\x08\0" IP("\x45", "\x20\0", "\6", A4, B4) TCP(P1, P2) REST), 14 + 20 + 20 },
+	{ BYTES(ETH "\x08\0" IP("\x45", "\0\1", "\6", A4, B4) TCP(P1, P2) REST), 14 + 20 },
+	{ BYTES(ETH "\x81\0\0\1\x08\0" V4_TCP REST), 18 + 52 },
+	{ BYTES(ETH "\x88\xa8\0\1\x91\0\0\1\x08\0" V4_TCP REST), 22 + 52 },
+	{ BYTES(ETH "\x88\xa8\0\1\x81\0\0\1\x81\0\0\1\x08\0" V4_TCP REST), 22 },
+	{ BYTES(ETH "\x86\xdd" V6("\6", A6, B6) TCP_OPTIONS(P1, P2) REST), 14 + 40 + 32 },
+	{ BYTES(ETH "\x86\xdd" V6("\x3a", A6, B6) REST), 14 + 40 + 8 },
+	{ BYTES(ETH "\x86\xdd" V6("\0", A6, B6) "\x2b\0\1\4\0\0\0\0" "\x3c\2\0\0\0\0\0\0" A6 "\x33\0\1\4\0\0\0\0"
+	    "\6\4\0\0" "spi_seq_icv_icv_icv_" TCP(P1, P2) REST), 14 + 40 + 8 + 24 + 8 + 24 + 20 },
+	{ BYTES(ETH "\x86\xdd" V6("\x2c", A6, B6) "\6\0\0\1\0\0\0\7" TCP(P1, P2) REST), 14 + 40 + 8 + 20 },
+	{ BYTES(ETH "\x86\xdd" V6("\x2c", A6, B6) "\6\0\0\x10\0\0\0\7" TCP(P1, P2) REST), 14 + 40 + 8 },
+	{ BYTES(ETH "\x08\0" V4("\x11", A4, B4) UDP("\x12\xb5") VXLAN ETH "\x08\0" V4_TCP REST), 14 + 28 + 8 + 14 + 52 },
+	{ BYTES(ETH "\x86\xdd" V6("\x11", A6, B6) UDP("\x12\xb5") VXLAN ETH "\x81\0\0\1\x86\xdd" V6("\6", A6, B6)
+	    TCP_OPTIONS(P1, P2) REST), 14 + 48 + 8 + 18 + 72 },
+	{ BYTES(ETH "\x08\0" V4("\x11", A4, B4) UDP("\x17\xc1") "\2\0\x65\x58\0\0\1\0" "options." ETH "\x08\0" V4_TCP REST),
+	    14 + 28 + 16 + 14 + 52 },
+	{ BYTES(ETH "\x08\0" V4("\x11", A4, B4) UDP("\x17\xc1") "\0\0\x86\xdd\0\0\1\0" V6("\x11", A6, B6) UDP(P2) REST),
+	    14 + 28 + 8 + 48 },
+	{ BYTES(ETH "\x08\0" V4("\x2f", A4, B4) "\0\0\x08\0" V4_TCP REST), 14 + 20 + 4 + 52 },
+	{ BYTES(ETH "\x08\0" V4("\x2f", A4, B4) "\xb0\0\x08\0sum_key_seq_" V4_TCP REST), 14 + 20 + 16 + 52 },
+	{ BYTES(ETH "\x08\0" V4("\x2f", A4, B4) "\x20\0\x86\xddkey_" V6("\6", A6, B6) TCP(P1, P2) REST), 14 + 20 + 8 + 60 },
+	{ BYTES(ETH "\x08\0" V4("\x2f", A4, B4) "\x10\0\x65\x58seq_" ETH "\x08\0" V4_TCP REST), 14 + 20 + 8 + 14 + 52 },
+	{ BYTES(ETH "\x08\0" V4("\x2f", A4, B4) "\x30\1\x88\x0b" V4_TCP REST), 14 + 20 + 4 },
+	{ BYTES(ETH "\x08\0" V4("\4", A4, B4) V4_TCP REST), 14 + 20 + 52 },
+	{ BYTES(ETH "\x08\0" V4("\x29", A4, B4) V6("\6", A6, B6) TCP(P1, P2) REST), 14 + 20 + 60 },
+	{ BYTES(ETH "\x86\xdd" V6("\4", A6, B6) V4_TCP REST), 14 + 40 + 52 },
+	{ BYTES(ETH "\x86\xdd" V6("\x3c", A6, B6) "\x29\0\4\1\4\1\1\0" V6("\6", A6, B6) TCP(P1, P2) REST), 14 + 48 + 60 },
+	{ BYTES(ETH "\x08\0" V4("\4", A4, B4) V4("\x2f", A4, B4) "\0\0\x08\0" V4_TCP REST), 14 + 20 + 20 + 4 + 52 },
+	{ BYTES(ETH "\x08\0" V4("\4", A4, B4) V4("\4", A4, B4) V4("\4", A4, B4) V4_TCP REST), 14 + 60 },
+	{ BYTES(ETH "\x08\0" V4("\4", A4, B4) V4("\4", A4, B4) V4("\x11", A4, B4) UDP("\x12\xb5") REST), 14 + 60 + 8 },
+	{ BYTES(ETH "\x88\x47\0\0\1\x40" V4_TCP REST), 14 + 4 + 52 },
+	{ BYTES(ETH "\x88\x48\0\0\0\x40\0\0\0\x40\0\0\1\x40" V6("\6", A6, B6) TCP(P1, P2) REST), 14 + 12 + 60 },
+	{ BYTES(ETH "\x88\x47\0\0\0\x40\0\0\0\x40\0\0\0\x40\0\0\1\x40" V4_TCP REST), 14 + 12 },
+	{ BYTES(ETH "\x81\0\0\1\x88\x64\x11\0\0\1\0\x1a\0\x21" V4_TCP REST), 18 + 8 + 52 },
+	{ BYTES(ETH "\x88\x64\x11\0\0\1\0\x1a\0\x57" V6("\6", A6, B6) TCP(P1, P2) REST), 14 + 8 + 60 },
+	{ BYTES(ETH "\x88\x64\x11\0\0\1\0\x1a\xc0\x21" REST), 14 + 8 },
+};
+
+START_TEST(tail_ends)
+{
+	const struct bytes *b = &ends[_i].frame;
+	uint8_t *exact = malloc(b->len);
+
+	ck_assert_ptr_nonnull(exact);
+	memcpy(exact, b->data, b->len);
+	ck_assert_uint_eq(cut_by_program(&tail[BPF_LINK_ETHERNET][0], 0, exact, b->len), ends[_i].end);
+	ck_assert_uint_eq(cut_by_program(&tail[BPF_LINK_ETHERNET][1], 0, exact, b->len), ends[_i].end + 64);
+	for (size_t len = 0; len <= b->len; len++) {
+		check_tails(BPF_LINK_ETHERNET, 0, exact, len);
+		if (len >= 14)
+			check_tails(BPF_LINK_RAW, (uint16_t)(exact[12] << 8 | exact[13]), exact + 14, len - 14);
+	}
+	free(exact);
+}
+END_TEST
+
+START_TEST(tail_of_captures)
+{
+	check_captures(check_bare_tail);
+}
+END_TEST
+
+START_TEST(tail_behind_parts)
+{
+	struct bpf_insn part[BPF_PART_MAX];
+	struct program p;
+	struct bpf_chain chain;
+	struct bpf_packet packet = { .data = ends[2].frame.data, .captured_len = ends[2].frame.len, .len = ends[2].frame.len };
+
+	bpf_chain_init(&chain);
+	ck_assert_int_eq(bpf_chain_add(&chain, "out", part, bpf_part_direction(part, false), false), BPF_OK);
+	ck_assert_int_eq(bpf_chain_finish_with(&chain, tail[0][0].insn, tail[0][0].len, p.insn, &p.len), BPF_OK);
+	ck_assert_uint_eq(bpf_interpret(p.insn, p.len, &packet), 0);
+	packet.pkttype = PACKET_OUTGOING;
+	ck_assert_uint_eq(bpf_interpret(p.insn, p.len, &packet), ends[2].end);
+	ck_assert_int_eq(bpf_chain_finish_with(&chain, tail[0][0].insn, tail[0][0].len - 2, p.insn, &p.len), BPF_MALFORMED);
+	ck_assert_int_eq(bpf_chain_finish_with(&chain, tail[0][0].insn, BPF_CHAIN_MAX, p.insn, &p.len), BPF_TOO_LONG);
+	bpf_chain_clear(&chain);
+}
+END_TEST
+
 int
 main(void)
 {
 	Suite *suite = suite_create("bpf part");
-	TCase *code = tcase_create("code"), *hash = tcase_create("hash");
+	TCase *code = tcase_create("code"), *hash = tcase_create("hash"), *peers = tcase_create("peers"), *cut = tcase_create("tail");
 	SRunner *runner;
 	int failed;
 
@@ -392,6 +760,18 @@ main(void)
 	tcase_add_test(hash, hash_spread);
 	tcase_add_test(hash, hash_of_captures);
 	suite_add_tcase(suite, hash);
+	tcase_set_timeout(peers, 300);
+	tcase_add_loop_test(peers, withheld_sets, 0, 5);
+	tcase_add_test(peers, withheld_room);
+	tcase_add_test(peers, withheld_not_errors);
+	tcase_add_test(peers, withheld_frames);
+	suite_add_tcase(suite, peers);
+	tcase_set_timeout(cut, 300);
+	tcase_add_unchecked_fixture(cut, tails_build, NULL);
+	tcase_add_loop_test(cut, tail_ends, 0, sizeof(ends) / sizeof(ends[0]));
+	tcase_add_test(cut, tail_of_captures);
+	tcase_add_test(cut, tail_behind_parts);
+	suite_add_tcase(suite, cut);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);
