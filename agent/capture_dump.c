@@ -143,7 +143,7 @@ agent_dump_filter(const struct agent_options *options)
 	if ((tap = calloc(1, sizeof(*tap))) == NULL)
 		return 1;
 	dump_own(tap, &options->listens);
-	if (capture_wish_init(&wish, options, tap, error) == -1)
+	if (capture_wish_init(&wish, options, tap, NULL, error) == -1)
 		fprintf(stderr, "vmtap-agent: %s\n", error);
 	else
 		status = dump_wish(options, &wish);

@@ -20,8 +20,10 @@
 #include "proto/frame.h"
 #include "proto/identity.h"
 #include "proto/pcapng.h"
+#include "proto/slice.h"
 
 #include "agent/capture_filter.h"
+#include "agent/governor.h"
 #include "agent/link_netif.h"
 #include "agent/supervisor.h"
 
@@ -88,6 +90,45 @@ check_compress(const struct agent_options *options, struct conf_error *error)
 	return -1;
 }
 
+static int
+check_slice(const struct agent_options *options, struct conf_error *error)
+{
+	struct slice slice = { 0 };
+	char why[256];
+
+	if (slice_parse(options->slice, &slice, why, sizeof(why)) == 0)
+		return 0;
+	conf_error_set(error, "--slice: %s", why);
+	return -1;
+}
+
+static int
+check_governor(const struct agent_options *options, struct conf_error *error)
+{
+	unsigned ladder;
+	char why[256];
+
+	if (governor_parse_ladder(options->ladder, &ladder, why, sizeof(why)) == -1) {
+		conf_error_set(error, "--ladder: %s", why);
+		return -1;
+	}
+	if (agent_rings_memory(options) >= AGENT_RINGS_MEMORY_MIN)
+		return 0;
+	conf_error_set(error, "--memory-limit: %llu MiB leave no room for the rings of the interfaces: the spool takes %llu, the processes %u, "
+	    "and %u are the least for rings", (unsigned long long)(options->memory_limit >> 20),
+	    (unsigned long long)(options->spool_memory >> 20), AGENT_ROLES_MEMORY >> 20, AGENT_RINGS_MEMORY_MIN >> 20);
+	return -1;
+}
+
+static int
+check_never(const struct agent_options *options, struct conf_error *error)
+{
+	if (options->never.count <= AGENT_NEVER_MAX)
+		return 0;
+	conf_error_set(error, "--never is given %zu times, at most %d can be: join them by \"or\"", options->never.count, AGENT_NEVER_MAX);
+	return -1;
+}
+
 int
 supervisor_check_options(const struct agent_options *options, struct conf_error *error)
 {
@@ -112,6 +153,7 @@ supervisor_check_options(const struct agent_options *options, struct conf_error 
 	}
 	if (check_collectors(&options->collectors, error) == -1 || check_listens(&options->listens, error) == -1 ||
 	    supervisor_check_metrics(&options->metrics, error) == -1 || check_ports(&options->exclude_ports, error) == -1 || check_compress(options, error) == -1 ||
+	    check_slice(options, error) == -1 || check_governor(options, error) == -1 || check_never(options, error) == -1 ||
 	    netif_check_names(&options->interfaces, error) == -1)
 		return EXIT_USAGE;
 	return 0;

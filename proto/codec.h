@@ -20,7 +20,7 @@ struct codec {
 	enum codec_id	 id;
 	const char	*name;		/* "lz4" */
 	const char	*suffix;	/* of files: ".lz4", "" */
-	int		 level_min, level_max, level_initial;
+	int		 level_min, level_max, level_initial, level_cheap;	/* cheap: little CPU, and still worth it */
 	size_t		(*bound)(size_t raw_len);	/* bytes that encode() or store() need at most */
 	void		*(*state_new)(int level);	/* of encode(); NULL: ENOMEM */
 	void		(*state_free)(void *);

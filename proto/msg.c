@@ -213,30 +213,6 @@ msg_get_interface(const struct frame *f, struct msg_interface *m)
 	return 0;
 }
 
-#define SLICE_HEADERS	0x1
-#define SLICE_MASK	0x2
-
-static int
-put_slice(struct buf *b, const struct slice *slice)
-{
-	int errs;
-
-	errs = buf_put_u8(b, (slice->headers ? SLICE_HEADERS : 0) | (slice->mask ? SLICE_MASK : 0));
-	return errs + buf_put_u16(b, slice->payload);
-}
-
-static int
-get_slice(struct cursor *c, struct slice *slice)
-{
-	uint8_t flags;
-
-	if (cursor_u8(c, &flags) == -1 || cursor_u16(c, &slice->payload) == -1 || (flags & ~(SLICE_HEADERS | SLICE_MASK)) != 0)
-		return -1;
-	slice->headers = (flags & SLICE_HEADERS) != 0;
-	slice->mask = (flags & SLICE_MASK) != 0;
-	return slice_cuts(slice) || slice->payload == 0 ? 0 : -1;
-}
-
 int
 msg_put_policy(struct buf *b, const struct msg_policy *m)
 {
@@ -252,7 +228,7 @@ msg_put_policy(struct buf *b, const struct msg_policy *m)
 	errs += buf_put_u8(b, m->direction);
 	errs += buf_put_str(b, m->codec);
 	errs += buf_put_u64(b, m->rate_limit);
-	errs += put_slice(b, &m->slice);
+	errs += slice_put(b, &m->slice);
 	return close_frame(b, mark, errs);
 }
 
@@ -266,7 +242,7 @@ msg_get_policy(const struct frame *f, struct msg_policy *m)
 	if (cursor_u64(&c, &m->version) == -1 || cursor_str(&c, m->interfaces, sizeof(m->interfaces)) == -1 ||
 	    cursor_str(&c, m->filter, sizeof(m->filter)) == -1 || cursor_u32(&c, &m->snaplen) == -1 ||
 	    cursor_u8(&c, &m->direction) == -1 || cursor_str(&c, m->codec, sizeof(m->codec)) == -1 ||
-	    cursor_u64(&c, &m->rate_limit) == -1 || get_slice(&c, &m->slice) == -1 || cursor_end(&c) == -1 ||
+	    cursor_u64(&c, &m->rate_limit) == -1 || slice_get(&c, &m->slice) == -1 || cursor_end(&c) == -1 ||
 	    m->snaplen > PCAPNG_SNAPLEN || m->direction > DIRECTION_OUT)
 		return refuse();
 	return 0;

@@ -7,8 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/buf.h"
 #include "proto/slice.h"
 
+#define FLAG_HEADERS	0x1
+#define FLAG_MASK	0x2
 #define HEADERS		"headers"
 
 int
@@ -53,6 +56,27 @@ bool
 slice_cuts(const struct slice *slice)
 {
 	return slice->headers || slice->mask;
+}
+
+int
+slice_put(struct buf *b, const struct slice *slice)
+{
+	int errs;
+
+	errs = buf_put_u8(b, (slice->headers ? FLAG_HEADERS : 0) | (slice->mask ? FLAG_MASK : 0));
+	return errs + buf_put_u16(b, slice->payload) == 0 ? 0 : -1;
+}
+
+int
+slice_get(struct cursor *c, struct slice *slice)
+{
+	uint8_t flags;
+
+	if (cursor_u8(c, &flags) == -1 || cursor_u16(c, &slice->payload) == -1 || (flags & ~(FLAG_HEADERS | FLAG_MASK)) != 0)
+		return -1;
+	slice->headers = (flags & FLAG_HEADERS) != 0;
+	slice->mask = (flags & FLAG_MASK) != 0;
+	return slice_cuts(slice) || slice->payload == 0 ? 0 : -1;
 }
 
 struct slice
