@@ -81,9 +81,10 @@ jumps_inside(const struct bpf_insn *insn, size_t left)
 	return insn->jt < left && insn->jf < left;
 }
 
-/* written[i]: words of M[] that every way to instruction i has written; what is read must be among them. */
+/* written[i]: words of M[] that every way to instruction i has written; what is read must be among them. As the kernel does, it takes
+ * a return for a way to what stands behind it. */
 static bool
-memory_flow(const struct bpf_insn *insn, uint16_t *written)
+memory_flow(const struct bpf_insn *insn, size_t left, uint16_t *written)
 {
 	if (BPF_CLASS(insn->code) == BPF_JMP) {
 		if (BPF_OP(insn->code) == BPF_JA) {
@@ -94,13 +95,12 @@ memory_flow(const struct bpf_insn *insn, uint16_t *written)
 		}
 		return true;
 	}
-	if (BPF_CLASS(insn->code) == BPF_RET)
-		return true;
 	if (insn->code == BPF_ST || insn->code == BPF_STX)
 		written[0] |= (uint16_t)(1u << insn->k);
 	else if (is_memory(insn->code) && (written[0] & 1u << insn->k) == 0)
 		return false;
-	written[1] &= written[0];
+	if (left > 0)
+		written[1] &= written[0];
 	return true;
 }
 
@@ -115,7 +115,7 @@ check_part(const struct bpf_insn *insn, size_t len, bool is_tail)
 	written[0] = 0;
 	for (size_t i = 0; i < len; i++)
 		if (!opcode_known(insn[i].code, is_tail) || !operand_valid(&insn[i]) || !jumps_inside(&insn[i], len - i - 1) ||
-		    !memory_flow(&insn[i], &written[i]))
+		    !memory_flow(&insn[i], len - i - 1, &written[i]))
 			return BPF_MALFORMED;
 	return BPF_OK;
 }

@@ -211,8 +211,7 @@ withheld(struct bpf_insn *insn, size_t room, enum bpf_link link, const struct bp
 	bpf_code_unless(&code, BPF_JEQ, PACKET_HOST, &none);
 	bpf_flow_hash(&code, link, true, &none);
 	bpf_code_unless(&code, BPF_JEQ, 0, &found);
-	bpf_code_here(&code, &none);
-	bpf_code_return(&code, 0);
+	bpf_code_relay(&code, &none);	/* a return here would do, but the kernel takes what it knows of M[] across one */
 	bpf_code_here(&code, &found);
 	bpf_code_stmt(&code, BPF_LD | BPF_MEM, BPF_FLOW_M_VERSION);
 	bpf_code_unless(&code, BPF_JEQ, 6, &v4);
@@ -221,6 +220,8 @@ withheld(struct bpf_insn *insn, size_t room, enum bpf_link link, const struct bp
 	search_family(&code, peer, count, AF_INET);
 	bpf_code_here(&code, &v6);
 	search_family(&code, peer, count, AF_INET6);
+	bpf_code_here(&code, &none);
+	bpf_code_return(&code, 0);
 	return bpf_code_end(&code);
 }
 

@@ -16,6 +16,7 @@
 #include "proto/bpf.h"
 #include "proto/bpf_code.h"
 #include "proto/bpf_part.h"
+#include "tests/bpf_frames.h"
 #include "tests/bpf_reference.h"
 
 /* The parts that libpcap has no words for, against what they say of themselves, told again in C (tests/bpf_reference.c). */
@@ -100,69 +101,7 @@ START_TEST(code_label_not_placed)
 }
 END_TEST
 
-/* --- packets of our own --- */
-
-#define ETH		"\x02\0\0\0\0\1\x02\0\0\0\0\2"
-#define A4		"\x0a\1\2\3"
-#define B4		"\xc0\xa8\1\1"
-#define A6		"\x20\1\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\1"
-#define B6		"\x20\1\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\2"
-#define IP(first, frag, proto, src, dst)	first "\0\0\x28\0\1" frag "\x40" proto "\0\0" src dst
-#define V4(proto, src, dst)	IP("\x45", "\x40\0", proto, src, dst)
-#define V6(next, src, dst)	"\x60\0\0\0\0\x20" next "\x40" src dst
-#define TCP(sport, dport)	sport dport "\0\0\0\1\0\0\0\0\x50\x02\xff\xff\0\0\0\0"
-#define TCP_OPTIONS(sport, dport)	sport dport "\0\0\0\1\0\0\0\0\x80\x02\xff\xff\0\0\0\0\1\1\1\1\1\1\1\1\1\1\1\1"
-#define P1		"\x80\1"
-#define P2		"\0\x50"
-#define REST		"payload of eighty bytes, which is more than any payload that the tests ask for..."
-#define BYTES(s)	{ (const uint8_t *)(s), sizeof(s) - 1 }
-
-struct bytes {
-	const uint8_t	*data;
-	size_t		 len;
-};
-
-/* Pairs of both directions: one hash. */
-static const struct bytes both[][2] = {
-	{ BYTES(ETH "\x08\0" V4("\6", A4, B4) TCP(P1, P2)), BYTES(ETH "\x08\0" V4("\6", B4, A4) TCP(P2, P1)) },
-	{ BYTES(ETH "\x08\0" V4("\x11", A4, B4) P1 P2 REST), BYTES(ETH "\x08\0" V4("\x11", B4, A4) P2 P1 REST) },
-	{ BYTES(ETH "\x08\0" V4("\x11", A4, B4) P1 P2 REST), BYTES(ETH "\x08\0" V4("\x11", A4, B4) P1 P1 REST) },
-	{ BYTES(ETH "\x08\0" V4("\1", A4, B4) "\x08\0\0\0\0\1\0\1"), BYTES(ETH "\x08\0" V4("\1", B4, A4) "\0\0\0\0\0\1\0\1") },
-	{ BYTES(ETH "\x08\0" IP("\x45", "\x20\0", "\6", A4, B4) TCP(P1, P2)),
-	    BYTES(ETH "\x08\0" IP("\x45", "\0\x10", "\6", A4, B4) REST) },
-	{ BYTES(ETH "\x08\0" V4("\6", A4, B4) TCP(P1, P2)),
-	    BYTES(ETH "\x08\0" IP("\x48", "\0\0", "\6", B4, A4) "\x94\4\0\0\1\1\1\1\1\1\1\1" TCP(P2, P1)) },
-	{ BYTES(ETH "\x86\xdd" V6("\6", A6, B6) TCP(P1, P2)), BYTES(ETH "\x86\xdd" V6("\6", B6, A6) TCP(P2, P1)) },
-	{ BYTES(ETH "\x86\xdd" V6("\6", A6, B6) TCP(P1, P2)), BYTES(ETH "\x86\xdd" V6("\0", B6, A6) "\x2b\0\1\4\0\0\0\0"
-	    "\x3c\2\0\0\0\0\0\0" A6 "\x33\0\1\4\0\0\0\0" "\6\4\0\0" "spi_seq_icv_icv_icv_" TCP(P2, P1)) },
-	{ BYTES(ETH "\x86\xdd" V6("\x2c", A6, B6) "\6\0\0\1\0\0\0\7" TCP(P1, P2)),
-	    BYTES(ETH "\x86\xdd" V6("\0", A6, B6) "\x2c\0\1\4\0\0\0\0\6\0\1\0\0\0\0\7" REST) },
-	{ BYTES(ETH "\x86\xdd" V6("\0", A6, B6) "\0\0\1\4\0\0\0\0\0\0\1\4\0\0\0\0\0\0\1\4\0\0\0\0\0\0\1\4\0\0\0\0\6\0\1\4\0\0\0\0"
-	    TCP(P1, P2)), BYTES(ETH "\x86\xdd" V6("\x11", B6, A6) P1 P2 REST) },
-	{ BYTES(ETH "\x81\0\0\x64\x08\0" V4("\6", A4, B4) TCP(P1, P2)), BYTES(ETH "\x08\0" V4("\6", B4, A4) TCP(P2, P1)) },
-	{ BYTES(ETH "\x88\xa8\0\5\x81\0\0\x64\x08\0" V4("\6", A4, B4) TCP(P1, P2)),
-	    BYTES(ETH "\x91\0\0\x64\x91\0\0\6\x08\0" V4("\6", B4, A4) TCP(P2, P1)) },
-	{ BYTES(ETH "\x08\0" V4("\x11", A4, B4) P1 "\x12\xb5\0\x50\0\0\x08\0\0\0\0\0\1\0" ETH "\x08\0" V4("\6", A4, B4) TCP(P1, P2)),
-	    BYTES(ETH "\x08\0" V4("\x11", B4, A4) P2 P1 REST) },
-};
-#define BOTH_COUNT	(sizeof(both) / sizeof(both[0]))
-
-/* Without a hash, so never left out. */
-static const struct bytes unhashed[] = {
-	BYTES(ETH "\x08\x06\0\1\x08\0\6\4\0\1\x02\0\0\0\0\1" A4 "\0\0\0\0\0\0" B4),
-	BYTES(ETH "\x08\0" IP("\x44", "\0\0", "\6", A4, B4) TCP(P1, P2)),
-	BYTES(ETH "\x08\0" IP("\x55", "\0\0", "\6", A4, B4) TCP(P1, P2)),
-	BYTES(ETH "\x08\0" IP("\x75", "\0\0", "\6", A4, B4) TCP(P1, P2)),
-	BYTES(ETH "\x08\0" V4("\6", A4, B4) "\x80\1\0"),
-	BYTES(ETH "\x08\0" IP("\x4f", "\0\0", "\6", A4, B4) TCP(P1, P2)),
-	BYTES(ETH "\x81\0\0\1\x81\0\0\1\x81\0\0\1\x08\0" V4("\6", A4, B4) TCP(P1, P2)),
-	BYTES(ETH "\0\x26\x42\x42\3\0\0\0\0\0" REST),
-	BYTES(ETH "\x86\xdd" V6("\0", A6, B6) "\6\xff\1\4\0\0\0\0" TCP(P1, P2)),
-	BYTES(ETH "\x86\xdd" "\x60\0\0\0\0\x20\6\x40" A6 "incomplete"),
-	BYTES(ETH "\x88\x47\0\0\1\x40" V4("\6", A4, B4) TCP(P1, P2)),
-	BYTES("short"),
-	BYTES(""),
-};
+/* --- the flow hash --- */
 
 /* The hash by programs for each keep: the smallest keep that keeps it, less 1; 64: none keeps it; -1: kept by all. */
 static struct program sampled[2][64];
@@ -219,7 +158,7 @@ START_TEST(hash_both_directions)
 	int hash[2];
 
 	for (int i = 0; i < 2; i++) {
-		const struct bytes *b = &both[_i][i];
+		const struct bytes *b = &frames_both[_i][i];
 
 		hash[i] = hash_by_program(BPF_LINK_ETHERNET, 0, b->data, b->len);
 		ck_assert(reference_flow(BPF_LINK_ETHERNET, 0, b->data, b->len).known);
@@ -237,7 +176,7 @@ END_TEST
 
 START_TEST(no_hash)
 {
-	const struct bytes *b = &unhashed[_i];
+	const struct bytes *b = &frames_unhashed[_i];
 
 	ck_assert(!reference_flow(BPF_LINK_ETHERNET, 0, b->data, b->len).known);
 	ck_assert_int_eq(hash_by_program(BPF_LINK_ETHERNET, 0, b->data, b->len), 0);
@@ -572,10 +511,10 @@ START_TEST(withheld_frames)
 	peer[1] = (struct bpf_peer){ .family = AF_INET6 };
 	memcpy(peer[1].address, B6, 16);
 	build_withheld(&p, BPF_CHAIN_MAX, BPF_LINK_ETHERNET, 40, &placed);
-	for (size_t i = 0; i < BOTH_COUNT; i++)
+	for (size_t i = 0; i < frames_both_count; i++)
 		for (int k = 0; k < 2; k++)
-			for (size_t len = 0; len <= both[i][k].len; len++)
-				check_withheld(&p, 40, BPF_LINK_ETHERNET, 0, both[i][k].data, len);
+			for (size_t len = 0; len <= frames_both[i][k].len; len++)
+				check_withheld(&p, 40, BPF_LINK_ETHERNET, 0, frames_both[i][k].data, len);
 }
 END_TEST
 
@@ -639,73 +578,15 @@ check_bare_tail(enum bpf_link link, uint16_t protocol, const uint8_t *data, size
 	check_first_tails(1, link, protocol, data, len);
 }
 
-#define UDP(dport)	P1 dport "\0\x10\0\0"
-#define VXLAN		"\x08\0\0\0\0\0\1\0"
-#define V4_TCP		V4("\6", A4, B4) TCP_OPTIONS(P1, P2)
-
-/* Frames, and where their headers end. */
-static const struct {
-	struct bytes	frame;
-	size_t		end;
-} ends[] = {
-	{ BYTES(ETH "\x08\x06\0\1\x08\0\6\4\0\1\x02\0\0\0\0\1" A4 "\0\0\0\0\0\0" B4 REST), 14 + 28 },
-	{ BYTES(ETH "\x88\xcc" REST), 14 },
-	{ BYTES(ETH "\x08\0" V4_TCP REST), 14 + 20 + 32 },
-	{ BYTES(ETH "\x08\0" V4("\6", A4, B4) TCP(P1, P2) REST), 14 + 20 + 20 },
-	{ BYTES(ETH "\x08\0" V4("\6", A4, B4) P1 P2 "\0\0\0\1\0\0\0\0\x30\x02\xff\xff\0\0\0\0" REST), 14 + 20 + 20 },
-	{ BYTES(ETH "\x08\0" IP("\x46", "\0\0", "\x11", A4, B4) "\x94\4\0\0" UDP(P2) REST), 14 + 24 + 8 },
-	{ BYTES(ETH "\x08\0" V4("\1", A4, B4) REST), 14 + 20 + 8 },
-	{ BYTES(ETH "\x08\0" V4("\x84", A4, B4) REST), 14 + 20 + 12 },
-	{ BYTES(ETH "\x08\0" V4("\x32", A4, B4) REST), 14 + 20 + 8 },
-	{ BYTES(ETH "\x08\0" V4("\x59", A4, B4) REST), 14 + 20 },
-	{ BYTES(ETH "\x08\0" IP("\x44", "\0\0", "\6", A4, B4) REST), 14 },
-	{ BYTES(ETH "\x08\0" IP("\x45", "\x20\0", "\6", A4, B4) TCP(P1, P2) REST), 14 + 20 + 20 },
-	{ BYTES(ETH "\x08\0" IP("\x45", "\0\1", "\6", A4, B4) TCP(P1, P2) REST), 14 + 20 },
-	{ BYTES(ETH "\x81\0\0\1\x08\0" V4_TCP REST), 18 + 52 },
-	{ BYTES(ETH "\x88\xa8\0\1\x91\0\0\1\x08\0" V4_TCP REST), 22 + 52 },
-	{ BYTES(ETH "\x88\xa8\0\1\x81\0\0\1\x81\0\0\1\x08\0" V4_TCP REST), 22 },
-	{ BYTES(ETH "\x86\xdd" V6("\6", A6, B6) TCP_OPTIONS(P1, P2) REST), 14 + 40 + 32 },
-	{ BYTES(ETH "\x86\xdd" V6("\x3a", A6, B6) REST), 14 + 40 + 8 },
-	{ BYTES(ETH "\x86\xdd" V6("\0", A6, B6) "\x2b\0\1\4\0\0\0\0" "\x3c\2\0\0\0\0\0\0" A6 "\x33\0\1\4\0\0\0\0"
-	    "\6\4\0\0" "spi_seq_icv_icv_icv_" TCP(P1, P2) REST), 14 + 40 + 8 + 24 + 8 + 24 + 20 },
-	{ BYTES(ETH "\x86\xdd" V6("\x2c", A6, B6) "\6\0\0\1\0\0\0\7" TCP(P1, P2) REST), 14 + 40 + 8 + 20 },
-	{ BYTES(ETH "\x86\xdd" V6("\x2c", A6, B6) "\6\0\0\x10\0\0\0\7" TCP(P1, P2) REST), 14 + 40 + 8 },
-	{ BYTES(ETH "\x08\0" V4("\x11", A4, B4) UDP("\x12\xb5") VXLAN ETH "\x08\0" V4_TCP REST), 14 + 28 + 8 + 14 + 52 },
-	{ BYTES(ETH "\x86\xdd" V6("\x11", A6, B6) UDP("\x12\xb5") VXLAN ETH "\x81\0\0\1\x86\xdd" V6("\6", A6, B6)
-	    TCP_OPTIONS(P1, P2) REST), 14 + 48 + 8 + 18 + 72 },
-	{ BYTES(ETH "\x08\0" V4("\x11", A4, B4) UDP("\x17\xc1") "\2\0\x65\x58\0\0\1\0" "options." ETH "\x08\0" V4_TCP REST),
-	    14 + 28 + 16 + 14 + 52 },
-	{ BYTES(ETH "\x08\0" V4("\x11", A4, B4) UDP("\x17\xc1") "\0\0\x86\xdd\0\0\1\0" V6("\x11", A6, B6) UDP(P2) REST),
-	    14 + 28 + 8 + 48 },
-	{ BYTES(ETH "\x08\0" V4("\x2f", A4, B4) "\0\0\x08\0" V4_TCP REST), 14 + 20 + 4 + 52 },
-	{ BYTES(ETH "\x08\0" V4("\x2f", A4, B4) "\xb0\0\x08\0sum_key_seq_" V4_TCP REST), 14 + 20 + 16 + 52 },
-	{ BYTES(ETH "\x08\0" V4("\x2f", A4, B4) "\x20\0\x86\xddkey_" V6("\6", A6, B6) TCP(P1, P2) REST), 14 + 20 + 8 + 60 },
-	{ BYTES(ETH "\x08\0" V4("\x2f", A4, B4) "\x10\0\x65\x58seq_" ETH "\x08\0" V4_TCP REST), 14 + 20 + 8 + 14 + 52 },
-	{ BYTES(ETH "\x08\0" V4("\x2f", A4, B4) "\x30\1\x88\x0b" V4_TCP REST), 14 + 20 + 4 },
-	{ BYTES(ETH "\x08\0" V4("\4", A4, B4) V4_TCP REST), 14 + 20 + 52 },
-	{ BYTES(ETH "\x08\0" V4("\x29", A4, B4) V6("\6", A6, B6) TCP(P1, P2) REST), 14 + 20 + 60 },
-	{ BYTES(ETH "\x86\xdd" V6("\4", A6, B6) V4_TCP REST), 14 + 40 + 52 },
-	{ BYTES(ETH "\x86\xdd" V6("\x3c", A6, B6) "\x29\0\4\1\4\1\1\0" V6("\6", A6, B6) TCP(P1, P2) REST), 14 + 48 + 60 },
-	{ BYTES(ETH "\x08\0" V4("\4", A4, B4) V4("\x2f", A4, B4) "\0\0\x08\0" V4_TCP REST), 14 + 20 + 20 + 4 + 52 },
-	{ BYTES(ETH "\x08\0" V4("\4", A4, B4) V4("\4", A4, B4) V4("\4", A4, B4) V4_TCP REST), 14 + 60 },
-	{ BYTES(ETH "\x08\0" V4("\4", A4, B4) V4("\4", A4, B4) V4("\x11", A4, B4) UDP("\x12\xb5") REST), 14 + 60 + 8 },
-	{ BYTES(ETH "\x88\x47\0\0\1\x40" V4_TCP REST), 14 + 4 + 52 },
-	{ BYTES(ETH "\x88\x48\0\0\0\x40\0\0\0\x40\0\0\1\x40" V6("\6", A6, B6) TCP(P1, P2) REST), 14 + 12 + 60 },
-	{ BYTES(ETH "\x88\x47\0\0\0\x40\0\0\0\x40\0\0\0\x40\0\0\1\x40" V4_TCP REST), 14 + 12 },
-	{ BYTES(ETH "\x81\0\0\1\x88\x64\x11\0\0\1\0\x1a\0\x21" V4_TCP REST), 18 + 8 + 52 },
-	{ BYTES(ETH "\x88\x64\x11\0\0\1\0\x1a\0\x57" V6("\6", A6, B6) TCP(P1, P2) REST), 14 + 8 + 60 },
-	{ BYTES(ETH "\x88\x64\x11\0\0\1\0\x1a\xc0\x21" REST), 14 + 8 },
-};
-
 START_TEST(tail_ends)
 {
-	const struct bytes *b = &ends[_i].frame;
+	const struct bytes *b = &frames_ends[_i].frame;
 	uint8_t *exact = malloc(b->len);
 
 	ck_assert_ptr_nonnull(exact);
 	memcpy(exact, b->data, b->len);
-	ck_assert_uint_eq(cut_by_program(&tail[BPF_LINK_ETHERNET][0], 0, exact, b->len), ends[_i].end);
-	ck_assert_uint_eq(cut_by_program(&tail[BPF_LINK_ETHERNET][1], 0, exact, b->len), ends[_i].end + 64);
+	ck_assert_uint_eq(cut_by_program(&tail[BPF_LINK_ETHERNET][0], 0, exact, b->len), frames_ends[_i].end);
+	ck_assert_uint_eq(cut_by_program(&tail[BPF_LINK_ETHERNET][1], 0, exact, b->len), frames_ends[_i].end + 64);
 	for (size_t len = 0; len <= b->len; len++) {
 		check_tails(BPF_LINK_ETHERNET, 0, exact, len);
 		if (len >= 14)
@@ -726,14 +607,14 @@ START_TEST(tail_behind_parts)
 	struct bpf_insn part[BPF_PART_MAX];
 	struct program p;
 	struct bpf_chain chain;
-	struct bpf_packet packet = { .data = ends[2].frame.data, .captured_len = ends[2].frame.len, .len = ends[2].frame.len };
+	struct bpf_packet packet = { .data = frames_ends[2].frame.data, .captured_len = frames_ends[2].frame.len, .len = frames_ends[2].frame.len };
 
 	bpf_chain_init(&chain);
 	ck_assert_int_eq(bpf_chain_add(&chain, "out", part, bpf_part_direction(part, false), false), BPF_OK);
 	ck_assert_int_eq(bpf_chain_finish_with(&chain, tail[0][0].insn, tail[0][0].len, p.insn, &p.len), BPF_OK);
 	ck_assert_uint_eq(bpf_interpret(p.insn, p.len, &packet), 0);
 	packet.pkttype = PACKET_OUTGOING;
-	ck_assert_uint_eq(bpf_interpret(p.insn, p.len, &packet), ends[2].end);
+	ck_assert_uint_eq(bpf_interpret(p.insn, p.len, &packet), frames_ends[2].end);
 	ck_assert_int_eq(bpf_chain_finish_with(&chain, tail[0][0].insn, tail[0][0].len - 2, p.insn, &p.len), BPF_MALFORMED);
 	ck_assert_int_eq(bpf_chain_finish_with(&chain, tail[0][0].insn, BPF_CHAIN_MAX, p.insn, &p.len), BPF_TOO_LONG);
 	bpf_chain_clear(&chain);
@@ -754,8 +635,8 @@ main(void)
 	suite_add_tcase(suite, code);
 	tcase_set_timeout(hash, 300);
 	tcase_add_unchecked_fixture(hash, sampled_build, NULL);
-	tcase_add_loop_test(hash, hash_both_directions, 0, BOTH_COUNT);
-	tcase_add_loop_test(hash, no_hash, 0, sizeof(unhashed) / sizeof(unhashed[0]));
+	tcase_add_loop_test(hash, hash_both_directions, 0, (int)frames_both_count);
+	tcase_add_loop_test(hash, no_hash, 0, (int)frames_unhashed_count);
 	tcase_add_test(hash, hash_known);
 	tcase_add_test(hash, hash_spread);
 	tcase_add_test(hash, hash_of_captures);
@@ -768,7 +649,7 @@ main(void)
 	suite_add_tcase(suite, peers);
 	tcase_set_timeout(cut, 300);
 	tcase_add_unchecked_fixture(cut, tails_build, NULL);
-	tcase_add_loop_test(cut, tail_ends, 0, sizeof(ends) / sizeof(ends[0]));
+	tcase_add_loop_test(cut, tail_ends, 0, (int)frames_ends_count);
 	tcase_add_test(cut, tail_of_captures);
 	tcase_add_test(cut, tail_behind_parts);
 	suite_add_tcase(suite, cut);
