@@ -175,37 +175,55 @@ change_compile(struct change *c, char error[MSG_TEXT_SIZE])
 	return 0;
 }
 
-/* With fewer peers, whose packets are captured then. -1: there are none to leave out. */
+/* With the first so many peers only. */
 static int
-item_shrink(const struct change *c, struct change_item *item, char error[MSG_TEXT_SIZE])
+item_build(const struct change *c, const struct change_item *item, size_t peers, struct capture_programs *programs,
+    char error[MSG_TEXT_SIZE])
 {
-	size_t placed = c->wish.peer_count - item->programs.state.peers_left;
-	struct capture_wish fewer = c->wish;
+	struct capture_wish wish = c->wish;
 	struct capture_ring *r = item->ring;
 
-	if (placed == 0)
+	wish.peer_count = peers;
+	if (capture_filter_build(r->pcap, r->name, &wish, r->loopback, item->paused, programs, error) == -1)
 		return -1;
-	fewer.peer_count = placed * 3 / 4;
-	capture_programs_clear(&item->programs);
-	if (capture_filter_build(r->pcap, r->name, &fewer, r->loopback, item->paused, &item->programs, error) == -1)
-		return -1;
-	item->programs.state.peers_left += c->wish.peer_count - fewer.peer_count;
+	programs->state.peers_left += c->wish.peer_count - peers;
 	return 0;
 }
 
-/* The kernel's room for filters is found by asking it. */
+/* How much room the kernel has is found by asking it. Some is taken by the program before, until one without peers is in its place. */
+static int
+item_attach_fewer(const struct change *c, struct change_item *item, char error[MSG_TEXT_SIZE])
+{
+	size_t peers = c->wish.peer_count - item->programs.state.peers_left;
+	struct capture_programs more;
+	char why[MSG_TEXT_SIZE];
+	bool fits = false;
+
+	if (peers == 0)
+		return -1;
+	capture_programs_clear(&item->programs);
+	if (item_build(c, item, 0, &item->programs, why) == -1 || capture_ring_attach(item->ring, &item->programs, error) == -1)
+		return -1;
+	for (; !fits && peers > 0; peers = peers * 3 / 4) {
+		if (item_build(c, item, peers, &more, why) == -1)
+			break;
+		fits = capture_ring_attach(item->ring, &more, why) == 0;
+		capture_programs_clear(&more);
+	}
+	return 0;
+}
+
 static int
 item_attach(const struct change *c, struct change_item *item, char error[MSG_TEXT_SIZE])
 {
-	char why[MSG_TEXT_SIZE];
+	const struct capture_ring *r = item->ring;
 
-	while (capture_ring_attach(item->ring, &item->programs, error) == -1)
-		if (item_shrink(c, item, why) == -1)
-			return -1;
+	if (capture_ring_attach(item->ring, &item->programs, error) == -1 && item_attach_fewer(c, item, error) == -1)
+		return -1;
 	item->attached = true;
-	if (item->ring->programs.state.peers_left > 0)
-		log_info("%s: the filter has no room for %zu of %zu peers: their packets are captured", item->ring->name,
-		    item->ring->programs.state.peers_left, c->wish.peer_count);
+	if (r->programs.state.peers_left > 0)
+		log_info("%s: the filter has no room for %zu of %zu peers: their packets are captured", r->name,
+		    r->programs.state.peers_left, c->wish.peer_count);
 	return 0;
 }
 
