@@ -81,8 +81,8 @@ jumps_inside(const struct bpf_insn *insn, size_t left)
 	return insn->jt < left && insn->jf < left;
 }
 
-/* written[i]: words of M[] that every way to instruction i has written; what is read must be among them. As the kernel does, it takes
- * a return for a way to what stands behind it. */
+/* written[i]: words of M[] that every way to instruction i has written; what is read must be among them. A return is a way to
+ * what stands behind it, for the kernel too. */
 static bool
 memory_flow(const struct bpf_insn *insn, size_t left, uint16_t *written)
 {

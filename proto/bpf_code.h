@@ -10,9 +10,9 @@
 struct bpf_insn;
 
 /*
- * A classic BPF program while it is written into the caller's instructions. Jumps lead forward, to labels that are placed later;
- * conditional ones reach 255 instructions, and what is further away is reached through a relay. Whatever goes wrong (no room, a jump
- * too far, a label never placed) sticks and makes bpf_code_end() return 0.
+ * A classic BPF program while it is written into the caller's instructions. Jumps lead forward, to labels that are placed later.
+ * Conditional ones reach 255 instructions, and what is further away through a relay. Whatever goes wrong (no room, a jump too far,
+ * a label never placed) sticks and makes bpf_code_end() return 0.
  *
  * What a program costs in the kernel (net.core.optmem_max): 8 bytes an instruction, but a load from the packet about nine times
  * that (fourteen with a constant offset), a return twice, a comparison with 2^31 and above twice.

@@ -181,7 +181,8 @@ mix_both(struct bpf_code *code)
 void
 bpf_flow_hash(struct bpf_code *code, enum bpf_link link, bool no_icmp_errors, struct bpf_label *none)
 {
-	struct bpf_label ip = { 0 }, v6 = { 0 }, fragment4 = { 0 }, fragment6 = { 0 }, transport = { 0 }, ports = { 0 }, mixed = { 0 };
+	struct bpf_label ip = { 0 }, v6 = { 0 }, fragment4 = { 0 }, fragment6 = { 0 };
+	struct bpf_label transport = { 0 }, ports = { 0 }, mixed = { 0 };
 
 	bpf_walk_link(code, link, none);
 	bpf_walk_tags(code, 2, none);

@@ -10,8 +10,8 @@
 #define BPF_FLOW_M_VERSION	8	/* 4 or 6 */
 
 /*
- * A piece of a program: A = the packet's flow hash (proto/PROTOCOL, "Flow hash"), M[] as above. Packets without one go to "none", and
- * so do, if asked for, errors of ICMP and ICMPv6 and whatever fragments of ICMP might be one.
+ * A piece of a program: A = the packet's flow hash (proto/PROTOCOL, "Flow hash"), M[] as above. Packets without one go to "none".
+ * So do, if asked for, errors of ICMP and ICMPv6, and all fragments of either, which might be one.
  */
 void	bpf_flow_hash(struct bpf_code *, enum bpf_link, bool no_icmp_errors, struct bpf_label *none);
 

@@ -33,18 +33,24 @@ struct bpf_peer {
 	uint8_t	address[16];
 };
 
-/* Accepts inbound unicast packets that come from one of the peers, but none whose flow hash is 0, or that has none, and no errors of
- * ICMP (types 3, 4, 5, 11, 12) or ICMPv6 (1 to 4). Of the peers, the first ones that fit; *placed says how many, repeated ones
- * included. Without a peer that fits, it accepts nothing. */
+/* Accepts inbound unicast packets that come from one of the peers; but none whose flow hash is 0 or that has none, no errors of
+ * ICMP (types 3, 4, 5, 11, 12) or ICMPv6 (1 to 4), and no fragments of either. Of the peers, the first ones that fit: *placed says
+ * how many, repeated ones included. Without a peer that fits, it accepts nothing. */
 #define BPF_WITHHELD_PEERS_MAX	1000	/* more are not looked at */
 size_t	bpf_part_withheld(struct bpf_insn *, size_t room, enum bpf_link, const struct bpf_peer *, size_t count, size_t *placed);
 
 /*
  * Not a part but the end of a program, for bpf_chain_finish_with(): returns min(end of the headers + payload, snaplen), and never 0
- * unless snaplen is. Headers are those of the link, with up to 2 tags; ARP; IPv4 with options, IPv6 with extension headers; TCP with
- * options, UDP, ICMP, ICMPv6, SCTP, ESP; later fragments end behind IP. Of VXLAN, Geneve, GRE and IP in IP, two levels are headers too
- * with what they carry, and so are up to 3 MPLS labels and PPPoE under the outermost link header. A packet that ends inside its
- * headers is returned whole.
+ * unless snaplen is. Headers are those of
+ *
+ *	the link, with up to 2 tags, and under the outermost one up to 3 MPLS labels, or PPPoE;
+ *	ARP; IPv4 with options; IPv6 with up to 4 extension headers (3 inside a tunnel); later fragments have no more;
+ *	TCP with options, UDP, ICMP, ICMPv6, SCTP, ESP;
+ *	VXLAN, Geneve, GRE and IP in IP, with the headers of what they carry, up to two levels; in IPv6, the outer one behind one
+ *	extension header at most, the inner one behind none, and neither behind a Fragment header.
+ *
+ * What is none of these is payload. A packet that ends inside its headers is returned whole, and so is one of less than 20 bytes
+ * behind the link header.
  */
 #define BPF_TAIL_HEADERS_MAX	512
 size_t	bpf_tail_headers(struct bpf_insn *, size_t room, enum bpf_link, unsigned payload, uint32_t snaplen);

@@ -7,8 +7,8 @@
 #include "proto/bpf_part.h"
 
 /*
- * Pieces of programs that walk from header to header. Between them X is the offset of the next header, and A the Ethertype or protocol
- * number that says what it is. Where the packet ends too soon they go to "cut".
+ * Pieces of programs that walk from header to header. Between them X is the offset of the next header, and A the Ethertype or the
+ * protocol number that says what it is. Where the packet ends too soon they go to "cut".
  */
 #define BPF_WALK_M_NEXT		14	/* words of M[] that the walk uses itself */
 #define BPF_WALK_M_HEADER	15
@@ -27,8 +27,8 @@ void	bpf_walk_version(struct bpf_code *, struct bpf_label *v6, struct bpf_label 
 void	bpf_walk_v4(struct bpf_code *);
 /* X behind the fixed header, A = next header. */
 void	bpf_walk_v6(struct bpf_code *, struct bpf_label *cut);
-/* One extension header of IPv6, if there is one: hop-by-hop, routing, destination options, AH. A fragment header leads to "fragment"
- * with X on it, anything else to "transport". */
+/* One extension header of IPv6, if there is one: hop-by-hop, routing, destination options, AH. A Fragment header leads to
+ * "fragment", with X on it, anything else to "transport". */
 void	bpf_walk_extension(struct bpf_code *, struct bpf_label *fragment, struct bpf_label *transport, struct bpf_label *cut);
 
 #endif

@@ -28,7 +28,7 @@ const struct bytes frames_both[][2] = {
 	{ BYTES(ETH "\x81\0\0\x64\x08\0" V4("\6", A4, B4) TCP(P1, P2)), BYTES(ETH "\x08\0" V4("\6", B4, A4) TCP(P2, P1)) },
 	{ BYTES(ETH "\x88\xa8\0\5\x81\0\0\x64\x08\0" V4("\6", A4, B4) TCP(P1, P2)),
 	    BYTES(ETH "\x91\0\0\x64\x91\0\0\6\x08\0" V4("\6", B4, A4) TCP(P2, P1)) },
-	{ BYTES(ETH "\x08\0" V4("\x11", A4, B4) P1 "\x12\xb5\0\x50\0\0\x08\0\0\0\0\0\1\0" ETH "\x08\0" V4("\6", A4, B4) TCP(P1, P2)),
+	{ BYTES(ETH "\x08\0" V4("\x11", A4, B4) UDP("\x12\xb5") VXLAN ETH "\x08\0" V4("\6", A4, B4) TCP(P1, P2)),
 	    BYTES(ETH "\x08\0" V4("\x11", B4, A4) P2 P1 REST) },
 };
 const size_t frames_both_count = COUNT(frames_both);

@@ -16,6 +16,7 @@ struct reference_flow {
 
 struct reference_flow	reference_flow(enum bpf_link, uint16_t protocol, const uint8_t *data, size_t len);
 /* What is left of the packet after bpf_tail_headers(). */
-size_t			reference_cut(enum bpf_link, uint16_t protocol, unsigned payload, size_t snaplen, const uint8_t *data, size_t len);
+size_t			reference_cut(enum bpf_link, uint16_t protocol, unsigned payload, size_t snaplen, const uint8_t *data,
+			    size_t len);
 
 #endif

@@ -32,6 +32,7 @@
 #define OPTMEM		"/proc/sys/net/core/optmem_max"
 #define FRAME_MAX	1514
 #define KEEP		32
+#define WITHHELD_ROOM	(BPF_CHAIN_MAX - BPF_SAMPLED_OUT_MAX - BPF_TAIL_HEADERS_MAX)
 
 struct program {
 	struct bpf_insn	insn[BPF_CHAIN_MAX];
@@ -95,8 +96,7 @@ make_program(struct program *p, enum bpf_link link, size_t peers, size_t *placed
 	part.len = bpf_part_sampled_out(part.insn, BPF_SAMPLED_OUT_MAX, link, KEEP);
 	add_part(&chain, &part);
 	if (peers > 0) {
-		part.len = bpf_part_withheld(part.insn, BPF_CHAIN_MAX - BPF_SAMPLED_OUT_MAX - BPF_TAIL_HEADERS_MAX, link, peer, peers,
-		    placed);
+		part.len = bpf_part_withheld(part.insn, WITHHELD_ROOM, link, peer, peers, placed);
 		add_part(&chain, &part);
 	}
 	part.len = bpf_tail_headers(part.insn, BPF_TAIL_HEADERS_MAX, link, 16, 262144);
@@ -254,7 +254,8 @@ lab_setup(void)
 	ck_assert_int_eq(unshare(CLONE_NEWNET), 0);
 	ck_assert_int_eq(system("ip link add near0 type veth peer name far0 && ip link set far0 address 02:00:00:00:00:01 && "
 	    "echo 1 >/proc/sys/net/ipv6/conf/near0/disable_ipv6 && echo 1 >/proc/sys/net/ipv6/conf/far0/disable_ipv6 && "
-	    "ip link set near0 up && ip link set far0 up"), 0);
+	    "ip link set near0 up && ip link set far0 up && "
+	    "for end in near0 far0; do until ip link show dev $end | grep -q 'state UP'; do :; done; done"), 0);
 	make_peers(4);
 	peer[0].family = AF_INET;
 	memcpy(peer[0].address, A4, 4);

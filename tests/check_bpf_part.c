@@ -103,7 +103,6 @@ END_TEST
 
 /* --- the flow hash --- */
 
-/* The hash by programs for each keep: the smallest keep that keeps it, less 1; 64: none keeps it; -1: kept by all. */
 static struct program sampled[2][64];
 
 static void
@@ -120,6 +119,7 @@ sampled_build(void)
 		}
 }
 
+/* The smallest keep that keeps the packet, less 1; every larger one has to keep it too. */
 static int
 hash_by_program(enum bpf_link link, uint16_t protocol, const uint8_t *data, size_t len)
 {
@@ -465,7 +465,7 @@ START_TEST(withheld_room)
 }
 END_TEST
 
-static const char *const icmp_cases[] = { "\0", "\1", "\2", "\3", "\4", "\5", "\6", "\x0a", "\x0b", "\x0c", "\x0d", "\x80", "\x87" };
+static const uint8_t icmp_types[] = { 0, 1, 2, 3, 4, 5, 6, 10, 11, 12, 13, 128, 135 };
 
 /* Sends of A's: errors are never withheld, echoes are. */
 START_TEST(withheld_not_errors)
@@ -483,14 +483,14 @@ START_TEST(withheld_not_errors)
 	peer[1].family = AF_INET6;
 	memcpy(peer[1].address, A6, 16);
 	build_withheld(&p, BPF_CHAIN_MAX, BPF_LINK_RAW, 2, &placed);
-	for (size_t i = 0; i < sizeof(icmp_cases) / sizeof(icmp_cases[0]); i++) {
+	for (size_t i = 0; i < sizeof(icmp_types); i++) {
 		memcpy(packet, v4, sizeof(v4));
-		packet[20] = (uint8_t)icmp_cases[i][0];
+		packet[20] = icmp_types[i];
 		check_withheld(&p, 2, BPF_LINK_RAW, 0x0800, packet, sizeof(v4) - 1);
 		ck_assert_uint_eq(run(&p, 0x0800, packet, sizeof(v4) - 1),
 		    !((packet[20] >= 3 && packet[20] <= 5) || packet[20] == 11 || packet[20] == 12));
 		memcpy(packet, v6, sizeof(v6));
-		packet[40] = (uint8_t)icmp_cases[i][0];
+		packet[40] = icmp_types[i];
 		check_withheld(&p, 2, BPF_LINK_RAW, 0x86dd, packet, sizeof(v6) - 1);
 	}
 	for (size_t len = 0; len < sizeof(fragment4); len++)
@@ -518,6 +518,44 @@ START_TEST(withheld_frames)
 }
 END_TEST
 
+/* Peers from the captures themselves, and what is withheld of them. */
+static size_t source_count;
+static struct program by_source[2];
+
+static void
+add_source(enum bpf_link link, uint16_t protocol, const uint8_t *data, size_t len)
+{
+	struct reference_flow flow = reference_flow(link, protocol, data, len);
+
+	if (!flow.known || source_count == 60 || is_peer(source_count, flow.family, flow.source) || random_u32() % 8 != 0)
+		return;
+	peer[source_count].family = flow.family;
+	memcpy(peer[source_count++].address, flow.source, flow.family == AF_INET ? 4 : 16);
+}
+
+static void
+check_source(enum bpf_link link, uint16_t protocol, const uint8_t *data, size_t len)
+{
+	struct reference_flow flow = reference_flow(link, protocol, data, len);
+	bool want = flow.known && flow.hash != 0 && !flow.icmp_error && is_peer(source_count, flow.family, flow.source);
+
+	if (run(&by_source[link], protocol, data, len) != want)
+		ck_abort_msg("%zu bytes, hash %u", len, flow.hash);
+}
+
+START_TEST(withheld_of_captures)
+{
+	size_t placed;
+
+	memset(peer, 0, sizeof(peer));
+	source_count = 0;
+	check_captures(add_source);
+	for (unsigned link = 0; link < 2; link++)
+		build_withheld(&by_source[link], BPF_CHAIN_MAX, (enum bpf_link)link, source_count, &placed);
+	check_captures(check_source);
+}
+END_TEST
+
 /* --- ends of programs --- */
 
 static const struct tail {
@@ -528,19 +566,22 @@ static const struct tail {
 
 static struct program tail[2][TAIL_COUNT];
 
+static size_t
+tail_build(struct program *p, size_t room, unsigned link, const struct tail *t)
+{
+	return p->len = bpf_tail_headers(p->insn, room, (enum bpf_link)link, t->payload, t->snaplen);
+}
+
 static void
 tails_build(void)
 {
 	for (unsigned link = 0; link < 2; link++)
 		for (size_t i = 0; i < TAIL_COUNT; i++) {
-			struct program *p = &tail[link][i];
+			size_t len = tail_build(&tail[link][i], BPF_TAIL_HEADERS_MAX, link, &tails[i]);
 
-			p->len = bpf_tail_headers(p->insn, BPF_TAIL_HEADERS_MAX, (enum bpf_link)link, tails[i].payload, tails[i].snaplen);
-			ck_assert_uint_ne(p->len, 0);
-			ck_assert_uint_eq(bpf_tail_headers(p->insn, p->len - 1, (enum bpf_link)link, tails[i].payload,
-			    tails[i].snaplen), 0);
-			ck_assert_uint_eq(bpf_tail_headers(p->insn, p->len, (enum bpf_link)link, tails[i].payload, tails[i].snaplen),
-			    p->len);
+			ck_assert_uint_ne(len, 0);
+			ck_assert_uint_eq(tail_build(&tail[link][i], len - 1, link, &tails[i]), 0);
+			ck_assert_uint_eq(tail_build(&tail[link][i], len, link, &tails[i]), len);
 		}
 }
 
@@ -607,7 +648,8 @@ START_TEST(tail_behind_parts)
 	struct bpf_insn part[BPF_PART_MAX];
 	struct program p;
 	struct bpf_chain chain;
-	struct bpf_packet packet = { .data = frames_ends[2].frame.data, .captured_len = frames_ends[2].frame.len, .len = frames_ends[2].frame.len };
+	const struct bytes *b = &frames_ends[2].frame;
+	struct bpf_packet packet = { .data = b->data, .captured_len = b->len, .len = b->len };
 
 	bpf_chain_init(&chain);
 	ck_assert_int_eq(bpf_chain_add(&chain, "out", part, bpf_part_direction(part, false), false), BPF_OK);
@@ -625,7 +667,8 @@ int
 main(void)
 {
 	Suite *suite = suite_create("bpf part");
-	TCase *code = tcase_create("code"), *hash = tcase_create("hash"), *peers = tcase_create("peers"), *cut = tcase_create("tail");
+	TCase *code = tcase_create("code"), *hash = tcase_create("hash");
+	TCase *peers = tcase_create("peers"), *cut = tcase_create("tail");
 	SRunner *runner;
 	int failed;
 
@@ -646,6 +689,7 @@ main(void)
 	tcase_add_test(peers, withheld_room);
 	tcase_add_test(peers, withheld_not_errors);
 	tcase_add_test(peers, withheld_frames);
+	tcase_add_test(peers, withheld_of_captures);
 	suite_add_tcase(suite, peers);
 	tcase_set_timeout(cut, 300);
 	tcase_add_unchecked_fixture(cut, tails_build, NULL);
