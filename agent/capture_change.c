@@ -365,7 +365,7 @@ change_commit(struct change *c)
 	for (size_t i = 0; i < c->gone_count; i++)
 		capture_tap_tell_gone(c->tap, c->gone[i].ifindex, c->gone[i].reason);
 	c->tap->codec = c->codec;
-	c->tap->level = c->tap->orders.cheaper && c->level > c->codec->level_cheap ? c->codec->level_cheap : c->level;
+	c->tap->level = c->tap->orders.cheaper && c->level > c->codec->level_quick ? c->codec->level_quick : c->level;
 	c->tap->store = c->tap->orders.store;
 }
 

@@ -107,7 +107,9 @@ session_run(struct session *s)
 	if (s->state != SESSION_HELLO && s->state != SESSION_LIVE && s->state != SESSION_ENDING)
 		return;
 	before = s->sender.items;
+	tlsio_cork(s->io);
 	result = sender_run(&s->sender, clock_mono_ns());
+	tlsio_uncork(s->io);
 	if (s->sender.items != before)
 		pulse_start(s->link);
 	session_tell_costs(s);

@@ -77,6 +77,9 @@ int		 tlsio_write(struct tlsio *, const void *, size_t);
 /* Straight into TLS records, nothing copied: returns how many bytes were taken, 0..len; short = writable() will come, and the
  * bytes not taken must then be offered first, unchanged (from any address). 0 also while the queue is not empty. */
 size_t		 tlsio_send(struct tlsio *, const void *, size_t);
+/* Between these two, what is sent gathers into few large writes, instead of one for each call. */
+void		 tlsio_cork(struct tlsio *);
+void		 tlsio_uncork(struct tlsio *);
 size_t		 tlsio_queued(const struct tlsio *);
 /* Sends what is queued and close_notify, then closed() with why; gives up after linger_ms. */
 void		 tlsio_shutdown(struct tlsio *, const char *why, unsigned linger_ms);

@@ -87,6 +87,7 @@ struct tlsio {
 
 	struct buf		 output;	/* records; the first output_sent bytes are gone */
 	size_t			 output_sent;
+	bool			 corked;	/* more is to follow at once: what does not fill a batch can wait */
 	bool			 blocked;	/* the socket is full: nothing is sent before EV_WRITE */
 	bool			 write_shut;
 	int			 write_errno;

@@ -190,7 +190,7 @@ encrypt(struct tlsio *t, const uint8_t *bytes, size_t len)
 static void
 wake_for_rest(struct tlsio *t)
 {
-	if (t->base == NULL || t->gone != NULL)
+	if (t->base == NULL || t->gone != NULL || t->corked)
 		return;
 	if (t->blocked)
 		event_add(&t->ev_write, NULL);
@@ -239,10 +239,25 @@ tlsio_send(struct tlsio *t, const void *bytes, size_t len)
 		if (tlsio_queued(t) + RECORD_MAX + RECORD_OVERHEAD > BATCH)
 			tlsio_flush(t);
 	}
-	if (!t->blocked)
+	if (!t->blocked && !t->corked)
 		tlsio_flush(t);
 	wake_for_rest(t);
 	return taken;
+}
+
+void
+tlsio_cork(struct tlsio *t)
+{
+	t->corked = true;
+}
+
+void
+tlsio_uncork(struct tlsio *t)
+{
+	t->corked = false;
+	if (t->state == TLSIO_OPEN && !t->blocked)
+		tlsio_flush(t);
+	wake_for_rest(t);
 }
 
 /* Reading. */

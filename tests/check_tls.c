@@ -280,6 +280,57 @@ START_TEST(shutdown_delivers_all)
 }
 END_TEST
 
+/* What comes in pieces leaves as a whole, but for what fills a batch. */
+START_TEST(corked)
+{
+	static uint8_t	 bytes[PIECE];
+	struct lab_end	 client = { 0 }, server = { 0 };
+	uint64_t	 before;
+
+	open_both(&client, &server);
+	before = tlsio_bytes_out(client.t);
+	tlsio_cork(client.t);
+	for (int i = 0; i < 3; i++)
+		ck_assert_uint_eq(tlsio_send(client.t, bytes, 1000), 1000);
+	ck_assert_uint_gt(tlsio_queued(client.t), 3000);
+	ck_assert_uint_eq(tlsio_bytes_out(client.t), before);
+	ck_assert_uint_eq(tlsio_send(client.t, bytes, sizeof(bytes)), sizeof(bytes));
+	ck_assert_uint_gt(tlsio_bytes_out(client.t), before + sizeof(bytes) / 2);
+	ck_assert_uint_gt(tlsio_queued(client.t), 0);
+	tlsio_uncork(client.t);
+	ck_assert_uint_eq(tlsio_queued(client.t), 0);
+	tlsio_shutdown(client.t, "told to stop", 15000);
+	lab_run(base, &server.closed);
+	ck_assert_uint_eq(server.got, 3000 + sizeof(bytes));
+	free_both(&client, &server);
+}
+END_TEST
+
+/* The socket is full when the cork comes out: the rest follows by itself. */
+START_TEST(corked_until_full)
+{
+	static uint8_t	 bytes[PIECE];
+	struct lab_end	 client = { 0 }, server = { 0 };
+	size_t		 taken = 0, n;
+
+	open_both(&client, &server);
+	tlsio_read_stop(server.t);
+	tlsio_cork(client.t);
+	do {
+		n = tlsio_send(client.t, bytes, sizeof(bytes));
+		taken += n;
+	} while (n == sizeof(bytes));
+	tlsio_uncork(client.t);
+	ck_assert_uint_gt(tlsio_queued(client.t), 0);
+	tlsio_read_start(server.t);
+	lab_run(base, &client.writable);
+	tlsio_shutdown(client.t, "told to stop", 15000);
+	lab_run(base, &server.closed);
+	ck_assert_uint_eq(server.got, taken);
+	free_both(&client, &server);
+}
+END_TEST
+
 START_TEST(shutdown_gives_up)
 {
 	static uint8_t	 bytes[PIECE];
@@ -513,6 +564,8 @@ main(void)
 	tcase_add_test(tc, bulk);
 	tcase_add_test(tc, full_input_waits);
 	tcase_add_test(tc, shutdown_delivers_all);
+	tcase_add_test(tc, corked);
+	tcase_add_test(tc, corked_until_full);
 	tcase_add_test(tc, shutdown_gives_up);
 	tcase_add_test(tc, shutdown_before_open);
 	tcase_add_loop_test(tc, freed_in_callback, 0, 4);
