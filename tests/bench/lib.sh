@@ -61,6 +61,6 @@ tcpdump_pid() { pgrep -xP "${LAB_PID[cand]}" tcpdump || echo "${LAB_PID[cand]}";
 tcpdump_drained() {	# it has taken all that is in its ring, where the last packets stay for a second; as it says when asked
 	kill -USR1 "$(tcpdump_pid)"
 	read -rt 0.1 <> <(:) || :
-	tail -n 1 "$LAB/cand.log" | awk '/captured.*received.*dropped/ && $2 + $9 == $5 { drained = 1 } END { exit !drained }'
+	tail -n 1 "$LAB/cand.log" | awk '/captured.*received.*dropped/ && $2 + $10 == $5 { drained = 1 } END { exit !drained }'
 }
 tcpdump_captured() { sed -n 's/^\([0-9]*\) packets captured.*/\1/p' "$LAB/cand.log" | tail -n 1; }
