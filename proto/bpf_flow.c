@@ -111,6 +111,7 @@ read_v6(struct bpf_code *code, struct bpf_label *fragment, struct bpf_label *tra
 	bpf_code_stmt(code, BPF_LDX | BPF_MEM, BPF_WALK_M_NEXT);
 	for (int i = 0; i < EXTENSIONS; i++)
 		bpf_walk_extension(code, fragment, transport, none);
+	bpf_code_if(code, BPF_JEQ, IPPROTO_FRAGMENT, fragment);
 	bpf_code_here(code, transport);
 }
 

@@ -134,7 +134,7 @@ flow_v6(struct reference_flow *flow, const uint8_t *d, size_t len, size_t off)
 		off += next == 51 ? (ip[1] + 2u) * 4 : (ip[1] + 1u) * 8;
 		next = ip[0];
 	}
-	if (next != 44 || walked == 4) {
+	if (next != 44) {
 		flow_transport(flow, next, d, len, off);
 		return;
 	}
