@@ -115,7 +115,7 @@ check_governor(const struct agent_options *options, struct conf_error *error)
 	if (agent_rings_memory(options) >= AGENT_RINGS_MEMORY_MIN)
 		return 0;
 	conf_error_set(error, "--memory-limit: %llu MiB leave no room for the rings of the interfaces: the spool takes %llu, the processes %u, "
-	    "and %u are the least for rings", (unsigned long long)(options->memory_limit >> 20),
+	    "and %u are the least for rings: raise it", (unsigned long long)(options->memory_limit >> 20),
 	    (unsigned long long)(options->spool_memory >> 20), AGENT_ROLES_MEMORY >> 20, AGENT_RINGS_MEMORY_MIN >> 20);
 	return -1;
 }
@@ -222,33 +222,43 @@ probe_handle(const struct agent_options *options)
 }
 
 static int
-probe_filter(const struct agent_options *options, struct conf_error *error)
+probe_filter(pcap_t *pcap, const char *name, const char *filter, const char *origin, struct conf_error *error)
 {
 	struct bpf_program program;
 	const char *why, *hint = "";
-	pcap_t *pcap;
-	int result;
 
-	if (options->filter == NULL)
-		return 0;
-	if (capture_filter_conditions(options->filter) > CAPTURE_CONDITIONS_MAX) {
-		conf_error_set(error, "filter (from %s): it has %zu conditions (a range counts as three), but %d is the most",
-		    options->filter_origin, capture_filter_conditions(options->filter), CAPTURE_CONDITIONS_MAX);
+	if (capture_filter_conditions(filter) > CAPTURE_CONDITIONS_MAX) {
+		conf_error_set(error, "%s (from %s): it has %zu conditions (a range counts as three), but %d is the most", name, origin,
+		    capture_filter_conditions(filter), CAPTURE_CONDITIONS_MAX);
 		return -1;
 	}
+	if (pcap_compile(pcap, &program, filter, 1, PCAP_NETMASK_UNKNOWN) == 0) {
+		pcap_freecode(&program);
+		return 0;
+	}
+	why = pcap_geterr(pcap);
+	if (strstr(why, "unknown host") != NULL || strstr(why, "unknown network") != NULL)
+		hint = " (addresses must be numeric: names are not looked up)";
+	conf_error_set(error, "%s \"%.*s\" (from %s): %s%s", name, FILTER_SHOWN, filter, origin, why, hint);
+	return -1;
+}
+
+static int
+probe_filters(const struct agent_options *options, struct conf_error *error)
+{
+	pcap_t *pcap;
+	int result = 0;
+
+	if (options->filter == NULL && options->never.count == 0)
+		return 0;
 	if ((pcap = probe_handle(options)) == NULL) {
 		conf_error_set(error, "out of memory");
 		return -1;
 	}
-	if ((result = pcap_compile(pcap, &program, options->filter, 1, PCAP_NETMASK_UNKNOWN)) == 0) {
-		pcap_freecode(&program);
-	} else {
-		why = pcap_geterr(pcap);
-		if (strstr(why, "unknown host") != NULL || strstr(why, "unknown network") != NULL)
-			hint = " (addresses must be numeric: names are not looked up)";
-		conf_error_set(error, "filter \"%.*s\" (from %s): %s%s", FILTER_SHOWN, options->filter, options->filter_origin,
-		    why, hint);
-	}
+	if (options->filter != NULL)
+		result = probe_filter(pcap, "filter", options->filter, options->filter_origin, error);
+	for (size_t i = 0; result == 0 && i < options->never.count; i++)
+		result = probe_filter(pcap, "never", options->never.value[i], options->never.origin[i], error);
 	pcap_close(pcap);
 	return result;
 }
@@ -266,7 +276,7 @@ probe(const struct agent_options *options, struct conf_error *error)
 		conf_error_set(error, "%s", why);
 		return EXIT_FAILURE;
 	}
-	return probe_filter(options, error) == -1 ? EXIT_USAGE : 0;
+	return probe_filters(options, error) == -1 ? EXIT_USAGE : 0;
 }
 
 static void
