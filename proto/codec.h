@@ -21,6 +21,7 @@ struct codec {
 	const char	*name;		/* "lz4" */
 	const char	*suffix;	/* of files: ".lz4", "" */
 	int		 level_min, level_max, level_initial;
+	int		 level_quick;	/* in place of those above it, for blocks that hardly shrink */
 	size_t		(*bound)(size_t raw_len);	/* bytes that encode() or store() need at most */
 	void		*(*state_new)(int level);	/* of encode(); NULL: ENOMEM */
 	void		(*state_free)(void *);
@@ -45,7 +46,7 @@ uint32_t	 codec_mask(void);			/* 1 << id of all that are built in */
 /* "lz4", "zstd:3" -> row and level; -1 with a line for people in error. */
 int		 codec_parse(const char *, const struct codec **, int *level, char *error, size_t error_size);
 
-/* Encodes blocks one after another, and learns when it is not worth the try (the rule stands in codec.c). */
+/* Encodes blocks one after another, and learns how hard to try with each, if at all (the rules stand in codec_encoder.c). */
 struct encoder;
 struct encoder	*encoder_new(const struct codec *, int level);
 void		 encoder_free(struct encoder *);

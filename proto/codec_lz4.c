@@ -251,6 +251,7 @@ const struct codec codec_lz4 = {
 	.level_min = -64,
 	.level_max = 1,
 	.level_initial = 1,
+	.level_quick = -7,
 	.bound = lz4_bound,
 	.state_new = lz4_state_new,
 	.state_free = lz4_state_free,

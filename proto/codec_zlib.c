@@ -222,6 +222,7 @@ const struct codec codec_zlib = {
 	.level_min = 1,
 	.level_max = 9,
 	.level_initial = 1,
+	.level_quick = 1,
 	.bound = zlib_bound,
 	.state_new = zlib_state_new,
 	.state_free = zlib_state_free,

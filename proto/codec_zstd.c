@@ -202,6 +202,7 @@ const struct codec codec_zstd = {
 	.level_min = -7,
 	.level_max = 19,
 	.level_initial = 1,
+	.level_quick = -3,
 	.bound = zstd_bound,
 	.state_new = zstd_state_new,
 	.state_free = zstd_state_free,

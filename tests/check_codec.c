@@ -278,6 +278,83 @@ START_TEST(encoder_goes_to_a_level)
 }
 END_TEST
 
+static size_t
+fresh_len(const struct codec *codec, int level, const uint8_t *raw)
+{
+	void *fresh = codec->state_new(level);
+	size_t len = encode_len(codec, fresh, raw, BLOCK);
+
+	codec->state_free(fresh);
+	return len;
+}
+
+/* Packets of 120 bytes that are encrypted, but for headers where one byte of so many is not the same as in the packet before. */
+static uint8_t *
+make_packets(size_t header, size_t one_of)
+{
+	uint8_t *raw = make_raw(NOISE, BLOCK, 7);
+	size_t i;
+
+	for (i = 0; i < BLOCK; i++)
+		if (i % 120 < header && i % one_of != 0)
+			raw[i] = (uint8_t)(i % 120);
+	return raw;
+}
+
+/* Whether what hardly shrinks goes in at the quick level, from the third block on and until something comes that does shrink. */
+static void
+check_quick(const struct codec *codec, int level, bool worth_it)
+{
+	struct encoder *encoder = encoder_new(codec, level);
+	uint8_t *text = make_raw(TEXT, BLOCK, 7), *mixed = make_packets(50, 25);
+	size_t full = fresh_len(codec, level, mixed), quick = fresh_len(codec, codec->level_quick, mixed);
+	bool stored;
+	int i;
+
+	ck_assert_uint_gt(full, BLOCK / 2);
+	ck_assert_uint_gt(quick, full);
+	ck_assert(worth_it == (quick <= full + full / 16));
+	for (i = 0; i < 70; i++)	/* one comparison more is among them, and that block is not a quick one */
+		ck_assert_uint_eq(block_len(encoder, codec, mixed, &stored), worth_it && i >= 2 && i != 66 ? quick : full);
+	block_len(encoder, codec, text, &stored);
+	ck_assert_uint_eq(block_len(encoder, codec, text, &stored), fresh_len(codec, level, text));
+	encoder_free(encoder);
+	free(mixed);
+	free(text);
+}
+
+/* What the quick level does not get small enough to be worth it is tried at the other one, from there on. */
+static void
+check_too_quick(const struct codec *codec, int level)
+{
+	struct encoder *encoder = encoder_new(codec, level);
+	uint8_t *mixed = make_packets(50, 25), *edge = codec->id == CODEC_LZ4 ? make_packets(52, 19) : make_packets(46, 11);
+	bool stored;
+	int i;
+
+	ck_assert_uint_gt(fresh_len(codec, codec->level_quick, edge), BLOCK - BLOCK / 4);
+	for (i = 0; i < 3; i++)
+		block_len(encoder, codec, mixed, &stored);
+	ck_assert_uint_eq(block_len(encoder, codec, edge, &stored), fresh_len(codec, level, edge));
+	ck_assert_uint_eq(block_len(encoder, codec, mixed, &stored), fresh_len(codec, level, mixed));
+	encoder_free(encoder);
+	free(edge);
+	free(mixed);
+}
+
+START_TEST(encoder_is_quick)
+{
+	const struct codec *codec = built[_i];
+
+	if (codec->id == CODEC_ZSTD)
+		check_quick(codec, codec->level_max, false);
+	if (codec->id == CODEC_NONE)
+		return;
+	check_quick(codec, codec->id == CODEC_ZLIB ? codec->level_max : codec->level_initial, true);
+	check_too_quick(codec, codec->id == CODEC_ZLIB ? codec->level_max : codec->level_initial);
+}
+END_TEST
+
 /* Too little room is said, not written over; the state goes on afterwards. */
 START_TEST(too_little_room)
 {
@@ -539,6 +616,7 @@ main(void)
 	tcase_add_loop_test(tc, level_is_set, 0, built_count);
 	tcase_add_loop_test(tc, encoder_stores_on_demand, 0, built_count);
 	tcase_add_loop_test(tc, encoder_goes_to_a_level, 0, built_count);
+	tcase_add_loop_test(tc, encoder_is_quick, 0, built_count);
 	tcase_add_loop_test(tc, too_little_room, 0, built_count);
 	tcase_add_loop_test(tc, truncated_and_flipped, 0, built_count);
 	tcase_add_loop_test(tc, two_units_are_not_one, 0, built_count);
