@@ -27,7 +27,8 @@
 /*
  * And at which level? Packets that are encrypted but small shrink by a third, thanks to their headers alone, and a quick level
  * finds those just as well in half the time. So while blocks do not come down to 1/HARD_PART, every COMPARE_INTERVAL-th is encoded
- * at the codec's quick level too, and if that is longer by no more than 1/LONGER_PART, those up to the next comparison are encoded so.
+ * at the codec's quick level too, and if that is longer by no more than 1/LONGER_PART, those up to the next comparison are
+ * encoded so.
  */
 #define HARD_PART	2
 #define LONGER_PART	16
