@@ -24,6 +24,7 @@
 #include "collector/credentials.h"
 #include "collector/ctl.h"
 #include "collector/listen.h"
+#include "collector/memory.h"
 #include "collector/policy.h"
 #include "collector/pull.h"
 #include "collector/scrape.h"
@@ -152,6 +153,7 @@ collector_start(struct collector *collector)
 	sigemptyset(&set);
 	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
 		sigaddset(&set, ours[i]);
+	memory_init();
 	start_raise_limits((unsigned)collector->options.workers);
 	if (credentials_load(collector, collector->tls, error, sizeof(error)) == -1)
 		fatal("%s", error);

@@ -198,23 +198,6 @@ buf_printf(struct buf *b, const char *format, ...)
 	return result;
 }
 
-void
-cursor_init(struct cursor *c, const void *bytes, size_t n)
-{
-	*c = (struct cursor){ .p = bytes, .left = n };
-}
-
-int
-cursor_skip(struct cursor *c, size_t n)
-{
-	if (n > c->left)
-		return -1;
-	if (n > 0)
-		c->p += n;
-	c->left -= n;
-	return 0;
-}
-
 int
 cursor_bytes(struct cursor *c, void *dst, size_t n)
 {
@@ -225,26 +208,6 @@ cursor_bytes(struct cursor *c, void *dst, size_t n)
 	if (n > 0)
 		memcpy(dst, p, n);
 	return 0;
-}
-
-int
-cursor_sub(struct cursor *c, size_t n, struct cursor *child)
-{
-	const uint8_t	*p = c->p;
-
-	if (cursor_skip(c, n) == -1)
-		return -1;
-	cursor_init(child, p, n);
-	return 0;
-}
-
-/* The next n bytes, or NULL. They are then read one by one in the order that compilers make one load of. */
-static const uint8_t *
-take(struct cursor *c, size_t n)
-{
-	const uint8_t	*p = c->p;
-
-	return cursor_skip(c, n) == -1 ? NULL : p;
 }
 
 static uint16_t
@@ -259,18 +222,6 @@ big32(const uint8_t *p)
 	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | (uint32_t)p[3];
 }
 
-static uint16_t
-little16(const uint8_t *p)
-{
-	return (uint16_t)(p[1] << 8 | p[0]);
-}
-
-static uint32_t
-little32(const uint8_t *p)
-{
-	return (uint32_t)p[3] << 24 | (uint32_t)p[2] << 16 | (uint32_t)p[1] << 8 | (uint32_t)p[0];
-}
-
 int
 cursor_u8(struct cursor *c, uint8_t *value)
 {
@@ -280,7 +231,7 @@ cursor_u8(struct cursor *c, uint8_t *value)
 int
 cursor_u16(struct cursor *c, uint16_t *value)
 {
-	const uint8_t	*p = take(c, 2);
+	const uint8_t	*p = cursor_take(c, 2);
 
 	if (p == NULL)
 		return -1;
@@ -291,7 +242,7 @@ cursor_u16(struct cursor *c, uint16_t *value)
 int
 cursor_u32(struct cursor *c, uint32_t *value)
 {
-	const uint8_t	*p = take(c, 4);
+	const uint8_t	*p = cursor_take(c, 4);
 
 	if (p == NULL)
 		return -1;
@@ -302,7 +253,7 @@ cursor_u32(struct cursor *c, uint32_t *value)
 int
 cursor_u64(struct cursor *c, uint64_t *value)
 {
-	const uint8_t	*p = take(c, 8);
+	const uint8_t	*p = cursor_take(c, 8);
 
 	if (p == NULL)
 		return -1;
@@ -311,35 +262,13 @@ cursor_u64(struct cursor *c, uint64_t *value)
 }
 
 int
-cursor_u16le(struct cursor *c, uint16_t *value)
-{
-	const uint8_t	*p = take(c, 2);
-
-	if (p == NULL)
-		return -1;
-	*value = little16(p);
-	return 0;
-}
-
-int
-cursor_u32le(struct cursor *c, uint32_t *value)
-{
-	const uint8_t	*p = take(c, 4);
-
-	if (p == NULL)
-		return -1;
-	*value = little32(p);
-	return 0;
-}
-
-int
 cursor_u64le(struct cursor *c, uint64_t *value)
 {
-	const uint8_t	*p = take(c, 8);
+	const uint8_t	*p = cursor_take(c, 8);
 
 	if (p == NULL)
 		return -1;
-	*value = (uint64_t)little32(p + 4) << 32 | little32(p);
+	*value = (uint64_t)cursor_little32(p + 4) << 32 | cursor_little32(p);
 	return 0;
 }
 
