@@ -24,7 +24,7 @@
 
 #define RECORD_MAX	16384			/* plain bytes in a record (RFC 8446, 5.1) */
 #define RECORD_OVERHEAD	64			/* header, type and tag, generously */
-#define BATCH		(128 * 1024)		/* bytes given to one send(2): more gains nothing, and leaves the cache */
+#define BATCH		(160 * 1024)		/* bytes given to one send(2): a block in two; more gains nothing, and leaves the cache */
 #define WRITE_MAX	(1024 * 1024)
 #define OUTPUT_MAX	(WRITE_MAX + 2 * BATCH)	/* beyond what may be queued: key updates, alerts */
 
