@@ -12,13 +12,19 @@
 #include "agent/ipc.h"
 
 #define AGENT_ORIGIN_SIZE	256
+#define AGENT_NEVER_MAX		4
+#define AGENT_ROLES_MEMORY	(16u << 20)	/* of --memory-limit: what the processes take beside rings and spool */
+#define AGENT_RINGS_MEMORY_MIN	(4u << 20)
 
 /* The agent's settings: one table (agent_rows in options.c) for command line, file, help and man page. */
 struct agent_options {
 	struct conf_list interfaces;	/* -i interface */
 	char		*filter;	/* operands or -F filter-file or filter = in the file; NULL: none */
 	char		*filter_file;	/* -F */
+	struct conf_list never;		/* --never FILTER: what may not leave, whatever is asked */
 	uint64_t	 snaplen;	/* -s */
+	char		*slice;		/* --slice none|headers[:BYTES] */
+	bool		 mask;
 	uint64_t	 buffer_kib;	/* -B */
 	int		 direction;	/* -Q: enum msg_direction, values "inout|in|out" */
 	bool		 promiscuous;	/* --promiscuous */
@@ -37,6 +43,11 @@ struct agent_options {
 	char		*ca, *cert, *key;
 	uint64_t	 keepalive_ms;
 	uint64_t	 rate_limit;	/* bits a second sent; 0 none */
+	uint64_t	 rate_burst;	/* of it, bytes that may go at once; 0: those of a quarter of a second */
+	uint64_t	 cpu_limit;	/* percent of a core; 0 none */
+	uint64_t	 memory_limit;	/* rings, spool and roles */
+	char		*ladder;	/* --ladder: governor_parse_ladder() */
+	int		 priority;	/* enum agent_priority, values "idle|low|normal" */
 	bool		 daemon;
 	char		*pidfile;
 	char		*user;		/* the roles' user after privileges are dropped */
@@ -48,6 +59,11 @@ struct agent_options {
 	bool		 help, version;
 	char		 filter_origin[AGENT_ORIGIN_SIZE];	/* no row: "the command line", "agent.conf:12", -F's file */
 };
+
+enum agent_priority { PRIORITY_IDLE, PRIORITY_LOW, PRIORITY_NORMAL };
+
+/* What of --memory-limit is for the rings of all interfaces; 0: nothing is left. */
+uint64_t agent_rings_memory(const struct agent_options *);
 
 extern const struct conf_row agent_rows[];
 #define AGENT_CONFIG	SYSCONFDIR "/vmtap/agent.conf"

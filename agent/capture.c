@@ -13,6 +13,7 @@
 #include "common/log.h"
 #include "agent/agent.h"
 #include "agent/capture_clock.h"
+#include "agent/capture_governor.h"
 #include "agent/capture_tap.h"
 #include "agent/ipc.h"
 #include "agent/role.h"
@@ -32,6 +33,7 @@ struct capture {
 	struct capture_tap tap[IPC_TAPS_MAX];
 	struct event	*tick, *deadline;
 	struct capture_clock clock;
+	struct capture_governor governor;
 	bool		 active;		/* packets came since the last tick */
 	bool		 ready;			/* IPC_READY was sent */
 	bool		 ending;
@@ -106,6 +108,7 @@ capture_tap_active(void *arg)
 
 	c->active = true;
 	capture_arm_tick(c);
+	capture_governor_active(&c->governor);
 }
 
 static void
@@ -138,6 +141,14 @@ capture_tap_gone(const struct ipc_interface_gone *gone, void *arg)
 }
 
 static void
+capture_tap_governed(bool in_force, void *arg)
+{
+	struct capture *c = arg;
+
+	capture_governor_answer(&c->governor, in_force);
+}
+
+static void
 capture_tap_ended(void *arg)
 {
 	struct capture *c = arg;
@@ -154,6 +165,7 @@ static const struct capture_tap_callbacks tap_callbacks = {
 	.active = capture_tap_active,
 	.ended = capture_tap_ended,
 	.last = capture_tap_last,
+	.governed = capture_tap_governed,
 	.look = capture_look,
 };
 
@@ -230,6 +242,7 @@ capture_use_options(struct capture *c, struct agent_options *options)
 {
 	for (size_t i = 0; i < IPC_TAPS_MAX; i++)
 		capture_tap_set_options(&c->tap[i], options);
+	capture_governor_set_options(&c->governor, options);
 	agent_options_free(c->options);
 	free(c->options);
 	c->options = options;
@@ -341,6 +354,9 @@ capture_begin(struct capture *c)
 			fatal("start: %s", strerror(errno));
 		capture_tap_set_options(&c->tap[i], c->options);
 	}
+	if (capture_governor_init(&c->governor, c->base, c->tap, &c->totals) == -1)
+		fatal("start: %s", strerror(errno));
+	capture_governor_set_options(&c->governor, c->options);
 	capture_look(c);
 }
 
@@ -351,6 +367,7 @@ capture_clear(struct capture *c)
 		capture_tap_end_now(&c->tap[i]);
 		capture_tap_clear(&c->tap[i]);
 	}
+	capture_governor_clear(&c->governor);
 	spool_count_set(c->spool[0], COUNTER_CPU_CAPTURE_US, STATS_AGENT, clock_cpu_us());
 	for (size_t i = 0; i < IPC_TAPS_MAX; i++)
 		spool_detach(c->spool[i]);

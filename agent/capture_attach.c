@@ -42,8 +42,8 @@ counting_end(struct capture_ring *r, const char *why)
 static int
 counting_exchange(struct capture_ring *r, struct capture_programs *programs, char error[MSG_TEXT_SIZE])
 {
-	static const enum capture_program_use begin[] = { PROGRAM_OFFERED, PROGRAM_TAKEN, PROGRAM_OWN };
-	static const enum capture_program_use end[] = { PROGRAM_TAKEN, PROGRAM_OWN, PROGRAM_OFFERED };
+	static const enum capture_program_use begin[] = { PROGRAM_OFFERED, PROGRAM_TAKEN, PROGRAM_OWN, PROGRAM_WITHHELD, PROGRAM_SAMPLED };
+	static const enum capture_program_use end[] = { PROGRAM_TAKEN, PROGRAM_OWN, PROGRAM_WITHHELD, PROGRAM_SAMPLED, PROGRAM_OFFERED };
 	const enum capture_program_use *order = r->closing ? end : begin;
 	char why[MSG_TEXT_SIZE];
 	size_t i;
@@ -73,10 +73,10 @@ static int
 counting_open(struct capture_ring *r, const struct capture_programs *programs, char error[MSG_TEXT_SIZE])
 {
 	bool counted = capture_ledger_counts(&r->ledger);
-	static const enum capture_program_use order[] = { PROGRAM_OFFERED, PROGRAM_OWN, PROGRAM_TAKEN };
+	static const enum capture_program_use order[] = { PROGRAM_OFFERED, PROGRAM_OWN, PROGRAM_TAKEN, PROGRAM_WITHHELD, PROGRAM_SAMPLED };
 
 	for (size_t i = 0; r->counting && i < LEDGER_PLACES; i++) {
-		if (r->ledger.fd[order[i]] != -1 || (order[i] == PROGRAM_TAKEN && !programs->refuses))
+		if (r->ledger.fd[order[i]] != -1 || !programs->state.in_use[order[i]])
 			continue;
 		if (capture_ledger_open(&r->ledger, order[i], r->ifindex, r->name, &r->programs.of[order[i]], error) == 0)
 			continue;
@@ -95,13 +95,25 @@ counting_works(struct capture_ring *r)
 	r->uncounted = false;
 }
 
+/* Each socket takes a share of every packet's time. */
+static void
+close_unused(struct capture_ring *r)
+{
+	for (enum capture_program_use place = PROGRAM_WITHHELD; place < LEDGER_PLACES; place++)
+		if (!r->programs.state.in_use[place])
+			capture_ledger_close_place(&r->ledger, place);
+}
+
 /* Refused by the ring, the programs before are in force everywhere, and open is what was. A socket left open under a program that
  * takes nothing would have all that is captured for refused. */
 static int
 attach_next(struct capture_ring *r, struct capture_programs *programs, char error[MSG_TEXT_SIZE])
 {
-	bool counted = capture_ledger_counts(&r->ledger), taken = r->ledger.fd[PROGRAM_TAKEN] != -1, works;
+	bool counted = capture_ledger_counts(&r->ledger), works, opened[LEDGER_PLACES];
 	char why[MSG_TEXT_SIZE];
+
+	for (size_t i = 0; i < LEDGER_PLACES; i++)
+		opened[i] = r->ledger.fd[i] != -1;
 
 	works = counting_open(r, programs, why) == 0 && counting_exchange(r, programs, why) == 0;
 	if (place_exchange(r, PROGRAM_TAP, programs, error) == 0) {
@@ -115,8 +127,9 @@ attach_next(struct capture_ring *r, struct capture_programs *programs, char erro
 		counting_fail(r, programs, why);
 	if (!counted)
 		capture_ledger_close(&r->ledger);
-	else if (!taken)
-		capture_ledger_close_taken(&r->ledger);
+	for (unsigned place = PROGRAM_TAKEN; place < LEDGER_PLACES; place++)
+		if (!opened[place])
+			capture_ledger_close_place(&r->ledger, (enum capture_program_use)place);
 	return -1;
 }
 
@@ -135,7 +148,7 @@ attach_last(struct capture_ring *r, struct capture_programs *programs, char erro
 int
 capture_ring_attach(struct capture_ring *r, struct capture_programs *programs, char error[MSG_TEXT_SIZE])
 {
-	bool refused = r->programs.refuses, paused = r->programs.paused;
+	struct capture_programs_state before = r->programs.state;
 	int result;
 
 	capture_ring_poll(r);
@@ -143,12 +156,11 @@ capture_ring_attach(struct capture_ring *r, struct capture_programs *programs, c
 	capture_ledger_poll_switched(&r->ledger);
 	if (result == -1)
 		return -1;
-	r->programs.refuses = programs->refuses;
-	r->programs.paused = programs->paused;
-	programs->refuses = refused;
-	programs->paused = paused;
+	r->programs.state = programs->state;
+	programs->state = before;
 	if (r->armed)
 		capture_ring_set_boundary(r);
+	close_unused(r);
 	r->armed = true;	/* until now nothing passed, so the boundary stays where it was */
 	return 0;
 }

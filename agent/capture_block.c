@@ -56,13 +56,33 @@ capture_block_set_codec(struct capture_block *b, const struct codec *codec, int 
 
 	if (b->codec == codec && b->level == level)
 		return 0;
+	if (b->codec == codec && encoder_set_level(b->encoder, level) == 0) {
+		b->level = level;
+		return 0;
+	}
 	if ((encoder = encoder_new(codec, level)) == NULL)
 		return -1;
 	encoder_free(b->encoder);
+	encoder_set_store(encoder, b->store);
 	b->encoder = encoder;
 	b->codec = codec;
 	b->level = level;
 	return 0;
+}
+
+void
+capture_block_set_store(struct capture_block *b, bool store)
+{
+	b->store = store;
+	encoder_set_store(b->encoder, store);
+}
+
+void
+capture_block_count_kernel(struct capture_block *b, uint64_t received, uint64_t dropped, uint64_t left_out)
+{
+	b->totals->ring_received += received;
+	b->totals->ring_dropped += dropped;
+	b->totals->left_out += left_out;
 }
 
 bool
@@ -193,6 +213,7 @@ block_count(struct capture_block *b, size_t encoded, bool stored)
 	t->sealed++;
 	t->stored += stored;
 	t->raw += b->len;
+	t->packets += b->packets;
 	t->encoded += encoded;
 	spool_count_set(t->spool, COUNTER_BLOCKS_SEALED, STATS_AGENT, t->sealed);
 	spool_count_set(t->spool, COUNTER_BLOCKS_STORED, STATS_AGENT, t->stored);

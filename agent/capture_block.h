@@ -21,6 +21,9 @@ struct spool;
 struct capture_totals {
 	struct spool	*spool;
 	uint64_t	 sealed, stored, raw, encoded;
+	uint64_t	 packets;		/* in them */
+	uint64_t	 rings;			/* bytes that the kernel's rings take, of all interfaces */
+	uint64_t	 ring_received, ring_dropped, left_out;	/* by the kernel's count; of the last: by orders of the governor */
 };
 
 /*
@@ -36,6 +39,7 @@ struct capture_block {
 	struct encoder	*encoder;
 	const struct codec *codec;
 	int		 level;
+	bool		 store;
 	uint8_t		*raw;			/* MSG_BLOCK_RAW_MAX */
 	size_t		 len, limit;
 	size_t		 row_count;		/* rows in it */
@@ -63,6 +67,10 @@ void	capture_block_note(struct capture_block *, const char *text);
 void	capture_block_touch(struct capture_block *, struct capture_row *);
 /* 0: the block is empty now: published, or after CAPTURE_BLOCK_BUSY_MS of trying lost as a GAP. -1 EBUSY: try again in a moment. */
 int	capture_block_seal(struct capture_block *);
+/* Of a ring that puts into it: to the totals. */
+void	capture_block_count_kernel(struct capture_block *, uint64_t received, uint64_t dropped, uint64_t left_out);
+/* For the blocks after this one, which must be empty. */
+void	capture_block_set_store(struct capture_block *, bool);	/* uncompressed, inside the codec's format */
 /* Without waiting for room. */
 void	capture_block_seal_now(struct capture_block *);
 

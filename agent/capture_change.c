@@ -13,6 +13,7 @@
 #include "proto/codec.h"
 #include "agent/agent.h"
 #include "agent/capture_tap.h"
+#include "agent/governor.h"
 
 /* From the state of a tap to the one wanted: first all that can fail, which leaves what is in force as it is; then the rest. */
 
@@ -24,6 +25,8 @@ struct change_item {
 	const struct ipc_tap_interface *interface;
 	bool		fresh;			/* opened for this change */
 	bool		attached;
+	bool		paused;			/* by the breaker, or the governor: */
+	bool		governed;
 	struct capture_programs programs;	/* to be attached; afterwards those before */
 };
 
@@ -62,13 +65,40 @@ ring_find(struct capture_tap *tap, const struct ipc_tap_interface *interface)
 	return NULL;
 }
 
-/* The interface's ring, open already or opened now; one that is not there at the moment is left out and told later. */
-static int
-change_open_one(struct change *c, const struct ipc_tap_interface *interface, char error[MSG_TEXT_SIZE])
+/* A share of what --memory-limit leaves for rings: KiB, 0: there is nothing left. */
+static uint64_t
+ring_share_kib(const struct change *c, size_t interfaces)
+{
+	uint64_t all = agent_rings_memory(c->tap->options), taken = c->tap->block.totals->rings;
+	uint64_t kib = all > taken ? (all - taken) / 1024 : 0, share = kib / interfaces;
+
+	if (kib < CAPTURE_RING_KIB_MIN)
+		return 0;
+	if (share < CAPTURE_RING_KIB_MIN)
+		return CAPTURE_RING_KIB_MIN;
+	return share < c->tap->options->buffer_kib ? share : c->tap->options->buffer_kib;
+}
+
+static struct capture_ring *
+change_open_ring(const struct change *c, const struct ipc_tap_interface *interface, size_t interfaces, bool *gone,
+    char error[MSG_TEXT_SIZE])
 {
 	const struct agent_options *options = c->tap->options;
-	struct capture_ring_settings settings = { options->buffer_kib, options->flush_ms, options->promiscuous,
-	    capture_tap_ledger_wanted(c->tap) };
+	struct capture_ring_settings settings = { ring_share_kib(c, interfaces), options->flush_ms, options->promiscuous,
+	    capture_tap_ledger_wanted(c->tap), c->tap->block.totals };
+
+	if (settings.buffer_kib > 0)
+		return capture_ring_open(&settings, interface, gone, error);
+	*gone = true;
+	snprintf(error, MSG_TEXT_SIZE, "%s: not captured: the rings of the others take all that memory-limit leaves for them",
+	    interface->name);
+	return NULL;
+}
+
+/* The interface's ring, open already or opened now, one of so many yet to come; one that is not there at the moment is left out and told later. */
+static int
+change_open_one(struct change *c, const struct ipc_tap_interface *interface, size_t interfaces, char error[MSG_TEXT_SIZE])
+{
 	struct change_item *item = &c->item[c->item_count];
 	bool gone = false;
 
@@ -76,7 +106,7 @@ change_open_one(struct change *c, const struct ipc_tap_interface *interface, cha
 	item->ring = ring_find(c->tap, interface);
 	if (item->ring == NULL) {
 		item->fresh = true;
-		item->ring = capture_ring_open(&settings, interface, &gone, error);
+		item->ring = change_open_ring(c, interface, interfaces, &gone, error);
 	}
 	if (item->ring != NULL) {
 		c->item_count++;
@@ -94,9 +124,21 @@ static int
 change_open(struct change *c, char error[MSG_TEXT_SIZE])
 {
 	for (size_t i = 0; c->want->active && i < c->want->interface_count; i++)
-		if (change_open_one(c, &c->want->interface[i], error) == -1)
+		if (change_open_one(c, &c->want->interface[i], c->want->interface_count - i, error) == -1)
 			return -1;
 	return 0;
+}
+
+/* The governor pauses the last ones, which are the least important. */
+static void
+change_pause(struct change *c)
+{
+	size_t paused = c->tap->orders.paused < c->item_count ? c->tap->orders.paused : c->item_count;
+
+	for (size_t i = 0; i < c->item_count; i++) {
+		c->item[i].governed = i >= c->item_count - paused;
+		c->item[i].paused = c->item[i].governed || c->item[i].interface->paused;
+	}
 }
 
 /* The program depends on what the interface is, not on which. */
@@ -105,7 +147,7 @@ compiled_before(const struct change *c, const struct change_item *item)
 {
 	for (const struct change_item *other = c->item; other < item; other++)
 		if (other->ring->linktype == item->ring->linktype && other->ring->loopback == item->ring->loopback &&
-		    other->interface->paused == item->interface->paused)
+		    other->paused == item->paused)
 			return &other->programs;
 	return NULL;
 }
@@ -117,7 +159,7 @@ change_compile_one(struct change *c, struct change_item *item, char error[MSG_TE
 	struct capture_ring *r = item->ring;
 
 	if (before == NULL)
-		return capture_filter_build(r->pcap, r->name, &c->wish, r->loopback, item->interface->paused, &item->programs, error);
+		return capture_filter_build(r->pcap, r->name, &c->wish, r->loopback, item->paused, &item->programs, error);
 	if (capture_programs_copy(&item->programs, before) == 0)
 		return 0;
 	snprintf(error, MSG_TEXT_SIZE, "%s: no memory for the filter", r->name);
@@ -133,6 +175,58 @@ change_compile(struct change *c, char error[MSG_TEXT_SIZE])
 	return 0;
 }
 
+/* With the first so many peers only. */
+static int
+item_build(const struct change *c, const struct change_item *item, size_t peers, struct capture_programs *programs,
+    char error[MSG_TEXT_SIZE])
+{
+	struct capture_wish wish = c->wish;
+	struct capture_ring *r = item->ring;
+
+	wish.peer_count = peers;
+	if (capture_filter_build(r->pcap, r->name, &wish, r->loopback, item->paused, programs, error) == -1)
+		return -1;
+	programs->state.peers_left += c->wish.peer_count - peers;
+	return 0;
+}
+
+/* How much room the kernel has is found by asking it. Some is taken by the program before, until one without peers is in its place. */
+static int
+item_attach_fewer(const struct change *c, struct change_item *item, char error[MSG_TEXT_SIZE])
+{
+	size_t peers = c->wish.peer_count - item->programs.state.peers_left;
+	struct capture_programs more;
+	char why[MSG_TEXT_SIZE];
+	bool fits = false;
+
+	if (peers == 0)
+		return -1;
+	capture_programs_clear(&item->programs);
+	if (item_build(c, item, 0, &item->programs, why) == -1 || capture_ring_attach(item->ring, &item->programs, error) == -1)
+		return -1;
+	for (; !fits && peers > 0; peers = peers * 3 / 4) {
+		if (item_build(c, item, peers, &more, why) == -1)
+			break;
+		fits = capture_ring_attach(item->ring, &more, why) == 0;
+		capture_programs_clear(&more);
+	}
+	return 0;
+}
+
+static int
+item_attach(const struct change *c, struct change_item *item, char error[MSG_TEXT_SIZE])
+{
+	const struct capture_ring *r = item->ring;
+
+	if (capture_ring_attach(item->ring, &item->programs, error) == -1 && item_attach_fewer(c, item, error) == -1)
+		return -1;
+	item->attached = true;
+	if (r->programs.state.peers_left > 0)
+		log_info("%s: the filter has no room for %zu of %zu peers: their packets are captured", r->name,
+		    r->programs.state.peers_left, c->wish.peer_count);
+	return 0;
+}
+
 /* Where one is refused, the ones before it go back. */
 static int
 change_attach(struct change *c, char error[MSG_TEXT_SIZE])
@@ -145,9 +239,8 @@ change_attach(struct change *c, char error[MSG_TEXT_SIZE])
 
 		if (!item->ring->uncounted && capture_programs_equal(&item->ring->programs, &item->programs))
 			continue;
-		if (capture_ring_attach(item->ring, &item->programs, error) == -1)
+		if (item_attach(c, item, error) == -1)
 			break;
-		item->attached = true;
 	}
 	if (i == c->item_count)
 		return 0;
@@ -183,6 +276,7 @@ describe(struct pcapng_interface *d, const struct capture_ring *r, const struct 
 	d->tsresol = 9;
 	snprintf(d->name, sizeof(d->name), "%s", interface->name);
 	capture_wish_text(wish, d->filter, filter_size);
+	capture_wish_slice_text(wish, d->description, sizeof(d->description));
 	if (uname(&system) == 0)
 		snprintf(d->os, sizeof(d->os), "%.40s %.80s", system.sysname, system.release);
 	d->has_mac = interface->has_mac;
@@ -196,7 +290,8 @@ describe(struct pcapng_interface *d, const struct capture_ring *r, const struct 
 static bool
 same_id(const struct pcapng_interface *a, const struct pcapng_interface *b)
 {
-	return strcmp(a->name, b->name) == 0 && strcmp(a->filter, b->filter) == 0 && a->has_mac == b->has_mac &&
+	return strcmp(a->name, b->name) == 0 && strcmp(a->filter, b->filter) == 0 && strcmp(a->description, b->description) == 0 &&
+	    a->has_mac == b->has_mac &&
 	    memcmp(a->mac, b->mac, sizeof(a->mac)) == 0;
 }
 
@@ -210,6 +305,8 @@ change_description(struct capture_ring *r, const struct pcapng_interface *descri
 	}
 	if (strcmp(description->filter, r->description.filter) != 0)
 		log_info("%s: filter now %s", r->name, *description->filter != '\0' ? description->filter : "none");
+	if (strcmp(description->description, r->description.description) != 0)
+		log_info("%s: of each packet %s", r->name, *description->description != '\0' ? description->description : "all");
 	r->next_description = *description;
 	r->has_next = true;
 	r->unsettled = true;
@@ -225,10 +322,11 @@ change_commit_item(struct change *c, const struct change_item *item)
 	describe(&description, r, item->interface, c);
 	r->has_mac = item->interface->has_mac;
 	memcpy(r->mac, item->interface->mac, sizeof(r->mac));
-	r->paused = item->interface->paused;
-	r->next_snaplen = c->wish.snaplen;
+	r->paused = item->paused;
+	r->governed = item->governed;
+	r->next_cut = (struct capture_cut){ c->wish.snaplen, c->wish.slice.mask };
 	if (!r->unsettled)
-		r->snaplen = r->next_snaplen;
+		r->cut = r->next_cut;
 	if (item->fresh) {
 		r->description = description;
 		log_info("%s: capturing, %zu instructions in the kernel, %s", r->name, r->programs.of[PROGRAM_TAP].len,
@@ -267,7 +365,8 @@ change_commit(struct change *c)
 	for (size_t i = 0; i < c->gone_count; i++)
 		capture_tap_tell_gone(c->tap, c->gone[i].ifindex, c->gone[i].reason);
 	c->tap->codec = c->codec;
-	c->tap->level = c->level;
+	c->tap->level = c->tap->orders.cheaper && c->level > c->codec->level_quick ? c->codec->level_quick : c->level;
+	c->tap->store = c->tap->orders.store;
 }
 
 static void
@@ -286,7 +385,7 @@ change_prepare(struct change *c, char error[MSG_TEXT_SIZE])
 {
 	const char *codec = *c->want->codec != '\0' ? c->want->codec : c->tap->options->compress;
 
-	if (capture_wish_init(&c->wish, c->tap->options, c->want, error) == -1)
+	if (capture_wish_init(&c->wish, c->tap->options, c->want, &c->tap->orders, error) == -1)
 		return -1;
 	return codec_parse(codec, &c->codec, &c->level, error, MSG_TEXT_SIZE);
 }
@@ -306,7 +405,11 @@ capture_change_apply(struct capture_tap *tap, const struct ipc_tap *want, char e
 	c->codec = tap->codec;
 	c->level = tap->level;
 	result = want->active ? change_prepare(c, error) : 0;
-	if (result == 0 && (result = change_open(c, error)) == 0 && (result = change_compile(c, error)) == 0)
+	if (result == 0 && (result = change_open(c, error)) == 0) {
+		change_pause(c);
+		result = change_compile(c, error);
+	}
+	if (result == 0)
 		result = change_attach(c, error);
 	if (result == 0)
 		change_commit(c);
@@ -326,7 +429,7 @@ capture_change_check(struct capture_tap *tap, const struct agent_options *option
 		return 0;
 	want.filter[0] = '\0';
 	want.direction = DIRECTION_INOUT;
-	if (capture_wish_init(&wish, options, &want, error) == -1)
+	if (capture_wish_init(&wish, options, &want, NULL, error) == -1)
 		return -1;
 	TAILQ_FOREACH(r, &tap->rings, entry) {
 		if (r->closing)

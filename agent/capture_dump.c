@@ -9,6 +9,7 @@
 #include <pcap/pcap.h>
 
 #include "proto/bpf.h"
+#include "proto/bpf_part.h"
 #include "proto/frame.h"
 #include "proto/pcapng.h"
 #include "agent/agent.h"
@@ -25,17 +26,33 @@ dump_program(const struct bpf_insn *insn, size_t len)
 		puts(bpf_image(&insn[i], (int)i));
 }
 
+/* What is returned of a packet that passes. */
+static enum bpf_error
+dump_finish(const struct bpf_chain *chain, const struct filter_parts *parts, const struct capture_wish *wish, struct bpf_insn *whole,
+    size_t *len)
+{
+	struct bpf_insn tail[BPF_TAIL_HEADERS_MAX];
+	size_t tail_len = capture_filter_tail(parts, wish, tail);
+	char text[MSG_TEXT_SIZE];
+
+	capture_wish_slice_text(wish, text, sizeof(text));
+	printf("# end: %s, at most %u bytes\n", *text != '\0' ? text : "all of the packet", wish->snaplen);
+	if (tail_len == 0)
+		return bpf_chain_finish(chain, wish->snaplen, whole, len);
+	dump_program(tail, tail_len);
+	return bpf_chain_finish_with(chain, tail, tail_len, whole, len);
+}
+
 static int
-dump_chain(const char *name, const struct bpf_chain *chain, const struct capture_wish *wish)
+dump_chain(const char *name, const struct bpf_chain *chain, const struct filter_parts *parts, const struct capture_wish *wish)
 {
 	struct bpf_insn *whole = calloc(BPF_CHAIN_MAX, sizeof(*whole));
 	char text[MSG_TEXT_SIZE];
+	enum bpf_error why;
 	size_t len = 0, end;
 
-	if (whole == NULL || bpf_chain_finish(chain, wish->snaplen, whole, &len) != BPF_OK) {
-		free(whole);
+	if (whole == NULL)
 		return 1;
-	}
 	capture_wish_text(wish, text, sizeof(text));
 	printf("# %s: %s\n", name, *text != '\0' ? text : "no filter");
 	for (size_t i = 0; i < chain->part_count; i++) {
@@ -43,10 +60,14 @@ dump_chain(const char *name, const struct bpf_chain *chain, const struct capture
 		printf("# part %zu: %s\n", i + 1, chain->part_name[i]);
 		dump_program(chain->insn + chain->part_start[i], end - chain->part_start[i]);
 	}
-	printf("# all of it, as attached: %zu instructions\n", len);
-	dump_program(whole, len);
+	if ((why = dump_finish(chain, parts, wish, whole, &len)) == BPF_OK) {
+		printf("# all of it, as attached: %zu instructions\n", len);
+		dump_program(whole, len);
+	} else {
+		fprintf(stderr, "vmtap-agent: %s: %s\n", name, bpf_error_text(why));
+	}
 	free(whole);
-	return 0;
+	return why == BPF_OK ? 0 : 1;
 }
 
 /* The part of the connections to come that the configuration knows already. */
@@ -90,7 +111,7 @@ dump_handle(struct pcap *pcap, const char *name, bool loopback, const struct cap
 	    capture_filter_chain(name, &parts, PROGRAM_TAP, &chain, error) == -1)
 		fprintf(stderr, "vmtap-agent: %s\n", error);
 	else
-		status = dump_chain(name, &chain, wish);
+		status = dump_chain(name, &chain, &parts, wish);
 	bpf_chain_clear(&chain);
 	capture_filter_parts_clear(&parts);
 	return status;
@@ -143,7 +164,7 @@ agent_dump_filter(const struct agent_options *options)
 	if ((tap = calloc(1, sizeof(*tap))) == NULL)
 		return 1;
 	dump_own(tap, &options->listens);
-	if (capture_wish_init(&wish, options, tap, error) == -1)
+	if (capture_wish_init(&wish, options, tap, NULL, error) == -1)
 		fprintf(stderr, "vmtap-agent: %s\n", error);
 	else
 		status = dump_wish(options, &wish);

@@ -12,112 +12,16 @@
 
 #include "common/buf.h"
 #include "proto/bpf.h"
-#include "proto/frame.h"
+#include "proto/bpf_part.h"
 #include "proto/pcapng.h"
 #include "agent/capture_filter.h"
+#include "agent/governor.h"
 
 #define OWN_TEXT_MAX		(64u * 1024)
 #define FILTER_SHOWN		200	/* bytes of a filter's text in an error */
 #define SLL_HEADER_LEN		16	/* LINKTYPE_LINUX_SLL */
 #define SLL2_HEADER_LEN		20
 #define PARTS_MAX		(sizeof(((struct filter_parts *)NULL)->part) / sizeof(((struct filter_parts *)NULL)->part[0]))
-
-static bool
-filter_given(const char *text)
-{
-	return text != NULL && text[strspn(text, " \t\r\n")] != '\0';
-}
-
-/* What is left out anyway makes the filter no longer. */
-static void
-wish_add_endpoint(struct capture_wish *w, const struct ipc_endpoint *endpoint)
-{
-	for (size_t i = 0; i < w->own_count; i++)
-		if (w->own[i].family == 0 && w->own[i].port == endpoint->port)
-			return;
-	w->own[w->own_count++] = *endpoint;
-}
-
-static void
-wish_add_port(struct capture_wish *w, uint16_t port)
-{
-	wish_add_endpoint(w, &(struct ipc_endpoint){ .port = port });
-}
-
-/* vmtap's own port always, the configuration's, and what the link role knows of its connections. */
-static int
-wish_add_own(struct capture_wish *w, const struct agent_options *options, const struct ipc_tap *tap, char error[MSG_TEXT_SIZE])
-{
-	const struct conf_list *ports = &options->exclude_ports;
-	unsigned long port;
-	char *end;
-
-	if (ports->count + tap->own_count + 1 > CAPTURE_ENDPOINTS_MAX) {
-		snprintf(error, MSG_TEXT_SIZE, "more than %d addresses and ports to exclude", CAPTURE_ENDPOINTS_MAX);
-		return -1;
-	}
-	wish_add_port(w, FRAME_PORT);
-	for (size_t i = 0; i < ports->count; i++) {
-		port = strtoul(ports->value[i], &end, 10);
-		if (*end != '\0' || end == ports->value[i] || port == 0 || port > UINT16_MAX) {
-			snprintf(error, MSG_TEXT_SIZE, "%s: exclude-port \"%.64s\": not a port number from 1 to 65535", ports->origin[i],
-			    ports->value[i]);
-			return -1;
-		}
-		wish_add_port(w, (uint16_t)port);
-	}
-	for (size_t i = 0; i < tap->own_count; i++)
-		wish_add_endpoint(w, &tap->own[i]);
-	return 0;
-}
-
-static uint32_t
-smaller_snaplen(uint64_t guest, uint32_t remote)
-{
-	uint32_t snaplen = guest > 0 && guest < PCAPNG_SNAPLEN ? (uint32_t)guest : PCAPNG_SNAPLEN;
-
-	return remote > 0 && remote < snaplen ? remote : snaplen;
-}
-
-int
-capture_wish_init(struct capture_wish *w, const struct agent_options *options, const struct ipc_tap *tap, char error[MSG_TEXT_SIZE])
-{
-	memset(w, 0, sizeof(*w));
-	w->guest = options->filter;
-	w->remote = tap->filter;
-	w->operator = tap->tap > 0;
-	w->snaplen = smaller_snaplen(options->snaplen, tap->snaplen);
-	w->direction = options->direction != DIRECTION_INOUT ? (enum msg_direction)options->direction : tap->direction;
-	if (tap->direction != DIRECTION_INOUT && w->direction != tap->direction) {
-		snprintf(error, MSG_TEXT_SIZE, "direction \"%s\" is asked for, but the guest allows \"%s\" only: nothing would be captured",
-		    tap->direction == DIRECTION_IN ? "in" : "out", w->direction == DIRECTION_IN ? "in" : "out");
-		return -1;
-	}
-	return wish_add_own(w, options, tap, error);
-}
-
-void
-capture_wish_text(const struct capture_wish *w, char *dst, size_t dst_size)
-{
-	const char *filters[] = { w->guest, w->remote };
-	const char *direction = w->direction == DIRECTION_IN ? "inbound" : "outbound";
-	struct buf text;
-	size_t len;
-
-	buf_init(&text, 2 * MSG_FILTER_SIZE + 64);
-	for (size_t i = 0; i < 2; i++)
-		if (filter_given(filters[i]))
-			buf_printf(&text, "%s(%s)", text.len > 0 ? " and " : "", filters[i]);
-	if (w->direction != DIRECTION_INOUT)
-		buf_printf(&text, "%s%s", text.len > 0 ? " and " : "", direction);
-	len = text.len < dst_size ? text.len : dst_size - 1;
-	if (len > 0)
-		memcpy(dst, text.data, len);
-	dst[len] = '\0';
-	if (len < text.len && len > 3)
-		memcpy(dst + len - 3, "...", 3);
-	buf_clear(&text);
-}
 
 /* libpcap's words; and what it does not know: that nobody looks names up here. */
 static void
@@ -198,7 +102,7 @@ parts_add_text(struct filter_parts *parts, struct pcap *pcap, const char *name, 
 	struct bpf_program program;
 	int result = -1;
 
-	if (!filter_given(text))
+	if (!capture_filter_given(text))
 		return 0;
 	if (capture_filter_conditions(text) > CAPTURE_CONDITIONS_MAX) {
 		snprintf(error, MSG_TEXT_SIZE, "%s: %s \"%.*s\": it has %zu conditions (a range counts as three), but %d is the most: it "
@@ -296,6 +200,96 @@ parts_add_directions(struct filter_parts *parts, const char *name, const struct 
 	return errs != 0 ? -1 : 0;
 }
 
+static int
+parts_add_never(struct filter_parts *parts, struct pcap *pcap, const char *name, const struct capture_wish *w,
+    char error[MSG_TEXT_SIZE])
+{
+	for (size_t i = 0; i < w->never->count; i++)
+		if (parts_add_text(parts, pcap, name, "the guest's veto", FILTER_NEVER, w->never->value[i], error) == -1)
+			return -1;
+	return 0;
+}
+
+static bool
+link_of(int linktype, enum bpf_link *link)
+{
+	*link = linktype == DLT_EN10MB ? BPF_LINK_ETHERNET : BPF_LINK_RAW;
+	return linktype == DLT_EN10MB || linktype == DLT_RAW || cooked_header_len(linktype) > 0;
+}
+
+/* Instructions left in the longest program, what ends it and joins its parts set aside. */
+static size_t
+parts_room(const struct filter_parts *parts)
+{
+	size_t used = BPF_TAIL_HEADERS_MAX + BPF_SAMPLED_OUT_MAX;
+
+	for (size_t i = 0; i < parts->count; i++)
+		used += parts->part[i].program.len;
+	used += 2 * PARTS_MAX;
+	return used < BPF_CHAIN_MAX ? BPF_CHAIN_MAX - used : 0;
+}
+
+/* What does not fit is captured. */
+static int
+parts_add_withheld(struct filter_parts *parts, const struct capture_wish *w)
+{
+	size_t room = parts_room(parts), placed = 0, len;
+	struct bpf_insn *insn;
+	int result = 0;
+
+	if (w->peer_count == 0)
+		return 0;
+	if ((insn = calloc(BPF_CHAIN_MAX, sizeof(*insn))) == NULL)
+		return -1;
+	len = bpf_part_withheld(insn, room, parts->link, w->peer, w->peer_count, &placed);
+	if (len > 0 && placed > 0)
+		result = parts_add(parts, "not what a peer delivers", FILTER_WITHHELD, insn, len);
+	parts->peers_left = w->peer_count - placed;
+	free(insn);
+	return result;
+}
+
+static int
+parts_add_sampled(struct filter_parts *parts, const struct capture_wish *w)
+{
+	struct bpf_insn insn[BPF_SAMPLED_OUT_MAX];
+	size_t len;
+
+	if (w->keep >= GOVERNOR_KEEP_ALL)
+		return 0;
+	if ((len = bpf_part_sampled_out(insn, BPF_SAMPLED_OUT_MAX, parts->link, w->keep)) == 0)
+		return -1;
+	return parts_add(parts, "not what sampling leaves out", FILTER_SAMPLED, insn, len);
+}
+
+/* Where the link type is none that we can look into, all is captured. */
+static int
+parts_add_thinning(struct filter_parts *parts, struct pcap *pcap, const char *name, const struct capture_wish *w,
+    char error[MSG_TEXT_SIZE])
+{
+	parts->link_known = link_of(pcap_datalink(pcap), &parts->link);
+	if (!parts->link_known && slice_cuts(&w->agreed)) {
+		snprintf(error, MSG_TEXT_SIZE, "%s: packets of this kind of interface (%s) cannot be sliced", name,
+		    pcap_datalink_val_to_name(pcap_datalink(pcap)));
+		return -1;
+	}
+	if (!parts->link_known)
+		parts->peers_left = w->peer_count;
+	else if (parts_add_withheld(parts, w) == -1 || parts_add_sampled(parts, w) == -1) {
+		snprintf(error, MSG_TEXT_SIZE, "%s: no memory for the filter", name);
+		return -1;
+	}
+	return 0;
+}
+
+size_t
+capture_filter_tail(const struct filter_parts *parts, const struct capture_wish *w, struct bpf_insn *insn)
+{
+	if (!slice_cuts(&w->slice) || !parts->link_known)
+		return 0;
+	return bpf_tail_headers(insn, BPF_TAIL_HEADERS_MAX, parts->link, w->slice.payload, w->snaplen);
+}
+
 int
 capture_filter_compile(struct pcap *pcap, const char *name, const struct capture_wish *w, bool loopback, struct filter_parts *parts,
     char error[MSG_TEXT_SIZE])
@@ -303,9 +297,11 @@ capture_filter_compile(struct pcap *pcap, const char *name, const struct capture
 	const char *remote = w->operator ? "the operator's filter" : "the collector's filter";
 
 	memset(parts, 0, sizeof(*parts));
-	if (parts_add_text(parts, pcap, name, "the guest's filter", FILTER_REFUSES, w->guest, error) == 0 &&
+	if (parts_add_never(parts, pcap, name, w, error) == 0 &&
+	    parts_add_text(parts, pcap, name, "the guest's filter", FILTER_REFUSES, w->guest, error) == 0 &&
 	    parts_add_text(parts, pcap, name, remote, FILTER_REFUSES, w->remote, error) == 0 &&
-	    parts_add_directions(parts, name, w, loopback, error) == 0 && parts_add_own(parts, pcap, name, w, error) == 0)
+	    parts_add_directions(parts, name, w, loopback, error) == 0 && parts_add_own(parts, pcap, name, w, error) == 0 &&
+	    parts_add_thinning(parts, pcap, name, w, error) == 0)
 		return 0;
 	capture_filter_parts_clear(parts);
 	return -1;

@@ -64,12 +64,13 @@ capture_ledger_open(struct capture_ledger *l, enum capture_program_use place, ui
 }
 
 void
-capture_ledger_close_taken(struct capture_ledger *l)
+capture_ledger_close_place(struct capture_ledger *l, enum capture_program_use place)
 {
-	if (l->fd[PROGRAM_TAKEN] != -1)
-		close(l->fd[PROGRAM_TAKEN]);
-	l->fd[PROGRAM_TAKEN] = -1;
-	l->refused = 0;
+	if (l->fd[place] != -1)
+		close(l->fd[place]);
+	l->fd[place] = -1;
+	if (place == PROGRAM_TAKEN)
+		l->refused = 0;
 }
 
 void
@@ -116,6 +117,8 @@ capture_ledger_poll(struct capture_ledger *l, bool paused)
 	offered_read(l);
 	l->due.own += place_read(l, PROGRAM_OWN);
 	l->refused -= (int64_t)place_read(l, PROGRAM_TAKEN);
+	l->due.withheld += place_read(l, PROGRAM_WITHHELD);
+	l->due.sampled_out += place_read(l, PROGRAM_SAMPLED);
 	if (l->refused <= 0)
 		return;
 	*(paused ? &l->due.paused : &l->due.filtered) += (uint64_t)l->refused;

@@ -13,7 +13,7 @@ enum ledger_level { LEDGER_OFF, LEDGER_RING, LEDGER_KERNEL };	/* COUNTER_LEDGER;
 
 /* Counted and not yet a row's: row->... of the same names. */
 struct ledger_counts {
-	uint64_t	offered, own, filtered, paused, switched;
+	uint64_t	offered, own, filtered, withheld, sampled_out, paused, switched;
 };
 
 /*
@@ -21,7 +21,7 @@ struct ledger_counts {
  * the kernel counts and drops, before it would clone. PACKET_STATISTICS counts both.
  *
  * Each packet comes to the sockets one after the other, to the one bound last first. So they are bound in the order OFFERED, OWN,
- * TAKEN and read in that order: what OFFERED has counted when it is read, the others have counted when they are, and what was refused
+ * TAKEN, WITHHELD, SAMPLED and read in that order: what OFFERED has counted when it is read, the others have counted when they are, and what was refused
  * (offered less taken) is never told too high while packets come by, and exact once none does.
  */
 struct capture_ledger {
@@ -35,7 +35,7 @@ void	capture_ledger_init(struct capture_ledger *);
 int	capture_ledger_open(struct capture_ledger *, enum capture_program_use place, uint32_t ifindex, const char *name,
 	    struct capture_program *attached, char error[MSG_TEXT_SIZE]);
 void	capture_ledger_close(struct capture_ledger *);
-void	capture_ledger_close_taken(struct capture_ledger *);	/* nothing is refused from here on */
+void	capture_ledger_close_place(struct capture_ledger *, enum capture_program_use);	/* nothing comes there from here on */
 bool	capture_ledger_counts(const struct capture_ledger *);	/* is anything open? */
 /* Brings due up to date; paused: what was refused since the last time was by the breaker. */
 void	capture_ledger_poll(struct capture_ledger *, bool paused);

@@ -12,6 +12,7 @@
 #include <pcap/bpf.h>
 
 #include "proto/bpf.h"
+#include "proto/bpf_part.h"
 #include "agent/capture_filter.h"
 
 /* From the parts of a wish to the programs of an interface, and those into the kernel. */
@@ -21,16 +22,19 @@ _Static_assert(sizeof(struct bpf_insn) == sizeof(struct sock_filter), "libpcap's
 /* How a use's program deals with each kind of part; and, by its last return, with what all of them let go on. */
 enum chaining { PASS_OVER, REQUIRE, EXCLUDE, ENOUGH };
 static const struct {
-	enum chaining	by_kind[3];
+	enum chaining	by_kind[FILTER_KINDS];	/* VIEW REFUSES NEVER OWN WITHHELD SAMPLED */
 	bool		rest_counts;
 } uses[] = {
-	[PROGRAM_OFFERED] = { { REQUIRE, PASS_OVER, PASS_OVER }, true },
-	[PROGRAM_OWN] = { { REQUIRE, PASS_OVER, ENOUGH }, false },
-	[PROGRAM_TAKEN] = { { REQUIRE, REQUIRE, ENOUGH }, true },
-	[PROGRAM_TAP] = { { REQUIRE, REQUIRE, EXCLUDE }, true },
+	[PROGRAM_OFFERED] = { { REQUIRE, PASS_OVER, PASS_OVER, PASS_OVER, PASS_OVER, PASS_OVER }, true },
+	[PROGRAM_OWN] = { { REQUIRE, PASS_OVER, PASS_OVER, ENOUGH, PASS_OVER, PASS_OVER }, false },
+	[PROGRAM_TAKEN] = { { REQUIRE, REQUIRE, EXCLUDE, ENOUGH, PASS_OVER, PASS_OVER }, true },
+	[PROGRAM_WITHHELD] = { { REQUIRE, REQUIRE, EXCLUDE, EXCLUDE, ENOUGH, PASS_OVER }, false },
+	[PROGRAM_SAMPLED] = { { REQUIRE, REQUIRE, EXCLUDE, EXCLUDE, EXCLUDE, ENOUGH }, false },
+	[PROGRAM_TAP] = { { REQUIRE, REQUIRE, EXCLUDE, EXCLUDE, EXCLUDE, EXCLUDE }, true },
 };
 /* What is own is counted as that, whether the filters would have passed it or not: it comes before them. */
-static const enum filter_kind counting_order[] = { FILTER_VIEW, FILTER_OWN, FILTER_REFUSES };
+static const enum filter_kind counting_order[] = { FILTER_VIEW, FILTER_OWN, FILTER_REFUSES, FILTER_NEVER, FILTER_WITHHELD,
+    FILTER_SAMPLED };
 
 static enum bpf_error
 chain_add(struct bpf_chain *chain, const struct filter_parts *parts, size_t i, enum chaining how)
@@ -86,10 +90,24 @@ capture_filter_chain(const char *name, const struct filter_parts *parts, enum ca
 	return -1;
 }
 
+static enum bpf_error
+program_finish(struct capture_program *program, const struct bpf_chain *chain, const struct filter_parts *parts,
+    enum capture_program_use use, const struct capture_wish *w)
+{
+	struct bpf_insn tail[BPF_TAIL_HEADERS_MAX];
+	size_t len;
+
+	if (use != PROGRAM_TAP)
+		return bpf_chain_finish(chain, uses[use].rest_counts, program->insn, &program->len);
+	if ((len = capture_filter_tail(parts, w, tail)) > 0)
+		return bpf_chain_finish_with(chain, tail, len, program->insn, &program->len);
+	return bpf_chain_finish(chain, w->snaplen, program->insn, &program->len);
+}
+
 /* While paused nothing passes, and what would be own still is. */
 static enum bpf_error
 program_make(struct capture_program *program, const struct filter_parts *parts, enum capture_program_use use, bool paused,
-    uint32_t snaplen)
+    const struct capture_wish *w)
 {
 	struct bpf_insn *fitting;
 	struct bpf_chain chain;
@@ -100,23 +118,29 @@ program_make(struct capture_program *program, const struct filter_parts *parts, 
 	if (paused && use == PROGRAM_TAKEN)
 		use = PROGRAM_OWN;
 	bpf_chain_init(&chain);
-	if ((why = chain_fill(&chain, parts, use)) == BPF_OK && paused && use == PROGRAM_TAP)
+	if ((why = chain_fill(&chain, parts, use)) == BPF_OK && paused && use > PROGRAM_TAKEN)
 		program->len = bpf_part_nothing(program->insn);
 	else if (why == BPF_OK)
-		why = bpf_chain_finish(&chain, use == PROGRAM_TAP ? snaplen : uses[use].rest_counts, program->insn, &program->len);
+		why = program_finish(program, &chain, parts, use, w);
 	bpf_chain_clear(&chain);
 	if (why == BPF_OK && (fitting = reallocarray(program->insn, program->len, sizeof(*fitting))) != NULL)
 		program->insn = fitting;
 	return why;
 }
 
-static bool
-parts_refuse(const struct filter_parts *parts)
+static void
+state_init(struct capture_programs_state *state, const struct filter_parts *parts, bool paused)
 {
+	static const enum capture_program_use counts[FILTER_KINDS] = { [FILTER_VIEW] = PROGRAM_OFFERED, [FILTER_OWN] = PROGRAM_OWN,
+		[FILTER_REFUSES] = PROGRAM_TAKEN, [FILTER_NEVER] = PROGRAM_TAKEN, [FILTER_WITHHELD] = PROGRAM_WITHHELD,
+		[FILTER_SAMPLED] = PROGRAM_SAMPLED };
+
+	*state = (struct capture_programs_state){ .paused = paused, .peers_left = parts->peers_left };
+	state->in_use[PROGRAM_OFFERED] = state->in_use[PROGRAM_OWN] = state->in_use[PROGRAM_TAP] = true;
+	state->in_use[PROGRAM_TAKEN] = paused;
 	for (size_t i = 0; i < parts->count; i++)
-		if (parts->part[i].kind == FILTER_REFUSES)
-			return true;
-	return false;
+		if (!paused)
+			state->in_use[counts[parts->part[i].kind]] = true;
 }
 
 int
@@ -129,12 +153,11 @@ capture_filter_build(struct pcap *pcap, const char *name, const struct capture_w
 	memset(programs, 0, sizeof(*programs));
 	if (capture_filter_compile(pcap, name, w, loopback, &parts, error) == -1)
 		return -1;
-	why = program_make(&programs->of[PROGRAM_TAP], &parts, PROGRAM_TAP, paused, w->snaplen);
+	why = program_make(&programs->of[PROGRAM_TAP], &parts, PROGRAM_TAP, paused, w);
 	for (unsigned use = 0; use < PROGRAM_TAP && why == BPF_OK; use++)
-		if (program_make(&programs->of[use], &parts, (enum capture_program_use)use, paused, w->snaplen) != BPF_OK)
+		if (program_make(&programs->of[use], &parts, (enum capture_program_use)use, paused, w) != BPF_OK)
 			capture_program_clear(&programs->of[use]);
-	programs->refuses = paused || parts_refuse(&parts);
-	programs->paused = paused;
+	state_init(&programs->state, &parts, paused);
 	capture_filter_parts_clear(&parts);
 	if (why == BPF_OK)
 		return 0;
@@ -158,7 +181,7 @@ program_copy(struct capture_program *program, const struct capture_program *from
 int
 capture_programs_copy(struct capture_programs *programs, const struct capture_programs *from)
 {
-	*programs = (struct capture_programs){ .refuses = from->refuses, .paused = from->paused };
+	*programs = (struct capture_programs){ .state = from->state };
 	for (size_t i = 0; i < PROGRAM_COUNT; i++)
 		if (program_copy(&programs->of[i], &from->of[i]) == -1) {
 			capture_programs_clear(programs);
@@ -221,7 +244,7 @@ capture_programs_equal(const struct capture_programs *a, const struct capture_pr
 	for (size_t i = 0; i < PROGRAM_COUNT; i++)
 		if (!capture_program_equal(&a->of[i], &b->of[i]))
 			return false;
-	return a->paused == b->paused;
+	return a->state.paused == b->state.paused && a->state.peers_left == b->state.peers_left;
 }
 
 void

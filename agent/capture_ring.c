@@ -17,7 +17,6 @@
 #include "common/log.h"
 #include "agent/capture_ring.h"
 
-#define RING_BUFFER_MIN_KIB	512u	/* two blocks of TPACKET_V3, as libpcap makes them */
 #define RING_BUFFER_MAX_KIB	(2047u * 1024)
 
 /* Where a TPACKET_V3 packet's sockaddr_ll stands before its data: an Ethernet frame, one whose VLAN tag libpcap put back or that came
@@ -90,14 +89,16 @@ static void
 ring_packet(u_char *arg, const struct pcap_pkthdr *h, const u_char *data)
 {
 	struct capture_ring *r = (struct capture_ring *)(void *)arg;
+	uint32_t present = h->caplen < r->cut.snaplen ? h->caplen : r->cut.snaplen;
 	struct pcapng_packet packet;
 
 	r->delivered++;
 	packet.time_ns = (uint64_t)h->ts.tv_sec * 1000000000u + (uint64_t)h->ts.tv_usec * r->time_scale;
-	packet.captured_len = h->caplen < r->snaplen ? h->caplen : r->snaplen;
+	packet.captured_len = r->cut.mask ? (h->len < r->cut.snaplen ? h->len : r->cut.snaplen) : present;
+	packet.zeroes = packet.captured_len - present;
 	packet.original_len = h->len;
 	packet.data = data;
-	packet.flags = packet_direction(r, data, packet.captured_len);
+	packet.flags = packet_direction(r, data, present);
 	packet.comment = NULL;
 	if (capture_block_put(r->block, r->row, &packet) == -1)
 		pcap_breakloop(r->pcap);
@@ -163,8 +164,12 @@ ring_credit(struct capture_ring *r)
 	row->offered += due->offered;
 	row->filtered += due->filtered;
 	row->own += due->own;
+	row->withheld += due->withheld;
+	row->sampled_out += due->sampled_out;
 	row->paused_packets += due->paused;
 	row->switched += due->switched;
+	row->peers_left = r->programs.state.peers_left;
+	capture_block_count_kernel(r->block, r->due_received, r->due_dropped, due->sampled_out + (r->governed ? due->paused : 0));
 	ring_forget(r);
 }
 
@@ -191,7 +196,7 @@ capture_ring_poll(struct capture_ring *r)
 
 	if (credited)
 		ring_poll_interface(r);
-	capture_ledger_poll(&r->ledger, r->programs.paused);
+	capture_ledger_poll(&r->ledger, r->programs.state.paused);
 	memset(&stats, 0, sizeof(stats));
 	if (getsockopt(r->fd, SOL_PACKET, PACKET_STATISTICS, &stats, &len) == -1)
 		memset(&stats, 0, sizeof(stats));
@@ -259,7 +264,7 @@ capture_ring_settle(struct capture_ring *r)
 {
 	r->filtered = true;
 	r->unsettled = false;
-	r->snaplen = r->next_snaplen;
+	r->cut = r->next_cut;
 }
 
 void
@@ -297,8 +302,8 @@ socket_is_v3(int fd)
 static int
 ring_buffer_bytes(uint64_t kib)
 {
-	if (kib < RING_BUFFER_MIN_KIB)
-		kib = RING_BUFFER_MIN_KIB;
+	if (kib < CAPTURE_RING_KIB_MIN)
+		kib = CAPTURE_RING_KIB_MIN;
 	if (kib > RING_BUFFER_MAX_KIB)
 		kib = RING_BUFFER_MAX_KIB;
 	return (int)(kib * 1024);
@@ -401,6 +406,8 @@ capture_ring_open(const struct capture_ring_settings *settings, const struct ipc
 		goto fail;
 	}
 	capture_ledger_interface_open(&r->interface, r->name, r->ifindex);
+	if ((r->totals = settings->totals) != NULL)
+		r->totals->rings += r->memory = (uint64_t)ring_buffer_bytes(settings->buffer_kib);
 	if (ring_begin(r, error) == 0)
 		return r;
 fail:
@@ -417,6 +424,8 @@ capture_ring_free(struct capture_ring *r)
 		event_free(r->readable);
 	if (r->offered != NULL)
 		event_free(r->offered);
+	if (r->totals != NULL)
+		r->totals->rings -= r->memory;
 	capture_ledger_close(&r->ledger);
 	capture_ledger_interface_close(&r->interface);
 	if (r->pcap != NULL)

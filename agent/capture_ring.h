@@ -18,6 +18,7 @@ struct capture_tap;
 struct event;
 struct pcap;
 
+#define CAPTURE_RING_KIB_MIN		512u	/* two blocks of TPACKET_V3, as libpcap makes them */
 #define CAPTURE_RING_TIMEOUT_MAX_MS	1000	/* a part-full block of the ring is seen after this at most, and so is the end */
 
 struct capture_ring_settings {
@@ -25,6 +26,13 @@ struct capture_ring_settings {
 	uint64_t	flush_ms;
 	bool		promiscuous;
 	enum ledger_level ledger;
+	struct capture_totals *totals;	/* the ring's memory is counted there while it is open; NULL: nowhere */
+};
+
+/* What the kernel has left of a packet, and what is made of that. */
+struct capture_cut {
+	uint32_t	snaplen;
+	bool		mask;		/* what it left out is put in as zeroes */
 };
 
 /*
@@ -47,6 +55,8 @@ struct capture_ring {
 	uint64_t	 delivered;		/* packets taken out of the ring */
 	uint64_t	 received, dropped;	/* by the kernel's count, since the handle was opened */
 	uint64_t	 due_received, due_dropped;	/* of these, not yet a row's */
+	uint64_t	 memory;		/* of the ring, */
+	struct capture_totals *totals;		/* counted there */
 	bool		 counting;		/* a ledger is wanted: its sockets are opened with the first programs */
 	bool		 uncounted;		/* but they failed, which was said */
 	struct capture_ledger ledger;		/* likewise, of what does not come into the ring */
@@ -59,11 +69,12 @@ struct capture_ring {
 	bool		 gone;			/* the interface went down or away, for this reason */
 	char		 reason[MSG_TEXT_SIZE];
 	struct capture_programs programs;	/* attached, where there is a socket */
-	uint32_t	 snaplen, next_snaplen;	/* of what comes now, and behind the boundary */
+	struct capture_cut cut, next_cut;	/* of what comes now, and behind the boundary */
 	struct pcapng_interface description, next_description;	/* likewise */
 	bool		 has_next;
 	struct capture_row *row;		/* of description; NULL: the stream has none for it yet */
-	bool		 paused;		/* by the breaker, told in the row's counters */
+	bool		 paused;		/* told in the row's counters */
+	bool		 governed;		/* by the governor */
 	struct capture_block *block;
 	struct event	*readable, *offered;	/* the tap's; freed with the ring */
 	struct capture_tap *tap;

@@ -145,6 +145,9 @@ row_count(struct spool *spool, const struct capture_row *row)
 	spool_count_set(spool, COUNTER_OFFERED, row->id, row->offered);
 	spool_count_set(spool, COUNTER_FILTERED, row->id, row->filtered);
 	spool_count_set(spool, COUNTER_OWN, row->id, row->own);
+	spool_count_set(spool, COUNTER_WITHHELD, row->id, row->withheld);
+	spool_count_set(spool, COUNTER_SAMPLED_OUT, row->id, row->sampled_out);
+	spool_count_set(spool, COUNTER_PEERS_LEFT, row->id, row->users > 0 ? row->peers_left : 0);
 	spool_count_set(spool, COUNTER_PAUSED_PACKETS, row->id, row->paused_packets);
 	spool_count_set(spool, COUNTER_SWITCHED, row->id, row->switched);
 	spool_count_set(spool, COUNTER_INTERFACE_PACKETS, row->id, row->users > 0 ? row->interface_packets : 0);

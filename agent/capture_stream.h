@@ -29,7 +29,8 @@ struct capture_row {
 	uint64_t	 packets, bytes, original;	/* captured; bytes as captured and as on the interface */
 	uint64_t	 received, dropped;	/* by the kernel's count: passed the filter; of these, found the ring full */
 	bool		 uncounted;		/* for some of its time at least there were no sockets for the next two lines */
-	uint64_t	 offered, filtered, own, paused_packets;
+	uint64_t	 offered, filtered, own, withheld, sampled_out, paused_packets;
+	uint64_t	 peers_left;		/* whose packets should be withheld but are not, for want of room in the filter */
 	uint64_t	 switched;		/* of offered: while programs were exchanged */
 	uint32_t	 ifindex;
 	bool		 interface_known;	/* the two below */

@@ -54,6 +54,8 @@ tap_seal(struct capture_tap *tap)
 	}
 	if (capture_block_set_codec(&tap->block, tap->codec, tap->level) == -1)
 		log_warn("no memory for codec %s, going on with %s", tap->codec->name, tap->block.codec->name);
+	if (tap->block.store != tap->store)
+		capture_block_set_store(&tap->block, tap->store);
 	return 0;
 }
 
@@ -301,10 +303,25 @@ tap_answer(struct capture_tap *tap, const struct capture_tap_change *change, con
 
 	if (refusal != NULL)
 		log_warn("%s: %s", change->reload ? "the new settings are not in force" : "refused", refusal);
+	if (change->governed)
+		tap->callbacks->governed(refusal == NULL, tap->arg);
 	if (change->reload)
 		return;
 	snprintf(result.reason, sizeof(result.reason), "%s", refusal != NULL ? refusal : "");
 	tap->callbacks->result(&result, tap->arg);
+}
+
+/* The packets of before lie in the block that ends here; in the next one, the statistics of all interfaces say where each stood. */
+static void
+tap_note_orders(struct capture_tap *tap, const char *text)
+{
+	struct capture_ring *r;
+
+	tap_seal(tap);
+	capture_tap_note(tap, text);
+	TAILQ_FOREACH(r, &tap->rings, entry)
+		if (r->row != NULL)
+			capture_block_touch(&tap->block, r->row);
 }
 
 static void
@@ -315,6 +332,8 @@ tap_pop_change(struct capture_tap *tap, const char *refusal)
 	STAILQ_REMOVE_HEAD(&tap->queue, entry);
 	tap->queued--;
 	tap->changing = false;
+	if (change->governed && refusal == NULL)
+		tap_note_orders(tap, change->text);
 	tap_answer(tap, change, refusal);
 	free(change);
 }
@@ -328,7 +347,7 @@ tap_apply(struct capture_tap *tap, struct capture_tap_change *change, char error
 		tap->shut = false;
 		return 0;
 	}
-	if (!change->reload)
+	if (!change->reload || change->governed)
 		return -1;
 	log_error("nothing is captured: the policy does not go together with the new settings: %s", error);
 	tap->shut = true;
@@ -340,6 +359,7 @@ static void
 tap_begin_change(struct capture_tap *tap)
 {
 	struct capture_tap_change *change = STAILQ_FIRST(&tap->queue);
+	struct governor_orders before = tap->orders;
 	struct capture_ring *r;
 	char error[MSG_TEXT_SIZE];
 	int result;
@@ -348,7 +368,10 @@ tap_begin_change(struct capture_tap *tap)
 		change->want = tap->want;
 	if (tap->ending)
 		change->want.active = false;
-	result = tap_apply(tap, change, error);
+	if (change->governed)
+		tap->orders = change->orders;
+	if ((result = tap_apply(tap, change, error)) == -1)
+		tap->orders = before;
 	TAILQ_FOREACH(r, &tap->rings, entry)
 		if (tap_watch_offered(tap, r) == -1)
 			log_warn("%s: no memory to watch what the filter refuses: it is counted late", r->name);
@@ -417,18 +440,26 @@ tap_advance(struct capture_tap *tap)
 		tap->callbacks->ended(tap->arg);
 }
 
-static void
-tap_queue(struct capture_tap *tap, const struct ipc_tap *want)
+static struct capture_tap_change *
+change_new(const struct ipc_tap *want)
 {
 	struct capture_tap_change *change = calloc(1, sizeof(*change));
 
 	if (change == NULL) {
 		log_error("no memory for a change of what is captured");
-		return;
+		return NULL;
 	}
 	change->reload = want == NULL;
 	if (want != NULL)
 		change->want = *want;
+	return change;
+}
+
+static void
+tap_queue(struct capture_tap *tap, struct capture_tap_change *change)
+{
+	if (change == NULL)
+		return;
 	STAILQ_INSERT_TAIL(&tap->queue, change, entry);
 	tap->queued++;
 	if (!tap->changing)
@@ -442,7 +473,10 @@ tap_drop_waiting(struct capture_tap *tap, unsigned leave)
 	struct capture_tap_change *change, *first = STAILQ_FIRST(&tap->queue);
 
 	while (tap->queued > leave) {
-		if ((change = tap->changing ? STAILQ_NEXT(first, entry) : STAILQ_FIRST(&tap->queue)) == NULL)
+		change = tap->changing ? STAILQ_NEXT(first, entry) : first;
+		while (change != NULL && change->governed)	/* it has to be answered */
+			change = STAILQ_NEXT(change, entry);
+		if (change == NULL)
 			return;
 		STAILQ_REMOVE(&tap->queue, change, capture_tap_change, entry);
 		tap->queued--;
@@ -458,14 +492,29 @@ capture_tap_change(struct capture_tap *tap, const struct ipc_tap *want)
 	if (tap->ending)
 		return;
 	tap_drop_waiting(tap, CAPTURE_TAP_QUEUE_MAX - 1);
-	tap_queue(tap, want);
+	tap_queue(tap, change_new(want));
 }
 
 void
 capture_tap_reload(struct capture_tap *tap)
 {
 	if (!tap->ending)
-		tap_queue(tap, NULL);
+		tap_queue(tap, change_new(NULL));
+}
+
+void
+capture_tap_govern(struct capture_tap *tap, const struct governor_orders *orders, const char *text)
+{
+	struct capture_tap_change *change = tap->ending ? NULL : change_new(NULL);
+
+	if (change == NULL) {
+		tap->callbacks->governed(tap->ending, tap->arg);
+		return;
+	}
+	change->governed = true;
+	change->orders = *orders;
+	snprintf(change->text, sizeof(change->text), "%s", text);
+	tap_queue(tap, change);
 }
 
 void
@@ -475,7 +524,7 @@ capture_tap_end(struct capture_tap *tap)
 		return;
 	tap->ending = true;
 	tap_drop_waiting(tap, tap->changing ? 1 : 0);
-	tap_queue(tap, NULL);
+	tap_queue(tap, change_new(NULL));
 }
 
 void
@@ -511,6 +560,7 @@ capture_tap_init(struct capture_tap *tap, uint8_t number, struct event_base *bas
 	tap->codec = codec_by_id(CODEC_NONE);
 	TAILQ_INIT(&tap->rings);
 	STAILQ_INIT(&tap->queue);
+	tap->orders = (struct governor_orders)GOVERNOR_NO_ORDERS;
 	capture_stream_init(&tap->stream, spool);
 	if (capture_block_init(&tap->block, &tap->stream, totals, tap->codec, 0) == -1)
 		return -1;

@@ -10,6 +10,7 @@
 #include "agent/capture_block.h"
 #include "agent/capture_ring.h"
 #include "agent/capture_stream.h"
+#include "agent/governor.h"
 #include "agent/ipc.h"
 
 struct agent_options;
@@ -31,12 +32,16 @@ struct capture_tap_callbacks {
 	void	(*active)(void *);		/* packets came */
 	void	(*ended)(void *);		/* after capture_tap_end(): all is published */
 	void	(*last)(uint8_t tap, const struct msg_stats *, void *);	/* of a stream that has ended */
+	void	(*governed)(bool in_force, void *);	/* after capture_tap_govern(); false: refused, those before stay */
 	void	(*look)(void *);		/* a block begins: has anything happened that is to be noted? NULL: no */
 };
 
 struct capture_tap_change {
 	STAILQ_ENTRY(capture_tap_change) entry;
-	bool		reload;			/* the options changed: want again what is, nobody is told */
+	bool		reload;			/* want again what is, nobody is told: the options changed, */
+	bool		governed;		/* or the governor's orders */
+	struct governor_orders orders;
+	char		text[GOVERNOR_TEXT_SIZE];
 	struct ipc_tap	want;
 };
 
@@ -50,6 +55,8 @@ struct capture_tap {
 	struct capture_block block;
 	const struct codec *codec;		/* of the blocks after the open one */
 	int		 level;
+	bool		 store;
+	struct governor_orders orders;
 	struct capture_rings rings;
 	struct event	*flush, *settle, *resume;
 	bool		 stopped;		/* no ring is drained: the spool has no room, or no place for one more stream */
@@ -69,6 +76,8 @@ void	capture_tap_clear(struct capture_tap *);
 void	capture_tap_set_options(struct capture_tap *, const struct agent_options *);
 void	capture_tap_change(struct capture_tap *, const struct ipc_tap *);
 void	capture_tap_reload(struct capture_tap *);
+/* As the orders have it, and text is noted in the stream where that begins; governed() is called then. */
+void	capture_tap_govern(struct capture_tap *, const struct governor_orders *, const char *text);
 /* Drains the rings, ends the stream, calls ended(). */
 void	capture_tap_end(struct capture_tap *);
 bool	capture_tap_over(const struct capture_tap *);

@@ -8,7 +8,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "proto/bpf_part.h"
 #include "proto/msg.h"
+#include "proto/slice.h"
 
 struct event_base;
 
@@ -42,6 +44,7 @@ enum ipc_type {
 /* Taps: 0 is the collector's stream; 1..4 are operators' pulls, each with its own handles, filter, stream and small spool. */
 #define IPC_TAPS_MAX	5
 #define IPC_OWN_MAX	64
+#define IPC_PEERS_MAX	BPF_WITHHELD_PEERS_MAX
 
 struct ipc_endpoint {			/* traffic of ours: this address and port, both ways */
 	uint8_t		family;		/* AF_INET, AF_INET6; 0: any address, only the port */
@@ -68,10 +71,13 @@ struct ipc_tap {
 	char		filter[MSG_FILTER_SIZE];	/* the collector's or operator's; the guest's is in the config */
 	uint32_t	snaplen;	/* 0: no wish */
 	uint8_t		direction;	/* enum msg_direction */
+	struct slice	slice;
 	char		codec[MSG_NAME_SIZE];
 	uint16_t	own_count;
 	struct ipc_endpoint own[IPC_OWN_MAX];
-	uint16_t	interface_count;
+	uint16_t	peer_count;	/* whose packets are withheld, for their own agents deliver them; the first ones first */
+	struct bpf_peer	peer[IPC_PEERS_MAX];
+	uint16_t	interface_count;	/* the last ones are the least important */
 	struct ipc_tap_interface interface[MSG_INTERFACES_MAX];
 };
 

@@ -41,10 +41,22 @@ ipc_put_interface(struct buf *buf, const struct ipc_tap_interface *interface)
 }
 
 static int
+ipc_put_peers(struct buf *buf, const struct ipc_tap *tap)
+{
+	int errs = buf_put_u16(buf, tap->peer_count);
+
+	for (size_t i = 0; i < tap->peer_count; i++) {
+		errs += buf_put_u8(buf, tap->peer[i].family);
+		errs += buf_put(buf, tap->peer[i].address, sizeof(tap->peer[i].address));
+	}
+	return errs == 0 ? 0 : -1;
+}
+
+static int
 ipc_tap_valid(const struct ipc_tap *tap)
 {
 	if (tap->tap >= IPC_TAPS_MAX || tap->direction > DIRECTION_OUT || tap->own_count > IPC_OWN_MAX ||
-	    tap->interface_count > MSG_INTERFACES_MAX)
+	    tap->peer_count > IPC_PEERS_MAX || tap->interface_count > MSG_INTERFACES_MAX)
 		return 0;
 	for (size_t i = 0; i < tap->interface_count; i++)
 		if (tap->interface[i].ipv4_count > sizeof(tap->interface[i].ipv4) / sizeof(tap->interface[i].ipv4[0]) ||
@@ -64,10 +76,12 @@ ipc_put_tap(struct buf *buf, const struct ipc_tap *tap)
 	errs += buf_put_str(buf, tap->filter);
 	errs += buf_put_u32(buf, tap->snaplen);
 	errs += buf_put_u8(buf, tap->direction);
+	errs += slice_put(buf, &tap->slice);
 	errs += buf_put_str(buf, tap->codec);
 	errs += buf_put_u16(buf, tap->own_count);
 	for (size_t i = 0; i < tap->own_count; i++)
 		errs += ipc_put_endpoint(buf, &tap->own[i]);
+	errs += ipc_put_peers(buf, tap);
 	errs += buf_put_u16(buf, tap->interface_count);
 	for (size_t i = 0; i < tap->interface_count; i++)
 		errs += ipc_put_interface(buf, &tap->interface[i]);
@@ -163,6 +177,18 @@ ipc_get_interface(struct cursor *cursor, struct ipc_tap_interface *interface)
 }
 
 static int
+ipc_get_peers(struct cursor *cursor, struct ipc_tap *tap)
+{
+	if (cursor_u16(cursor, &tap->peer_count) == -1 || tap->peer_count > IPC_PEERS_MAX)
+		return -1;
+	for (size_t i = 0; i < tap->peer_count; i++)
+		if (cursor_u8(cursor, &tap->peer[i].family) == -1 ||
+		    cursor_bytes(cursor, tap->peer[i].address, sizeof(tap->peer[i].address)) == -1)
+			return -1;
+	return 0;
+}
+
+static int
 ipc_get_tap_lists(struct cursor *cursor, struct ipc_tap *tap)
 {
 	if (cursor_u16(cursor, &tap->own_count) == -1 || tap->own_count > IPC_OWN_MAX)
@@ -170,6 +196,8 @@ ipc_get_tap_lists(struct cursor *cursor, struct ipc_tap *tap)
 	for (size_t i = 0; i < tap->own_count; i++)
 		if (ipc_get_endpoint(cursor, &tap->own[i]) == -1)
 			return -1;
+	if (ipc_get_peers(cursor, tap) == -1)
+		return -1;
 	if (cursor_u16(cursor, &tap->interface_count) == -1 || tap->interface_count > MSG_INTERFACES_MAX)
 		return -1;
 	for (size_t i = 0; i < tap->interface_count; i++)
@@ -192,7 +220,7 @@ ipc_get_tap(const struct ipc_message *message, struct ipc_tap *tap)
 	    cursor_str(&cursor, tap->filter, sizeof(tap->filter)) == 0 &&
 	    cursor_u32(&cursor, &tap->snaplen) == 0 &&
 	    cursor_u8(&cursor, &tap->direction) == 0 && tap->direction <= DIRECTION_OUT &&
-	    cursor_str(&cursor, tap->codec, sizeof(tap->codec)) == 0 &&
+	    slice_get(&cursor, &tap->slice) == 0 && cursor_str(&cursor, tap->codec, sizeof(tap->codec)) == 0 &&
 	    ipc_get_tap_lists(&cursor, tap) == 0)
 		return 0;
 	errno = EBADMSG;

@@ -82,6 +82,7 @@ build(struct link *link, struct link_tap *t, struct ipc_tap *tap)
 		strcpy(tap->codec, policy->codec);
 		tap->snaplen = policy->snaplen;
 		tap->direction = policy->direction;
+		tap->slice = policy->slice;
 	}
 	build_own(link, tap);
 	build_interfaces(link, t, policy != NULL ? policy->interfaces : "", tap);

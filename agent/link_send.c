@@ -15,7 +15,7 @@
 #define TOKENS_MAX	(INT64_C(1) << 40)
 #define TOKENS_STEP	1024	/* bytes: finer steps would only lose fractions */
 #define RUN_ITEMS	16	/* spool items in one sender_run(): at most some 4 MiB, then others have their turn */
-#define BURST_MS	250	/* of the rate limit: tokens never gather for longer; timers may be 50 ms late */
+#define BURST_MS	250	/* of the rate limit: tokens usually gather for no longer; timers may be 50 ms late */
 
 void
 sender_init(struct sender *s, struct backlog *backlog, sender_out_fn *out, void *arg)
@@ -52,19 +52,30 @@ sender_between_frames(const struct sender *s)
 /* --- rate limit: a bucket of bytes --- */
 
 static int64_t
+tokens_in_bounds(uint64_t bytes)
+{
+	if (bytes > TOKENS_MAX)
+		return TOKENS_MAX;
+	return bytes > 2 * RECORD_SIZE ? (int64_t)bytes : 2 * RECORD_SIZE;
+}
+
+static int64_t
+burst_usual(const struct sender *s)
+{
+	return tokens_in_bounds(s->rate_bits / 8 * BURST_MS / 1000);
+}
+
+static int64_t
 burst_of(const struct sender *s)
 {
-	uint64_t burst = s->rate_bits / 8 * BURST_MS / 1000;
-
-	if (burst > TOKENS_MAX)
-		return TOKENS_MAX;
-	return burst > 2 * RECORD_SIZE ? (int64_t)burst : 2 * RECORD_SIZE;
+	return s->rate_burst > 0 ? tokens_in_bounds(s->rate_burst) : burst_usual(s);
 }
 
 void
-sender_limit(struct sender *s, uint64_t bits, uint64_t now_ns)
+sender_limit(struct sender *s, uint64_t bits, uint64_t burst, uint64_t now_ns)
 {
 	s->rate_bits = bits;
+	s->rate_burst = burst;
 	s->tokens = 0;
 	s->filled_ns = now_ns;
 }
@@ -97,11 +108,11 @@ tokens_spend(struct sender *s, size_t len)
 		s->tokens -= (int64_t)len;
 }
 
-/* Until half a burst is there: a late timer then loses nothing. */
+/* Until half a usual burst is there: a late timer then loses nothing. */
 uint64_t
 sender_wait_ns(const struct sender *s)
 {
-	int64_t wanted = burst_of(s) / 2;
+	int64_t burst = burst_of(s), usual = burst_usual(s), wanted = (burst < usual ? burst : usual) / 2;
 
 	return s->tokens >= wanted ? 0 : (uint64_t)((double)(wanted - s->tokens) * 8e9 / (double)s->rate_bits) + 1;
 }

@@ -48,6 +48,7 @@ struct sender {
 	struct sender_stream stream[MSG_STREAMS_MAX];	/* most recent first */
 	size_t		 stream_count;
 	uint64_t	 rate_bits;	/* a second; 0: no limit */
+	uint64_t	 rate_burst;	/* bytes that may gather; 0: those of a quarter of a second */
 	int64_t		 tokens;	/* bytes that may go now; below 0: a debt */
 	uint64_t	 filled_ns;	/* when tokens was brought up to date */
 	uint64_t	 items;		/* taken from the spool so far */
@@ -59,7 +60,7 @@ void	sender_clear(struct sender *);
 void	sender_start(struct sender *, uint32_t codecs);		/* the receiver is ready for what the spool holds */
 /* The interfaces of the stream that the receiver has not heard of, as small messages; returns as msg_put_interface(). */
 int	sender_introduce(struct sender *, const uint8_t stream[MSG_ID_SIZE]);
-void	sender_limit(struct sender *, uint64_t bits, uint64_t now_ns);
+void	sender_limit(struct sender *, uint64_t bits, uint64_t burst, uint64_t now_ns);
 enum sender_result sender_run(struct sender *, uint64_t now_ns);
 uint64_t sender_wait_ns(const struct sender *);		/* after SENDER_LIMITED */
 bool	sender_between_frames(const struct sender *);	/* no frame is half sent, no small message waits */

@@ -62,7 +62,7 @@ change_state(struct session *s, enum session_state state)
 		link_timer_set(s->timer, limit_ms[state] * LINK_MS);
 	if (state == SESSION_ENDING) {
 		s->sender.started = false;
-		sender_limit(&s->sender, 0, 0);
+		sender_limit(&s->sender, 0, 0, 0);
 		session_leave_tap(s);
 	}
 	listener_check(s->link->listener);
@@ -89,6 +89,15 @@ session_sent_all(struct session *s)
 	}
 }
 
+/* What the governor goes by, in the capture role. */
+static void
+session_tell_costs(struct session *s)
+{
+	spool_count_set(s->link->tap[0].spool, COUNTER_CPU_LINK_US, STATS_AGENT, clock_cpu_us());
+	if (s->tap != NULL)
+		spool_count_add(s->tap->spool, COUNTER_BYTES_SENT, STATS_AGENT, session_count_bytes(s));
+}
+
 void
 session_run(struct session *s)
 {
@@ -103,6 +112,7 @@ session_run(struct session *s)
 	tlsio_uncork(s->io);
 	if (s->sender.items != before)
 		pulse_start(s->link);
+	session_tell_costs(s);
 	switch (result) {
 	case SENDER_IDLE:
 		/* Once: the end comes by here again, with the last STATS. */
@@ -542,15 +552,15 @@ session_hold_all(struct link *link, bool held)
 void
 session_limit_all(struct link *link)
 {
-	uint64_t bits, now_ns = clock_mono_ns();
+	uint64_t bits, burst = link->options.rate_burst, now_ns = clock_mono_ns();
 	size_t i;
 
 	for (i = 0; i < IPC_TAPS_MAX; i++) {
 		if (link->tap[i].session == NULL)
 			continue;
 		bits = tap_rate_limit(link, &link->tap[i]);
-		if (bits != link->tap[i].session->sender.rate_bits)
-			sender_limit(&link->tap[i].session->sender, bits, now_ns);
+		if (bits != link->tap[i].session->sender.rate_bits || burst != link->tap[i].session->sender.rate_burst)
+			sender_limit(&link->tap[i].session->sender, bits, burst, now_ns);
 	}
 }
 

@@ -38,10 +38,16 @@ const struct conf_row agent_rows[] = {
 	{ "filter", 0, CONF_STRING, 0, 0, NULL, "EXPRESSION", NULL, CONF_RELOAD, AT(filter),
 	    "capture only what this pcap-filter(7) expression accepts; on the command line as trailing arguments" },
 	{ "filter-file", 'F', CONF_STRING, 0, 0, NULL, "FILE", NULL, CONF_RELOAD, AT(filter_file), "read the filter from a file" },
+	{ "never", 0, CONF_LIST, 0, 0, NULL, "EXPRESSION", NULL, CONF_RELOAD, AT(never),
+	    "never capture what this pcap-filter(7) expression accepts, whatever a collector asks for" },
 	{ "snaplen", 's', CONF_UINT, 1, 262144, "262144", "BYTES", NULL, CONF_RELOAD, AT(snaplen),
 	    "capture at most so much of a packet" },
+	{ "slice", 0, CONF_STRING, 0, 0, "none", "none|headers[:BYTES]", NULL, CONF_RELOAD, AT(slice),
+	    "capture of each packet its headers only, and so many bytes behind them" },
+	{ "mask", 0, CONF_FLAG, 0, 0, NULL, NULL, NULL, CONF_RELOAD, AT(mask),
+	    "put zeroes in place of what is behind the headers, so that lengths stay" },
 	{ "buffer-size", 'B', CONF_UINT, 2048, 1048576, "8192", "KIB", NULL, 0, AT(buffer_kib),
-	    "kernel buffer of each interface, in KiB" },
+	    "kernel buffer of each interface at most, in KiB; all together stay within memory-limit" },
 	{ "direction", 'Q', CONF_ENUM, 0, 0, "inout", NULL, "inout|in|out", CONF_RELOAD, AT(direction),
 	    "capture only packets that come in or go out" },
 	{ "promiscuous", 0, CONF_FLAG, 0, 0, NULL, NULL, NULL, 0, AT(promiscuous),
@@ -79,6 +85,16 @@ const struct conf_row agent_rows[] = {
 	    "a peer of which nothing is heard for this time is dead; it is asked before" },
 	{ "rate-limit", 0, CONF_UINT, 0, UINT64_MAX, NULL, "BITS", NULL, CONF_RELOAD, AT(rate_limit),
 	    "send at most so many bits a second; 0 is no limit" },
+	{ "rate-burst", 0, CONF_SIZE, 0, UINT32_MAX, NULL, NULL, NULL, CONF_RELOAD, AT(rate_burst),
+	    "of the rate limit, so many bytes may go at once; 0: those of a quarter of a second" },
+	{ "cpu-limit", 0, CONF_UINT, 0, 100000, "10", "PERCENT", NULL, CONF_RELOAD, AT(cpu_limit),
+	    "use at most so much of one core: above it, the governor steps down; 0 is no limit" },
+	{ "memory-limit", 0, CONF_SIZE, 24u << 20, UINT64_C(16) << 40, "64M", NULL, NULL, 0, AT(memory_limit),
+	    "rings of all interfaces, spool and processes take no more together" },
+	{ "ladder", 0, CONF_STRING, 0, 0, "codec,store,slice,sample,pause", "STEP,...", NULL, CONF_RELOAD, AT(ladder),
+	    "what the governor may do, in this order; none: nothing" },
+	{ "priority", 0, CONF_ENUM, 0, 0, "low", NULL, "idle|low|normal", 0, AT(priority),
+	    "to the scheduler: only when the guest has nothing to do, behind its work, or beside it" },
 	{ "daemon", 0, CONF_FLAG, 0, 0, NULL, NULL, NULL, 0, AT(daemon), "go to the background and log to syslog" },
 	{ "pidfile", 0, CONF_STRING, 0, 0, NULL, "FILE", NULL, 0, AT(pidfile), "write the process id here" },
 	{ "user", 0, CONF_STRING, 0, 0, NULL, "NAME", NULL, 0, AT(user),
@@ -326,4 +342,12 @@ void
 agent_options_free(struct agent_options *options)
 {
 	conf_free(agent_rows, options);
+}
+
+uint64_t
+agent_rings_memory(const struct agent_options *options)
+{
+	uint64_t others = options->spool_memory + AGENT_ROLES_MEMORY;
+
+	return options->memory_limit > others ? options->memory_limit - others : 0;
 }

@@ -55,11 +55,13 @@ role_by_name(const char *name, enum role *role)
 
 /* The guest's own work goes first. Where the system refuses, the role just runs as others do. */
 static void
-role_step_behind(void)
+role_step_behind(enum agent_priority priority)
 {
+	static const int policies[] = { [PRIORITY_IDLE] = SCHED_IDLE, [PRIORITY_LOW] = SCHED_BATCH, [PRIORITY_NORMAL] = SCHED_OTHER };
 	const struct sched_param param = { 0 };
+	int nice_to = priority == PRIORITY_NORMAL ? 0 : ROLE_NICE;
 
-	if (sched_setscheduler(0, SCHED_BATCH, &param) == -1 || setpriority(PRIO_PROCESS, 0, ROLE_NICE) == -1 ||
+	if (sched_setscheduler(0, policies[priority], &param) == -1 || setpriority(PRIO_PROCESS, 0, nice_to) == -1 ||
 	    prctl(PR_SET_TIMERSLACK, ROLE_TIMER_SLACK_NS, 0, 0, 0) == -1)
 		log_debug("cannot lower the scheduling priority: %m");
 }
@@ -111,7 +113,7 @@ role_begin(enum role role, struct agent_options *options)
 	use_sandbox = !options->no_sandbox;
 	if (role_limit_files(options) == -1)
 		log_warn("cannot limit the size of files: %m");
-	role_step_behind();
+	role_step_behind((enum agent_priority)options->priority);
 	if (sandbox_drop_user(options->user, roles[role].net_raw, reason, sizeof(reason)) == -1)
 		fatal("%s", reason);
 	/* A change of user takes it back, so it comes last; a supervisor that ended before has closed its socket. */

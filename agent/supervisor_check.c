@@ -20,8 +20,10 @@
 #include "proto/frame.h"
 #include "proto/identity.h"
 #include "proto/pcapng.h"
+#include "proto/slice.h"
 
 #include "agent/capture_filter.h"
+#include "agent/governor.h"
 #include "agent/link_netif.h"
 #include "agent/supervisor.h"
 
@@ -88,6 +90,45 @@ check_compress(const struct agent_options *options, struct conf_error *error)
 	return -1;
 }
 
+static int
+check_slice(const struct agent_options *options, struct conf_error *error)
+{
+	struct slice slice = { 0 };
+	char why[256];
+
+	if (slice_parse(options->slice, &slice, why, sizeof(why)) == 0)
+		return 0;
+	conf_error_set(error, "--slice: %s", why);
+	return -1;
+}
+
+static int
+check_governor(const struct agent_options *options, struct conf_error *error)
+{
+	unsigned ladder;
+	char why[256];
+
+	if (governor_parse_ladder(options->ladder, &ladder, why, sizeof(why)) == -1) {
+		conf_error_set(error, "--ladder: %s", why);
+		return -1;
+	}
+	if (agent_rings_memory(options) >= AGENT_RINGS_MEMORY_MIN)
+		return 0;
+	conf_error_set(error, "--memory-limit: %llu MiB leave no room for the rings of the interfaces: the spool takes %llu, the processes %u, "
+	    "and %u are the least for rings: raise it", (unsigned long long)(options->memory_limit >> 20),
+	    (unsigned long long)(options->spool_memory >> 20), AGENT_ROLES_MEMORY >> 20, AGENT_RINGS_MEMORY_MIN >> 20);
+	return -1;
+}
+
+static int
+check_never(const struct agent_options *options, struct conf_error *error)
+{
+	if (options->never.count <= AGENT_NEVER_MAX)
+		return 0;
+	conf_error_set(error, "--never is given %zu times, at most %d can be: join them by \"or\"", options->never.count, AGENT_NEVER_MAX);
+	return -1;
+}
+
 int
 supervisor_check_options(const struct agent_options *options, struct conf_error *error)
 {
@@ -112,6 +153,7 @@ supervisor_check_options(const struct agent_options *options, struct conf_error 
 	}
 	if (check_collectors(&options->collectors, error) == -1 || check_listens(&options->listens, error) == -1 ||
 	    supervisor_check_metrics(&options->metrics, error) == -1 || check_ports(&options->exclude_ports, error) == -1 || check_compress(options, error) == -1 ||
+	    check_slice(options, error) == -1 || check_governor(options, error) == -1 || check_never(options, error) == -1 ||
 	    netif_check_names(&options->interfaces, error) == -1)
 		return EXIT_USAGE;
 	return 0;
@@ -180,33 +222,43 @@ probe_handle(const struct agent_options *options)
 }
 
 static int
-probe_filter(const struct agent_options *options, struct conf_error *error)
+probe_filter(pcap_t *pcap, const char *name, const char *filter, const char *origin, struct conf_error *error)
 {
 	struct bpf_program program;
 	const char *why, *hint = "";
-	pcap_t *pcap;
-	int result;
 
-	if (options->filter == NULL)
-		return 0;
-	if (capture_filter_conditions(options->filter) > CAPTURE_CONDITIONS_MAX) {
-		conf_error_set(error, "filter (from %s): it has %zu conditions (a range counts as three), but %d is the most",
-		    options->filter_origin, capture_filter_conditions(options->filter), CAPTURE_CONDITIONS_MAX);
+	if (capture_filter_conditions(filter) > CAPTURE_CONDITIONS_MAX) {
+		conf_error_set(error, "%s (from %s): it has %zu conditions (a range counts as three), but %d is the most", name, origin,
+		    capture_filter_conditions(filter), CAPTURE_CONDITIONS_MAX);
 		return -1;
 	}
+	if (pcap_compile(pcap, &program, filter, 1, PCAP_NETMASK_UNKNOWN) == 0) {
+		pcap_freecode(&program);
+		return 0;
+	}
+	why = pcap_geterr(pcap);
+	if (strstr(why, "unknown host") != NULL || strstr(why, "unknown network") != NULL)
+		hint = " (addresses must be numeric: names are not looked up)";
+	conf_error_set(error, "%s \"%.*s\" (from %s): %s%s", name, FILTER_SHOWN, filter, origin, why, hint);
+	return -1;
+}
+
+static int
+probe_filters(const struct agent_options *options, struct conf_error *error)
+{
+	pcap_t *pcap;
+	int result = 0;
+
+	if (options->filter == NULL && options->never.count == 0)
+		return 0;
 	if ((pcap = probe_handle(options)) == NULL) {
 		conf_error_set(error, "out of memory");
 		return -1;
 	}
-	if ((result = pcap_compile(pcap, &program, options->filter, 1, PCAP_NETMASK_UNKNOWN)) == 0) {
-		pcap_freecode(&program);
-	} else {
-		why = pcap_geterr(pcap);
-		if (strstr(why, "unknown host") != NULL || strstr(why, "unknown network") != NULL)
-			hint = " (addresses must be numeric: names are not looked up)";
-		conf_error_set(error, "filter \"%.*s\" (from %s): %s%s", FILTER_SHOWN, options->filter, options->filter_origin,
-		    why, hint);
-	}
+	if (options->filter != NULL)
+		result = probe_filter(pcap, "filter", options->filter, options->filter_origin, error);
+	for (size_t i = 0; result == 0 && i < options->never.count; i++)
+		result = probe_filter(pcap, "never", options->never.value[i], options->never.origin[i], error);
 	pcap_close(pcap);
 	return result;
 }
@@ -224,7 +276,7 @@ probe(const struct agent_options *options, struct conf_error *error)
 		conf_error_set(error, "%s", why);
 		return EXIT_FAILURE;
 	}
-	return probe_filter(options, error) == -1 ? EXIT_USAGE : 0;
+	return probe_filters(options, error) == -1 ? EXIT_USAGE : 0;
 }
 
 static void

@@ -260,16 +260,15 @@ static void
 archive_settle_cuts(struct archive *archive, const struct batch *batch)
 {
 	const struct stream_row *row = batch->streams.row;
-	struct vm *vm;
 
 	for (size_t i = 0; i < batch->streams.count; i++) {
-		if ((vm = archive_find_vm(archive, row[i].vm)) == NULL)
-			continue;
+		struct vm *vm = row[i].owner;
+
 		/* Only now can the catalog tell that it was cut: an earlier look found nothing left to do. */
 		if (row[i].ended && row[i].cut == STREAM_CUT)
 			vm->cut_pending = true;
 		/* A VM's rows stand together: once for all of them. */
-		if (vm->cut_pending && (i + 1 == batch->streams.count || strcmp(row[i].vm, row[i + 1].vm) != 0))
+		if (vm->cut_pending && (i + 1 == batch->streams.count || vm != row[i + 1].owner))
 			stream_settle_cuts(archive, vm);
 	}
 }
@@ -291,8 +290,7 @@ archive_committed(struct archive *archive, const struct batch *batch, void (*dur
 	const struct stream_row *row = batch->streams.row;
 
 	for (size_t i = 0; i < batch->streams.count; i++) {
-		struct vm *vm = archive_find_vm(archive, row[i].vm);
-		struct stream *stream = vm != NULL ? stream_find(vm, row[i].id) : NULL;
+		struct stream *stream = stream_find(row[i].owner, row[i].id);
 
 		if (stream == NULL)
 			continue;

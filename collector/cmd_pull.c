@@ -31,16 +31,21 @@
 #define PULL_INTERFACES_MAX	(MSG_STREAMS_MAX * MSG_INTERFACES_MAX)	/* that an agent may describe, over all streams */
 
 struct pull_options {
-	char		*ca, *cert, *key, *write, *compress;
+	char		*ca, *cert, *key, *write, *compress, *slice;
 	struct conf_list interfaces;
 	uint64_t	 count, snaplen;
 	int		 direction;
+	bool		 mask;
 };
 static const struct conf_row pull_rows[] = {
 	{ .name = "interface", .letter = 'i', .type = CONF_LIST, .argument = "IF", .offset = offsetof(struct pull_options, interfaces),
 	  .help = "an interface of the VM, or a pattern such as 'eth*'; repeatable" },
 	{ .name = "snaplen", .letter = 's', .type = CONF_UINT, .min = 1, .max = PCAPNG_SNAPLEN, .initial = "262144", .argument = "BYTES",
 	  .offset = offsetof(struct pull_options, snaplen), .help = "bytes of each packet" },
+	{ .name = "slice", .type = CONF_STRING, .initial = "none", .argument = "none|headers[:BYTES]",
+	  .offset = offsetof(struct pull_options, slice), .help = "of each packet its headers, and so many bytes behind them" },
+	{ .name = "mask", .type = CONF_FLAG, .offset = offsetof(struct pull_options, mask),
+	  .help = "zeroes in place of what is left out, so that lengths stay" },
 	{ .name = "direction", .letter = 'Q', .type = CONF_ENUM, .values = "inout|in|out", .initial = "inout", .argument = "DIR",
 	  .offset = offsetof(struct pull_options, direction), .help = "packets of one direction only" },
 	{ .name = "write", .letter = 'w', .type = CONF_STRING, .initial = "-", .argument = "FILE",
@@ -471,6 +476,9 @@ fill_policy(const struct pull_options *options, int argc, char **argv, struct ms
 	buf_clear(&interfaces);
 	if (options->compress != NULL && codec_parse(options->compress, &codec, &level, error, sizeof(error)) == -1)
 		cmd_bad_usage("pull", "--compress %s: %s", options->compress, error);
+	policy->slice.mask = options->mask;
+	if (slice_parse(options->slice, &policy->slice, error, sizeof(error)) == -1)
+		cmd_bad_usage("pull", "--slice: %s", error);
 	snprintf(policy->codec, sizeof(policy->codec), "%s", options->compress != NULL ? options->compress : "");
 	if (filter != NULL && strlen(filter) >= sizeof(policy->filter))
 		cmd_bad_usage("pull", "the filter is longer than %zu bytes", sizeof(policy->filter) - 1);

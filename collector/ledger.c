@@ -18,6 +18,8 @@ static const struct {
 	[LEDGER_OFFERED] = { "offered", "offered by the kernel", "offered_packets" },
 	[LEDGER_FILTERED] = { "filtered", "refused by a filter", "filtered_packets" },
 	[LEDGER_OWN] = { "own", "the agent's own", "own_packets" },
+	[LEDGER_WITHHELD] = { "withheld", "left to a peer's agent", "withheld_packets" },
+	[LEDGER_SAMPLED_OUT] = { "sampled_out", "flows not sampled", "sampled_out_packets" },
 	[LEDGER_PAUSED] = { "paused", "while paused", "paused_packets" },
 	[LEDGER_RING_RECEIVED] = { "ring_received", "passed the filter", "ring_received_packets" },
 	[LEDGER_RING_DROPPED] = { "ring_dropped", "dropped, ring full", "ring_dropped_packets" },
@@ -275,7 +277,7 @@ part_taken(const struct ledger_part *part, int64_t *slack)
 static int64_t
 part_captured(const struct ledger_part *part)
 {
-	static const enum ledger_id kernel[] = { LEDGER_FILTERED, LEDGER_OWN, LEDGER_PAUSED };
+	static const enum ledger_id kernel[] = { LEDGER_FILTERED, LEDGER_OWN, LEDGER_WITHHELD, LEDGER_SAMPLED_OUT, LEDGER_PAUSED };
 	bool all = part->level == LEDGER_KERNEL;
 	int64_t left = part->term[all ? LEDGER_OFFERED : LEDGER_RING_RECEIVED].packets;
 
@@ -330,7 +332,8 @@ stream_settle_end(struct ledger_stream *stream, int64_t *left)
 static void
 part_forget_untold(struct ledger_part *part)
 {
-	static const enum ledger_id kernel[] = { LEDGER_OFFERED, LEDGER_FILTERED, LEDGER_OWN, LEDGER_PAUSED, LEDGER_SWITCHED };
+	static const enum ledger_id kernel[] = { LEDGER_OFFERED, LEDGER_FILTERED, LEDGER_OWN, LEDGER_WITHHELD, LEDGER_SAMPLED_OUT,
+	    LEDGER_PAUSED, LEDGER_SWITCHED };
 
 	for (size_t i = 0; part->level != LEDGER_KERNEL && i < sizeof(kernel) / sizeof(kernel[0]); i++)
 		memset(&part->term[kernel[i]], 0, sizeof(part->term[kernel[i]]));

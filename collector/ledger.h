@@ -15,12 +15,13 @@ struct sqlite3;
  * The ledger of a VM (PROTOCOL, "The ledger"): where each packet went that its kernel showed to the agent. Computed from the
  * catalog alone, for each stream and in sum.
  *
- *	offered = filtered + own + paused + ring_dropped + oversize + stored + gaps + under_way + unaccounted
+ *	offered = filtered + own + withheld + sampled_out + paused + ring_dropped + oversize + stored + gaps + under_way + unaccounted
  *
- * or, where the agent counts no more than that, ring_received in place of offered and without the three terms behind it.
+ * or, where the agent counts no more than that, ring_received in place of offered and without the five terms behind it.
  */
 enum ledger_id {
-	LEDGER_OFFERED, LEDGER_FILTERED, LEDGER_OWN, LEDGER_PAUSED, LEDGER_RING_RECEIVED, LEDGER_RING_DROPPED, LEDGER_OVERSIZE,
+	LEDGER_OFFERED, LEDGER_FILTERED, LEDGER_OWN, LEDGER_WITHHELD, LEDGER_SAMPLED_OUT, LEDGER_PAUSED, LEDGER_RING_RECEIVED,
+	LEDGER_RING_DROPPED, LEDGER_OVERSIZE,
 	LEDGER_STORED,		/* in files, or removed by retention */
 	LEDGER_EXPIRED,		/* of these, removed by retention */
 	LEDGER_GAP_SPOOL, LEDGER_GAP_CAPTURE, LEDGER_GAP_PULL, LEDGER_GAP_DISK, LEDGER_GAP_ELSEWHERE, LEDGER_GAP_STORE,

@@ -216,6 +216,12 @@ policy_merge(struct msg_policy *policy, const struct policy_section *section)
 		memcpy(policy->codec, from->codec, sizeof(policy->codec));
 	if (section->set & (1u << KEY_RATE_LIMIT))
 		policy->rate_limit = from->rate_limit;
+	if (section->set & (1u << KEY_SLICE)) {
+		policy->slice.headers = from->slice.headers;
+		policy->slice.payload = from->slice.payload;
+	}
+	if (section->set & (1u << KEY_MASK))
+		policy->slice.mask = from->slice.mask;
 }
 
 /* Is label one of the comma-separated list's? */

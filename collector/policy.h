@@ -15,6 +15,7 @@
  *	[default]  [tenant T]  [label L]  [vm NAME-or-UUID]
  *	interfaces = eth0,eth1*		filter = tcp port 443		snaplen = 128
  *	direction = in|out|inout	compress = zstd:1		rate-limit = 10M	(bits a second)
+ *	slice = headers:64		mask = yes|no
  *	labels = web,edge		(vm only)
  *
  * A VM's policy takes each key from the last section that has it: default, its tenant, its labels in the order of the file, itself.

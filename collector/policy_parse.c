@@ -146,6 +146,21 @@ policy_set_rate_limit(struct policy_section *section, const char *value, char *e
 }
 
 static int
+policy_set_slice(struct policy_section *section, const char *value, char *error, size_t error_size)
+{
+	return slice_parse(value, &section->policy.slice, error, error_size);
+}
+
+static int
+policy_set_mask(struct policy_section *section, const char *value, char *error, size_t error_size)
+{
+	if (strcmp(value, "yes") != 0 && strcmp(value, "no") != 0)
+		return policy_value_error(error, error_size, value, "yes or no");
+	section->policy.slice.mask = strcmp(value, "yes") == 0;
+	return 0;
+}
+
+static int
 policy_set_labels(struct policy_section *section, const char *value, char *error, size_t error_size)
 {
 	char copy[MSG_TEXT_SIZE], *rest = copy, *label;
@@ -179,6 +194,8 @@ static const struct policy_row {
 	[KEY_DIRECTION] = { "direction", policy_set_direction },
 	[KEY_COMPRESS] = { "compress", policy_set_compress },
 	[KEY_RATE_LIMIT] = { "rate-limit", policy_set_rate_limit },
+	[KEY_SLICE] = { "slice", policy_set_slice },
+	[KEY_MASK] = { "mask", policy_set_mask },
 	[KEY_LABELS] = { "labels", policy_set_labels },
 };
 
@@ -220,6 +237,6 @@ policy_parse_line(struct policy_section *section, char *line, char *error, size_
 		return policy_rows[i].set(section, value, error, error_size);
 	}
 	snprintf(error, error_size,
-	    "unknown key \"%.64s\"; keys are: interfaces, filter, snaplen, direction, compress, rate-limit, labels", name);
+	    "unknown key \"%.64s\"; keys are: interfaces, filter, snaplen, direction, compress, rate-limit, slice, mask, labels", name);
 	return -1;
 }

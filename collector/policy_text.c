@@ -14,6 +14,7 @@ policy_put_value(struct buf *text, const struct policy_section *section, enum po
 {
 	static const char *const directions[] = { [DIRECTION_INOUT] = "inout", [DIRECTION_IN] = "in", [DIRECTION_OUT] = "out" };
 	const struct msg_policy *policy = &section->policy;
+	char slice[SLICE_TEXT_SIZE];
 
 	switch (key) {
 	case KEY_INTERFACES:
@@ -28,6 +29,11 @@ policy_put_value(struct buf *text, const struct policy_section *section, enum po
 		return buf_printf(text, "%s", policy->codec);
 	case KEY_RATE_LIMIT:
 		return buf_printf(text, "%" PRIu64, policy->rate_limit);
+	case KEY_SLICE:
+		slice_to_text(&policy->slice, slice);
+		return buf_printf(text, "%s", slice);
+	case KEY_MASK:
+		return buf_printf(text, "%s", policy->slice.mask ? "yes" : "no");
 	case KEY_LABELS:
 		return buf_printf(text, "%s", section->labels);
 	case KEY_MAX:
@@ -72,6 +78,8 @@ policy_to_text(const struct msg_policy *policy)
 	section->set |= policy->direction != DIRECTION_INOUT ? 1u << KEY_DIRECTION : 0;
 	section->set |= policy->codec[0] != '\0' ? 1u << KEY_COMPRESS : 0;
 	section->set |= policy->rate_limit != 0 ? 1u << KEY_RATE_LIMIT : 0;
+	section->set |= policy->slice.headers ? 1u << KEY_SLICE : 0;
+	section->set |= policy->slice.mask ? 1u << KEY_MASK : 0;
 	text = policy_section_text(section);
 	free(section);
 	return text;

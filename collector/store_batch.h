@@ -12,9 +12,11 @@
 
 #include "collector/store.h"
 
+struct vm;
+
 /*
- * A batch: the rows that one group commit writes. A worker fills it while the one before is being committed, then gives it away; it
- * holds copies only. Rows of the same object may be in it several times, the last one counts.
+ * A batch: the rows that one group commit writes. A worker fills it while the one before is being committed, then gives it away; what
+ * is written are copies only. Rows of the same object may be in it several times, the last one counts.
  * A collector without memory for a row has no sensible way on: it logs and aborts; agents keep what is not acknowledged.
  */
 struct rows {
@@ -38,6 +40,7 @@ struct vm_row {			/* see CATALOG_SCHEMA */
 };
 
 struct stream_row {
+	struct vm	*owner;			/* for the worker alone, whose VMs outlive its batches */
 	uint8_t		id[MSG_ID_SIZE];
 	char		vm[IDENTITY_UUID_SIZE];
 	uint64_t	started_ns, last_block;

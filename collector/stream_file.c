@@ -253,6 +253,7 @@ stream_put_row(struct archive *archive, struct stream *stream)
 {
 	struct stream_row *row = batch_add_stream(archive->batch);
 
+	row->owner = stream->vm;
 	memcpy(row->id, stream->id, MSG_ID_SIZE);
 	memcpy(row->vm, stream->vm->row.uuid, sizeof(row->vm));
 	memcpy(row->instance, stream->instance, MSG_ID_SIZE);

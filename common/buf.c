@@ -238,30 +238,37 @@ cursor_sub(struct cursor *c, size_t n, struct cursor *child)
 	return 0;
 }
 
-static int
-get_big(struct cursor *c, uint64_t *value, unsigned bytes)
+/* The next n bytes, or NULL. They are then read one by one in the order that compilers make one load of. */
+static const uint8_t *
+take(struct cursor *c, size_t n)
 {
-	uint8_t	 tmp[8];
+	const uint8_t	*p = c->p;
 
-	if (cursor_bytes(c, tmp, bytes) == -1)
-		return -1;
-	*value = 0;
-	for (unsigned i = 0; i < bytes; i++)
-		*value = *value << 8 | tmp[i];
-	return 0;
+	return cursor_skip(c, n) == -1 ? NULL : p;
 }
 
-static int
-get_little(struct cursor *c, uint64_t *value, unsigned bytes)
+static uint16_t
+big16(const uint8_t *p)
 {
-	uint8_t	 tmp[8];
+	return (uint16_t)(p[0] << 8 | p[1]);
+}
 
-	if (cursor_bytes(c, tmp, bytes) == -1)
-		return -1;
-	*value = 0;
-	for (unsigned i = bytes; i > 0; i--)
-		*value = *value << 8 | tmp[i - 1];
-	return 0;
+static uint32_t
+big32(const uint8_t *p)
+{
+	return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | (uint32_t)p[3];
+}
+
+static uint16_t
+little16(const uint8_t *p)
+{
+	return (uint16_t)(p[1] << 8 | p[0]);
+}
+
+static uint32_t
+little32(const uint8_t *p)
+{
+	return (uint32_t)p[3] << 24 | (uint32_t)p[2] << 16 | (uint32_t)p[1] << 8 | (uint32_t)p[0];
 }
 
 int
@@ -273,57 +280,67 @@ cursor_u8(struct cursor *c, uint8_t *value)
 int
 cursor_u16(struct cursor *c, uint16_t *value)
 {
-	uint64_t	 v;
+	const uint8_t	*p = take(c, 2);
 
-	if (get_big(c, &v, 2) == -1)
+	if (p == NULL)
 		return -1;
-	*value = (uint16_t)v;
+	*value = big16(p);
 	return 0;
 }
 
 int
 cursor_u32(struct cursor *c, uint32_t *value)
 {
-	uint64_t	 v;
+	const uint8_t	*p = take(c, 4);
 
-	if (get_big(c, &v, 4) == -1)
+	if (p == NULL)
 		return -1;
-	*value = (uint32_t)v;
+	*value = big32(p);
 	return 0;
 }
 
 int
 cursor_u64(struct cursor *c, uint64_t *value)
 {
-	return get_big(c, value, 8);
+	const uint8_t	*p = take(c, 8);
+
+	if (p == NULL)
+		return -1;
+	*value = (uint64_t)big32(p) << 32 | big32(p + 4);
+	return 0;
 }
 
 int
 cursor_u16le(struct cursor *c, uint16_t *value)
 {
-	uint64_t	 v;
+	const uint8_t	*p = take(c, 2);
 
-	if (get_little(c, &v, 2) == -1)
+	if (p == NULL)
 		return -1;
-	*value = (uint16_t)v;
+	*value = little16(p);
 	return 0;
 }
 
 int
 cursor_u32le(struct cursor *c, uint32_t *value)
 {
-	uint64_t	 v;
+	const uint8_t	*p = take(c, 4);
 
-	if (get_little(c, &v, 4) == -1)
+	if (p == NULL)
 		return -1;
-	*value = (uint32_t)v;
+	*value = little32(p);
 	return 0;
 }
 
 int
 cursor_u64le(struct cursor *c, uint64_t *value)
 {
-	return get_little(c, value, 8);
+	const uint8_t	*p = take(c, 8);
+
+	if (p == NULL)
+		return -1;
+	*value = (uint64_t)little32(p + 4) << 32 | little32(p);
+	return 0;
 }
 
 int

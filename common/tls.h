@@ -68,7 +68,7 @@ void		 tlsio_detach(struct tlsio *);
 int		 tlsio_attach(struct tlsio *, struct event_base *);
 
 struct buf	*tlsio_input(struct tlsio *);		/* consume with buf_consume(); then tlsio_input_taken() */
-void		 tlsio_input_taken(struct tlsio *);	/* resumes a paused reading */
+void		 tlsio_input_taken(struct tlsio *);	/* resumes a paused reading; an empty input gives its memory back */
 void		 tlsio_read_stop(struct tlsio *);	/* back-pressure: TCP's window closes */
 void		 tlsio_read_start(struct tlsio *);
 

@@ -314,6 +314,14 @@ arm(struct tlsio *t)
 		arm_timer(t);
 }
 
+/* What thousands of connections that say nothing would hold. */
+static void
+release_input(struct tlsio *t)
+{
+	if (t->input.len == 0)
+		buf_clear(&t->input);
+}
+
 static void
 service(struct tlsio *t, unsigned wake)
 {
@@ -337,6 +345,7 @@ service(struct tlsio *t, unsigned wake)
 	if (gone)
 		return;
 	t->gone = NULL;
+	release_input(t);
 	if (t->state != TLSIO_CLOSED)
 		arm(t);
 }
@@ -499,6 +508,8 @@ tlsio_input(struct tlsio *t)
 void
 tlsio_input_taken(struct tlsio *t)
 {
+	if (t->gone == NULL)
+		release_input(t);
 	if (t->base == NULL || t->gone != NULL || t->state != TLSIO_OPEN || !tlsio_may_read(t))
 		return;
 	event_add(&t->ev_read, NULL);

@@ -5,7 +5,6 @@
 #include <sys/types.h>
 #include <stdlib.h>
 #include <string.h>
-#include <netpacket/packet.h>
 
 #include <linux/filter.h>
 #include <pcap/bpf.h>
@@ -16,7 +15,7 @@
 #define PREAMBLE_LEN	2	/* A and X to zero, as at a program's start */
 #define PARTS_MAX	(sizeof(((struct bpf_chain *)NULL)->part_start) / sizeof(size_t))
 
-/* Every instruction that the kernel takes, but "ret A": a part has to say yes or no in constants. */
+/* Every instruction that the kernel takes, but "ret A". */
 static const uint16_t opcodes[] = {
 	BPF_LD | BPF_W | BPF_ABS, BPF_LD | BPF_H | BPF_ABS, BPF_LD | BPF_B | BPF_ABS,
 	BPF_LD | BPF_W | BPF_IND, BPF_LD | BPF_H | BPF_IND, BPF_LD | BPF_B | BPF_IND,
@@ -32,9 +31,12 @@ static const uint16_t opcodes[] = {
 	BPF_JMP | BPF_JGE | BPF_K, BPF_JMP | BPF_JGE | BPF_X, BPF_JMP | BPF_JSET | BPF_K, BPF_JMP | BPF_JSET | BPF_X,
 };
 
+/* A part has to say yes or no in constants; only the end of a program may "ret A". */
 static bool
-opcode_known(uint16_t code)
+opcode_known(uint16_t code, bool is_tail)
 {
+	if (is_tail && code == (BPF_RET | BPF_A))
+		return true;
 	for (size_t i = 0; i < sizeof(opcodes) / sizeof(opcodes[0]); i++)
 		if (opcodes[i] == code)
 			return true;
@@ -79,9 +81,10 @@ jumps_inside(const struct bpf_insn *insn, size_t left)
 	return insn->jt < left && insn->jf < left;
 }
 
-/* written[i]: words of M[] that every way to instruction i has written; what is read must be among them. */
+/* written[i]: words of M[] that every way to instruction i has written; what is read must be among them. A return is a way to
+ * what stands behind it, for the kernel too. */
 static bool
-memory_flow(const struct bpf_insn *insn, uint16_t *written)
+memory_flow(const struct bpf_insn *insn, size_t left, uint16_t *written)
 {
 	if (BPF_CLASS(insn->code) == BPF_JMP) {
 		if (BPF_OP(insn->code) == BPF_JA) {
@@ -92,18 +95,17 @@ memory_flow(const struct bpf_insn *insn, uint16_t *written)
 		}
 		return true;
 	}
-	if (BPF_CLASS(insn->code) == BPF_RET)
-		return true;
 	if (insn->code == BPF_ST || insn->code == BPF_STX)
 		written[0] |= (uint16_t)(1u << insn->k);
 	else if (is_memory(insn->code) && (written[0] & 1u << insn->k) == 0)
 		return false;
-	written[1] &= written[0];
+	if (left > 0)
+		written[1] &= written[0];
 	return true;
 }
 
 static enum bpf_error
-check_part(const struct bpf_insn *insn, size_t len)
+check_part(const struct bpf_insn *insn, size_t len, bool is_tail)
 {
 	uint16_t written[BPF_CHAIN_MAX];
 
@@ -112,8 +114,8 @@ check_part(const struct bpf_insn *insn, size_t len)
 	memset(written, 0xff, len * sizeof(written[0]));
 	written[0] = 0;
 	for (size_t i = 0; i < len; i++)
-		if (!opcode_known(insn[i].code) || !operand_valid(&insn[i]) || !jumps_inside(&insn[i], len - i - 1) ||
-		    !memory_flow(&insn[i], &written[i]))
+		if (!opcode_known(insn[i].code, is_tail) || !operand_valid(&insn[i]) || !jumps_inside(&insn[i], len - i - 1) ||
+		    !memory_flow(&insn[i], len - i - 1, &written[i]))
 			return BPF_MALFORMED;
 	return BPF_OK;
 }
@@ -145,6 +147,14 @@ bpf_chain_clear(struct bpf_chain *chain)
 	bpf_chain_init(chain);
 }
 
+static size_t
+zero_registers(struct bpf_insn *insn)
+{
+	insn[0] = (struct bpf_insn)BPF_STMT(BPF_LD | BPF_IMM, 0);
+	insn[1] = (struct bpf_insn)BPF_STMT(BPF_MISC | BPF_TAX, 0);
+	return PREAMBLE_LEN;
+}
+
 static enum bpf_error
 chain_append(struct bpf_chain *chain, const char *name, const struct bpf_insn *insn, size_t len, bool accepts_go_on, uint32_t end)
 {
@@ -156,17 +166,15 @@ chain_append(struct bpf_chain *chain, const char *name, const struct bpf_insn *i
 		return BPF_TOO_MANY_PARTS;
 	if (len > BPF_CHAIN_MAX || chain->len + preamble + len + 1 > BPF_CHAIN_MAX)
 		return BPF_TOO_LONG;
-	if ((error = check_part(insn, len)) != BPF_OK)
+	if ((error = check_part(insn, len, false)) != BPF_OK)
 		return error;
 	if ((grown = reallocarray(chain->insn, chain->len + preamble + len, sizeof(*insn))) == NULL)
 		return BPF_NO_MEMORY;
 	chain->insn = grown;
 	chain->part_start[chain->part_count] = chain->len;
 	chain->part_name[chain->part_count++] = name;
-	if (preamble > 0) {
-		chain->insn[chain->len++] = (struct bpf_insn)BPF_STMT(BPF_LD | BPF_IMM, 0);
-		chain->insn[chain->len++] = (struct bpf_insn)BPF_STMT(BPF_MISC | BPF_TAX, 0);
-	}
+	if (preamble > 0)
+		chain->len += zero_registers(chain->insn + chain->len);
 	memcpy(chain->insn + chain->len, insn, len * sizeof(*insn));
 	redirect_returns(chain->insn + chain->len, len, accepts_go_on, end);
 	chain->len += len;
@@ -197,6 +205,26 @@ bpf_chain_finish(const struct bpf_chain *chain, uint32_t snaplen, struct bpf_ins
 	return BPF_OK;
 }
 
+enum bpf_error
+bpf_chain_finish_with(const struct bpf_chain *chain, const struct bpf_insn *tail, size_t tail_len, struct bpf_insn *out,
+    size_t *out_len)
+{
+	size_t len = chain->len;
+	enum bpf_error error;
+
+	if (tail_len > BPF_CHAIN_MAX || len + PREAMBLE_LEN + tail_len > BPF_CHAIN_MAX)
+		return BPF_TOO_LONG;
+	if ((error = check_part(tail, tail_len, true)) != BPF_OK)
+		return error;
+	if (len > 0) {
+		memcpy(out, chain->insn, len * sizeof(*out));
+		len += zero_registers(out + len);
+	}
+	memcpy(out + len, tail, tail_len * sizeof(*out));
+	*out_len = len + tail_len;
+	return BPF_OK;
+}
+
 const char *
 bpf_error_text(enum bpf_error error)
 {
@@ -213,43 +241,6 @@ bpf_error_text(enum bpf_error error)
 		return "too many parts in one kernel filter";
 	}
 	return "unknown filter error";
-}
-
-size_t
-bpf_part_own_mark(struct bpf_insn *insn, uint32_t mark)
-{
-	const struct bpf_insn part[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, ANCILLARY(SKF_AD_PKTTYPE)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PACKET_OUTGOING, 0, 3),
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, ANCILLARY(SKF_AD_MARK)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, mark, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, 1),
-		BPF_STMT(BPF_RET | BPF_K, 0),
-	};
-
-	memcpy(insn, part, sizeof(part));
-	return sizeof(part) / sizeof(part[0]);
-}
-
-size_t
-bpf_part_direction(struct bpf_insn *insn, bool in)
-{
-	const struct bpf_insn part[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, ANCILLARY(SKF_AD_PKTTYPE)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PACKET_OUTGOING, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, in ? 0 : 1),
-		BPF_STMT(BPF_RET | BPF_K, in ? 1 : 0),
-	};
-
-	memcpy(insn, part, sizeof(part));
-	return sizeof(part) / sizeof(part[0]);
-}
-
-size_t
-bpf_part_nothing(struct bpf_insn *insn)
-{
-	insn[0] = (struct bpf_insn)BPF_STMT(BPF_RET | BPF_K, 0);
-	return 1;
 }
 
 /* Fields of the cooked headers (LINKTYPE_LINUX_SLL and SLL2) that the kernel knows without them. */

@@ -36,13 +36,11 @@ enum bpf_error	bpf_chain_add(struct bpf_chain *, const char *name, const struct 
 enum bpf_error	bpf_chain_add_enough(struct bpf_chain *, const char *name, const struct bpf_insn *, size_t len);
 /* The whole program, with "return snaplen" at its end, into out[BPF_CHAIN_MAX]. Snaplen 0: it accepts what was enough for a part. */
 enum bpf_error	bpf_chain_finish(const struct bpf_chain *, uint32_t snaplen, struct bpf_insn *out, size_t *out_len);
+/* The same with these instructions at its end, which may "ret a"; A and X are zeroed before them. */
+enum bpf_error	bpf_chain_finish_with(const struct bpf_chain *, const struct bpf_insn *tail, size_t tail_len, struct bpf_insn *out,
+		    size_t *out_len);
 const char	*bpf_error_text(enum bpf_error);
 
-/* Parts that libpcap has no words for; insn of at least BPF_PART_MAX; return the length. */
-#define BPF_PART_MAX	16
-size_t	bpf_part_own_mark(struct bpf_insn *, uint32_t mark);	/* accepts packets sent with this SO_MARK (to be negated) */
-size_t	bpf_part_direction(struct bpf_insn *, bool in);		/* accepts inbound, or outbound ones */
-size_t	bpf_part_nothing(struct bpf_insn *);			/* accepts no packet */
 /* libpcap compiles for the cooked header it makes up; the kernel runs the filter before that is there. In place; -1 if the
  * program asks for what the kernel cannot see. */
 int	bpf_fix_cooked(struct bpf_insn *, size_t len, size_t cooked_header_len);

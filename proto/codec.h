@@ -21,7 +21,7 @@ struct codec {
 	const char	*name;		/* "lz4" */
 	const char	*suffix;	/* of files: ".lz4", "" */
 	int		 level_min, level_max, level_initial;
-	int		 level_quick;	/* in place of those above it, for blocks that hardly shrink */
+	int		 level_quick;	/* for blocks that hardly shrink, and where CPU is scarce, in place of those above it */
 	size_t		(*bound)(size_t raw_len);	/* bytes that encode() or store() need at most */
 	void		*(*state_new)(int level);	/* of encode(); NULL: ENOMEM */
 	void		(*state_free)(void *);

@@ -45,8 +45,8 @@ enum counter {
 	COUNTER_OWN,			/* the agent's own traffic */
 	COUNTER_PAUSED_PACKETS,		/* offered while the interface was paused, own ones apart */
 	COUNTER_SWITCHED,		/* offered while programs were being exchanged: the places may differ by so many */
-	COUNTER_WITHHELD,		/* reserved */
-	COUNTER_SAMPLED_OUT,		/* reserved */
+	COUNTER_WITHHELD,		/* left out, for a peer's agent delivers them */
+	COUNTER_SAMPLED_OUT,		/* left out with their flows by the governor */
 	COUNTER_INTERFACE_PACKETS,	/* level: rx_packets + tx_packets, as the interface itself counts */
 	COUNTER_INTERFACE_START,	/* level: the same when the stream began to capture it */
 	/* of the collector's tap */
@@ -57,6 +57,11 @@ enum counter {
 	COUNTER_DISK_LOST_BYTES,
 	COUNTER_DISK_ERRORS,		/* reads and writes that failed */
 	COUNTER_CLOCK_STEPS,		/* of the guest's wall clock, and suspensions */
+	COUNTER_PEERS_LEFT,		/* level, of one interface: to be withheld, but without room in its filter */
+	/* of the governor; since the start of the capture role */
+	COUNTER_GOVERNOR_STEPS,		/* down and up */
+	COUNTER_GOVERNOR_LEVEL,		/* level: how many steps of the ladder are in force */
+	COUNTER_KEPT_FLOWS,		/* level: of 64 parts of the flows */
 	COUNTER_MAX
 };
 

@@ -228,6 +228,7 @@ msg_put_policy(struct buf *b, const struct msg_policy *m)
 	errs += buf_put_u8(b, m->direction);
 	errs += buf_put_str(b, m->codec);
 	errs += buf_put_u64(b, m->rate_limit);
+	errs += slice_put(b, &m->slice);
 	return close_frame(b, mark, errs);
 }
 
@@ -241,7 +242,7 @@ msg_get_policy(const struct frame *f, struct msg_policy *m)
 	if (cursor_u64(&c, &m->version) == -1 || cursor_str(&c, m->interfaces, sizeof(m->interfaces)) == -1 ||
 	    cursor_str(&c, m->filter, sizeof(m->filter)) == -1 || cursor_u32(&c, &m->snaplen) == -1 ||
 	    cursor_u8(&c, &m->direction) == -1 || cursor_str(&c, m->codec, sizeof(m->codec)) == -1 ||
-	    cursor_u64(&c, &m->rate_limit) == -1 || cursor_end(&c) == -1 ||
+	    cursor_u64(&c, &m->rate_limit) == -1 || slice_get(&c, &m->slice) == -1 || cursor_end(&c) == -1 ||
 	    m->snaplen > PCAPNG_SNAPLEN || m->direction > DIRECTION_OUT)
 		return refuse();
 	return 0;

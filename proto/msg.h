@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "proto/slice.h"
+
 struct buf;
 struct frame;
 
@@ -64,7 +66,8 @@ struct msg_interface {
 };
 
 /* -> agent: what to capture. Empty interfaces: as the agent's own configuration has it. The guest's configuration bounds it:
- * both filters must match, the smaller snaplen and the narrower direction hold, interfaces are picked among its own, if it names any. */
+ * both filters must match, the smaller snaplen and slice and the narrower direction hold, interfaces are picked among its own, if it
+ * names any. */
 enum msg_direction { DIRECTION_INOUT, DIRECTION_IN, DIRECTION_OUT };
 struct msg_policy {
 	uint64_t	version;		/* of the policy, grows; told back in POLICY_RESULT */
@@ -74,6 +77,7 @@ struct msg_policy {
 	uint8_t		direction;
 	char		codec[MSG_NAME_SIZE];	/* "zstd:1"; empty: the agent's own */
 	uint64_t	rate_limit;		/* bits a second the agent may send; 0: no limit */
+	struct slice	slice;
 };
 struct msg_policy_result {
 	uint64_t	version;

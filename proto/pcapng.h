@@ -51,6 +51,7 @@ struct pcapng_packet {
 	uint32_t	 interface;
 	uint64_t	 time_ns;
 	uint32_t	 captured_len, original_len;
+	uint32_t	 zeroes;	/* of captured_len, behind the data: put in by pcapng_write_epb() */
 	const uint8_t	*data;
 	uint32_t	 flags;		/* epb_flags; written if not 0 */
 	uint64_t	 dropped;	/* epb_dropcount; written if not 0 */

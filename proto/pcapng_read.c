@@ -141,6 +141,7 @@ check_epb(struct cursor *c, struct pcapng_packet *packet)
 	if (packet->captured_len > PCAPNG_SNAPLEN || packet->captured_len > packet->original_len)
 		return "a captured length above the snapshot length or the original length";
 	packet->data = c->p;
+	packet->zeroes = 0;
 	if (cursor_skip(c, padded(packet->captured_len)) == -1)
 		return "an enhanced packet block shorter than its packet";
 	return epb_options(c, packet) == -1 ? "malformed options of an enhanced packet block" : NULL;

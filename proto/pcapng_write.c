@@ -45,6 +45,19 @@ store_padded(uint8_t *p, const void *data, size_t len)
 	return p + ((len + 3) & ~(size_t)3);
 }
 
+/* A packet's bytes, and the zeroes in place of those that it was not captured with. */
+static inline uint8_t *
+store_data(uint8_t *p, const struct pcapng_packet *packet)
+{
+	size_t there = packet->captured_len - packet->zeroes, all = ((size_t)packet->captured_len + 3) & ~(size_t)3;
+
+	if (packet->zeroes == 0)
+		return store_padded(p, packet->data, there);
+	memcpy(p, packet->data, there);
+	memset(p + there, 0, all - there);
+	return p + all;
+}
+
 static inline size_t
 padded(size_t len)
 {
@@ -74,7 +87,7 @@ epb_store(uint8_t *p, size_t length, const struct pcapng_packet *packet, size_t 
 	p = store_u32le(p, (uint32_t)packet->time_ns);
 	p = store_u32le(p, packet->captured_len);
 	p = store_u32le(p, packet->original_len);
-	p = options = store_padded(p, packet->data, packet->captured_len);
+	p = options = store_data(p, packet);
 	if (comment_len != 0)
 		p = store_padded(store_option(p, PCAPNG_OPT_COMMENT, (uint32_t)comment_len), packet->comment, comment_len);
 	if (packet->flags != 0)

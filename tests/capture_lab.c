@@ -15,6 +15,7 @@
 #include <event2/event.h>
 
 #include "common/clock.h"
+#include "proto/codec.h"
 #include "proto/pcapng.h"
 #include "agent/spool.h"
 #include "tests/capture_lab.h"
@@ -64,7 +65,15 @@ on_last(uint8_t tap, const struct msg_stats *stats, void *arg)
 		lab.last[stats->stat[i].counter] += stats->stat[i].value;
 }
 
-static const struct capture_tap_callbacks callbacks = { on_result, on_gone, on_active, on_ended, on_last, NULL };
+static void
+on_governed(bool in_force, void *arg)
+{
+	(void)arg;
+	lab.in_force = in_force;
+	lab.governed = true;
+}
+
+static const struct capture_tap_callbacks callbacks = { on_result, on_gone, on_active, on_ended, on_last, on_governed, NULL };
 
 void
 capture_lab_shell(const char *command)
@@ -112,7 +121,7 @@ capture_lab_setup(void)
 	close(fd);
 	lab.totals = (struct capture_totals){ .spool = lab.producer };
 	lab.options = (struct agent_options){ .compress = strdup("none"), .snaplen = PCAPNG_SNAPLEN, .buffer_kib = 8192,
-		.flush_ms = 20 };
+		.flush_ms = 20, .memory_limit = 64u << 20 };
 	ck_assert_int_eq(capture_tap_init(&lab.tap, 0, lab.base, lab.producer, &lab.totals, &callbacks, NULL), 0);
 	capture_tap_set_options(&lab.tap, &lab.options);
 	ck_assert_ptr_nonnull(lab.want = calloc(1, sizeof(*lab.want)));
@@ -158,6 +167,15 @@ capture_lab_change(bool accepted)
 }
 
 void
+capture_lab_govern(const struct governor_orders *orders, bool in_force)
+{
+	lab.governed = false;
+	capture_tap_govern(&lab.tap, orders, "orders");
+	capture_lab_run_until(&lab.governed);
+	ck_assert_int_eq(lab.in_force, in_force);
+}
+
+void
 capture_lab_end(void)
 {
 	lab.ended = false;
@@ -187,6 +205,84 @@ uint64_t
 capture_lab_count(enum counter counter, uint32_t interface)
 {
 	return spool_count_get(lab.consumer, counter, interface);
+}
+
+struct capture_lab_packet capture_lab_seen[CAPTURE_LAB_PACKETS_MAX];
+size_t capture_lab_seen_count;
+
+void
+capture_lab_see_block(const uint8_t *raw, size_t raw_len)
+{
+	struct pcapng_packet packet;
+	struct pcapng_walk walk;
+	const uint8_t *at, *text;
+	uint32_t type;
+	size_t len, from = 0, text_len;
+
+	pcapng_walk_init(&walk, raw, raw_len);
+	while (pcapng_walk_next(&walk, &type, &packet, &at, &len) == 1) {
+		if (type != PCAPNG_EPB)
+			continue;
+		ck_assert_uint_lt(capture_lab_seen_count, CAPTURE_LAB_PACKETS_MAX);
+		capture_lab_seen[capture_lab_seen_count].head = packet;
+		capture_lab_seen[capture_lab_seen_count].commented = pcapng_next_comment(at, len, &from, &text, &text_len) == 1;
+		from = 0;
+		if (packet.captured_len >= 54)
+			memcpy(&capture_lab_seen[capture_lab_seen_count].tag, packet.data + 50, 4);
+		if (packet.captured_len >= 14)
+			capture_lab_seen[capture_lab_seen_count].ethertype = (uint16_t)(packet.data[12] << 8 | packet.data[13]);
+		capture_lab_seen_count++;
+	}
+}
+
+void
+capture_lab_see_all(void)
+{
+	struct spool_item item;
+
+	for (spool_next(lab.consumer, &item); item.kind == SPOOL_BLOCK; spool_next(lab.consumer, &item)) {
+		ck_assert_uint_eq(item.entry.codec, CODEC_NONE);
+		capture_lab_see_block(item.data, item.entry.data_len);
+		spool_release(lab.consumer);
+	}
+}
+
+void
+capture_lab_see(size_t count)
+{
+	uint64_t begun = clock_mono_ns();
+	struct timeval step = { .tv_usec = 10000 };
+
+	for (capture_lab_see_all(); capture_lab_seen_count < count; capture_lab_see_all()) {
+		ck_assert_msg(clock_mono_ns() - begun < WAIT_S * UINT64_C(1000000000), "%zu of %zu packets", capture_lab_seen_count, count);
+		event_base_loopexit(lab.base, &step);
+		event_base_dispatch(lab.base);
+	}
+	ck_assert_uint_eq(capture_lab_seen_count, count);
+}
+
+void
+capture_lab_see_to_the_end(size_t count)
+{
+	capture_lab_end();
+	capture_lab_see_all();
+	ck_assert_uint_eq(capture_lab_seen_count, count);
+}
+
+void
+capture_lab_send_ip(int fd, uint8_t protocol, uint16_t port, uint32_t tag)
+{
+	uint8_t frame[CAPTURE_LAB_FRAME_LEN];
+
+	capture_lab_frame(frame, protocol, port);
+	memcpy(frame + 50, &tag, 4);
+	capture_lab_send(fd, frame, sizeof(frame));
+}
+
+void
+capture_lab_send_udp(int fd, uint16_t port, uint32_t tag)
+{
+	capture_lab_send_ip(fd, IPPROTO_UDP, port, tag);
 }
 
 int

@@ -12,6 +12,7 @@
 #include <pcap/bpf.h>
 
 #include "proto/bpf.h"
+#include "proto/bpf_part.h"
 
 #define LD_ABS		(BPF_LD | BPF_W | BPF_ABS)
 #define ANCILLARY(what)	((uint32_t)(SKF_AD_OFF + (what)))
@@ -133,6 +134,8 @@ static const struct {
 	{ { BPF_STMT(BPF_LDX | BPF_MEM, 0xffffffff), RET(1) }, 2 },
 	{ { BPF_STMT(BPF_LD | BPF_MEM, 3), RET(1) }, 2 },
 	{ { BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 1), BPF_STMT(BPF_ST, 1), BPF_STMT(BPF_LDX | BPF_MEM, 1), RET(1) }, 4 },
+	{ { BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 0), BPF_STMT(BPF_JMP | BPF_JA, 2), BPF_STMT(BPF_ST, 1),
+	    BPF_STMT(BPF_JMP | BPF_JA, 1), RET(0), BPF_STMT(BPF_LD | BPF_MEM, 1), RET(1) }, 7 },
 	{ { BPF_STMT(BPF_ALU | BPF_DIV | BPF_K, 0), RET(1) }, 2 },
 	{ { BPF_STMT(BPF_ALU | BPF_MOD | BPF_K, 0), RET(1) }, 2 },
 	{ { BPF_STMT(BPF_ALU | BPF_LSH | BPF_K, 32), RET(1) }, 2 },

@@ -22,6 +22,7 @@
 #include <pcap/pcap.h>
 
 #include "proto/bpf.h"
+#include "proto/bpf_part.h"
 
 /*
  * Chains of what libpcap compiles, against the conjunction of their parts: on packets of our own, on those of capture files, and in

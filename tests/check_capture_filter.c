@@ -48,7 +48,7 @@ static void
 build(bool loopback, bool paused)
 {
 	capture_programs_clear(&programs);
-	ck_assert_msg(capture_wish_init(&wish, &options, tap, error) == 0, "%s", error);
+	ck_assert_msg(capture_wish_init(&wish, &options, tap, NULL, error) == 0, "%s", error);
 	ck_assert_msg(capture_filter_build(pcap, "eth0", &wish, loopback, paused, &programs, error) == 0, "%s", error);
 }
 
@@ -163,7 +163,7 @@ START_TEST(excluded_ports)
 	len = tcp4(p, 0, 40000, 9001);
 	ck_assert_uint_eq(run(p, len, PACKET_OUTGOING, 0), 0);
 	value[1] = "99999";
-	ck_assert_int_eq(capture_wish_init(&wish, &options, tap, error), -1);
+	ck_assert_int_eq(capture_wish_init(&wish, &options, tap, NULL, error), -1);
 	ck_assert_ptr_nonnull(strstr(error, "agent.conf:3"));
 	ck_assert_ptr_nonnull(strstr(error, "99999"));
 }
@@ -236,7 +236,7 @@ START_TEST(directions)
 	options.direction = (int)rows[_i].guest;
 	tap->direction = (uint8_t)rows[_i].remote;
 	if (rows[_i].refused) {
-		ck_assert_int_eq(capture_wish_init(&wish, &options, tap, error), -1);
+		ck_assert_int_eq(capture_wish_init(&wish, &options, tap, NULL, error), -1);
 		ck_assert_ptr_nonnull(strstr(error, "direction"));
 		return;
 	}
@@ -288,7 +288,7 @@ START_TEST(each_packet_is_counted_in_one_place)
 	snprintf(tap->filter, sizeof(tap->filter), "%s", rows[_i].filter);
 	tap->direction = rows[_i].direction;
 	build(rows[_i].loopback, rows[_i].paused);
-	ck_assert_int_eq(programs.refuses, rows[_i].paused || *rows[_i].filter != '\0' ||
+	ck_assert_int_eq(programs.state.in_use[PROGRAM_TAKEN], rows[_i].paused || *rows[_i].filter != '\0' ||
 	    (rows[_i].direction != DIRECTION_INOUT && !rows[_i].loopback));
 	for (unsigned i = 0; i < 12; i++) {
 		uint8_t type = i & 1 ? PACKET_OUTGOING : PACKET_HOST;
@@ -303,7 +303,7 @@ START_TEST(each_packet_is_counted_in_one_place)
 		ck_assert_int_eq(own, offered && (ports[i / 4] == OWN_PORT || (type == PACKET_OUTGOING && mark != 0)));
 		ck_assert_int_eq(taken, own || passed);
 		ck_assert(!(own && passed) && (!taken || offered));
-		if (!programs.refuses)
+		if (!programs.state.in_use[PROGRAM_TAKEN])
 			ck_assert_int_eq(taken, offered);
 	}
 }
@@ -337,7 +337,7 @@ START_TEST(refused_in_pcaps_words)
 	options.filter = (char *)(uintptr_t)rows[_i].guest;
 	snprintf(tap->filter, sizeof(tap->filter), "%s", rows[_i].remote);
 	tap->tap = rows[_i].tap;
-	ck_assert_int_eq(capture_wish_init(&wish, &options, tap, error), 0);
+	ck_assert_int_eq(capture_wish_init(&wish, &options, tap, NULL, error), 0);
 	ck_assert_int_eq(capture_filter_build(pcap, "eth0", &wish, false, false, &programs, error), -1);
 	ck_assert_ptr_null(programs.of[PROGRAM_TAP].insn);
 	ck_assert_msg(strncmp(error, "eth0: ", 6) == 0, "%s", error);
@@ -358,7 +358,7 @@ START_TEST(too_long_for_the_kernel)
 	build(false, false);
 	capture_programs_clear(&programs);
 	options.filter = tap->filter;
-	ck_assert_int_eq(capture_wish_init(&wish, &options, tap, error), 0);
+	ck_assert_int_eq(capture_wish_init(&wish, &options, tap, NULL, error), 0);
 	ck_assert_int_eq(capture_filter_build(pcap, "eth0", &wish, false, false, &programs, error), -1);
 	ck_assert_msg(strstr(error, "4096") != NULL, "%s", error);
 }
@@ -373,7 +373,7 @@ START_TEST(too_many_conditions)
 		len = (size_t)snprintf(tap->filter, sizeof(tap->filter), "ip proto 0");
 		for (unsigned i = 1; i < count; i++)
 			len += (size_t)snprintf(tap->filter + len, sizeof(tap->filter) - len, "||%u", i & 255);
-		ck_assert_int_eq(capture_wish_init(&wish, &options, tap, error), 0);
+		ck_assert_int_eq(capture_wish_init(&wish, &options, tap, NULL, error), 0);
 		ck_assert_int_eq(capture_filter_build(pcap, "eth0", &wish, false, false, &programs, error),
 		    count <= CAPTURE_CONDITIONS_MAX ? 0 : -1);
 		capture_programs_clear(&programs);
@@ -400,20 +400,20 @@ START_TEST(text_for_people)
 {
 	char text[64], small[24];
 
-	ck_assert_int_eq(capture_wish_init(&wish, &options, tap, error), 0);
+	ck_assert_int_eq(capture_wish_init(&wish, &options, tap, NULL, error), 0);
 	capture_wish_text(&wish, text, sizeof(text));
 	ck_assert_str_eq(text, "");
 	options.filter = "not port 22";
 	snprintf(tap->filter, sizeof(tap->filter), "tcp");
 	tap->direction = DIRECTION_OUT;
-	ck_assert_int_eq(capture_wish_init(&wish, &options, tap, error), 0);
+	ck_assert_int_eq(capture_wish_init(&wish, &options, tap, NULL, error), 0);
 	capture_wish_text(&wish, text, sizeof(text));
 	ck_assert_str_eq(text, "(not port 22) and (tcp) and outbound");
 	capture_wish_text(&wish, small, sizeof(small));
 	ck_assert_str_eq(small, "(not port 22) and (t...");
 	options.filter = " \n";
 	tap->filter[0] = '\0';
-	ck_assert_int_eq(capture_wish_init(&wish, &options, tap, error), 0);
+	ck_assert_int_eq(capture_wish_init(&wish, &options, tap, NULL, error), 0);
 	capture_wish_text(&wish, text, sizeof(text));
 	ck_assert_str_eq(text, "outbound");
 }

@@ -20,102 +20,17 @@
 
 /* What a tap captures, and under which filter. */
 
-#define WAIT_S		20
-
-#define PACKETS_MAX	(1u << 18)
-static struct {
-	struct pcapng_packet head;	/* data is not kept */
-	uint32_t	tag;		/* bytes 50-53 of the frame, as send_udp() sets them */
-	uint16_t	ethertype;
-} seen[PACKETS_MAX];
-static size_t seen_count;
-
-static void
-see_block(const uint8_t *raw, size_t raw_len)
-{
-	struct pcapng_packet packet;
-	struct pcapng_walk walk;
-	const uint8_t *at;
-	uint32_t type;
-	size_t len;
-
-	pcapng_walk_init(&walk, raw, raw_len);
-	while (pcapng_walk_next(&walk, &type, &packet, &at, &len) == 1) {
-		if (type != PCAPNG_EPB)
-			continue;
-		ck_assert_uint_lt(seen_count, PACKETS_MAX);
-		seen[seen_count].head = packet;
-		if (packet.captured_len >= 54)
-			memcpy(&seen[seen_count].tag, packet.data + 50, 4);
-		if (packet.captured_len >= 14)
-			seen[seen_count].ethertype = (uint16_t)(packet.data[12] << 8 | packet.data[13]);
-		seen_count++;
-	}
-}
-
-static void
-see_all(void)
-{
-	struct spool_item item;
-
-	for (spool_next(lab.consumer, &item); item.kind == SPOOL_BLOCK; spool_next(lab.consumer, &item)) {
-		ck_assert_uint_eq(item.entry.codec, CODEC_NONE);
-		see_block(item.data, item.entry.data_len);
-		spool_release(lab.consumer);
-	}
-}
-
-/* Runs the tap until that many packets were seen in all. */
-static void
-see(size_t count)
-{
-	uint64_t begun = clock_mono_ns();
-	struct timeval step = { .tv_usec = 10000 };
-
-	for (see_all(); seen_count < count; see_all()) {
-		ck_assert_msg(clock_mono_ns() - begun < WAIT_S * UINT64_C(1000000000), "%zu of %zu packets", seen_count, count);
-		event_base_loopexit(lab.base, &step);
-		event_base_dispatch(lab.base);
-	}
-	ck_assert_uint_eq(seen_count, count);
-}
-
-/* Ends the tap, so that whatever was captured has been seen. */
-static void
-see_to_the_end(size_t count)
-{
-	capture_lab_end();
-	see_all();
-	ck_assert_uint_eq(seen_count, count);
-}
-
-static void
-send_ip(int fd, uint8_t protocol, uint16_t port, uint32_t tag)
-{
-	uint8_t frame[CAPTURE_LAB_FRAME_LEN];
-
-	capture_lab_frame(frame, protocol, port);
-	memcpy(frame + 50, &tag, 4);
-	capture_lab_send(fd, frame, sizeof(frame));
-}
-
-static void
-send_udp(int fd, uint16_t port, uint32_t tag)
-{
-	send_ip(fd, IPPROTO_UDP, port, tag);
-}
-
 START_TEST(direction_both_ways)
 {
 	capture_lab_change(true);
 	for (uint32_t i = 0; i < 200; i++)
-		send_udp(i % 2 == 0 ? lab.near_fd : lab.far_fd, 53, i);
-	see(200);
+		capture_lab_send_udp(i % 2 == 0 ? lab.near_fd : lab.far_fd, 53, i);
+	capture_lab_see(200);
 	for (uint32_t i = 0; i < 200; i++) {
-		ck_assert_uint_eq(seen[i].tag, i);
-		ck_assert_uint_eq(seen[i].head.flags, i % 2 == 0 ? PCAPNG_EPB_OUT : PCAPNG_EPB_IN);
-		ck_assert_uint_eq(seen[i].head.captured_len, 100);
-		ck_assert_uint_eq(seen[i].head.original_len, 100);
+		ck_assert_uint_eq(capture_lab_seen[i].tag, i);
+		ck_assert_uint_eq(capture_lab_seen[i].head.flags, i % 2 == 0 ? PCAPNG_EPB_OUT : PCAPNG_EPB_IN);
+		ck_assert_uint_eq(capture_lab_seen[i].head.captured_len, 100);
+		ck_assert_uint_eq(capture_lab_seen[i].head.original_len, 100);
 	}
 	ck_assert_uint_eq(lab.tap.stream.row[0].direction_unknown, 0);
 }
@@ -134,11 +49,11 @@ START_TEST(direction_of_tagged_frames)
 		capture_lab_send(lab.far_fd, frame, sizeof(frame));
 		capture_lab_send(lab.near_fd, frame, sizeof(frame));
 	}
-	see(4);
+	capture_lab_see(4);
 	for (size_t i = 0; i < 4; i++) {
-		ck_assert_uint_eq(seen[i].head.flags, i % 2 == 0 ? PCAPNG_EPB_IN : PCAPNG_EPB_OUT);
-		ck_assert_uint_eq(seen[i].ethertype, types[i / 2]);
-		ck_assert_uint_eq(seen[i].head.captured_len, sizeof(frame));
+		ck_assert_uint_eq(capture_lab_seen[i].head.flags, i % 2 == 0 ? PCAPNG_EPB_IN : PCAPNG_EPB_OUT);
+		ck_assert_uint_eq(capture_lab_seen[i].ethertype, types[i / 2]);
+		ck_assert_uint_eq(capture_lab_seen[i].head.captured_len, sizeof(frame));
 	}
 	ck_assert_uint_eq(lab.tap.stream.row[0].direction_unknown, 0);
 }
@@ -148,13 +63,13 @@ START_TEST(nothing_of_before_the_filter)
 {
 	snprintf(lab.want->filter, sizeof(lab.want->filter), "udp port 53");
 	for (uint32_t i = 0; i < 100; i++)
-		send_udp(lab.far_fd, 54, i);
+		capture_lab_send_udp(lab.far_fd, 54, i);
 	capture_lab_change(true);
-	send_udp(lab.far_fd, 54, 1);
-	send_udp(lab.far_fd, 53, 2);
-	see(1);
-	ck_assert_uint_eq(seen[0].tag, 2);
-	see_to_the_end(1);
+	capture_lab_send_udp(lab.far_fd, 54, 1);
+	capture_lab_send_udp(lab.far_fd, 53, 2);
+	capture_lab_see(1);
+	ck_assert_uint_eq(capture_lab_seen[0].tag, 2);
+	capture_lab_see_to_the_end(1);
 }
 END_TEST
 
@@ -169,20 +84,20 @@ START_TEST(change_of_filter_loses_nothing)
 		snprintf(lab.want->filter, sizeof(lab.want->filter), "udp port 53 or udp port %u", 60 + round);
 		lab.answered = false;
 		lab.want->version++;
-		send_udp(lab.far_fd, 53, sent++);
+		capture_lab_send_udp(lab.far_fd, 53, sent++);
 		capture_tap_change(&lab.tap, lab.want);
 		while (!lab.answered) {
-			send_udp(lab.far_fd, 53, sent++);
+			capture_lab_send_udp(lab.far_fd, 53, sent++);
 			event_base_loop(lab.base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
 		}
 		ck_assert(lab.result.accepted);
-		see_all();
+		capture_lab_see_all();
 	}
-	see_to_the_end(sent);
+	capture_lab_see_to_the_end(sent);
 	for (uint32_t i = 0; i < sent; i++) {
-		ck_assert_uint_eq(seen[i].tag, i);
-		ck_assert_uint_ge(seen[i].head.interface, first_id);
-		first_id = seen[i].head.interface;
+		ck_assert_uint_eq(capture_lab_seen[i].tag, i);
+		ck_assert_uint_ge(capture_lab_seen[i].head.interface, first_id);
+		first_id = capture_lab_seen[i].head.interface;
 	}
 	ck_assert_uint_eq(first_id, 10);
 }
@@ -204,11 +119,11 @@ START_TEST(refused_leaves_what_is_in_force)
 	snprintf(lab.want->codec, sizeof(lab.want->codec), "rar");
 	capture_lab_change(false);
 	ck_assert_ptr_nonnull(strstr(lab.result.reason, "rar"));
-	send_udp(lab.far_fd, 54, 1);
-	send_udp(lab.far_fd, 53, 2);
-	see(1);
-	ck_assert_uint_eq(seen[0].tag, 2);
-	see_to_the_end(1);
+	capture_lab_send_udp(lab.far_fd, 54, 1);
+	capture_lab_send_udp(lab.far_fd, 53, 2);
+	capture_lab_see(1);
+	ck_assert_uint_eq(capture_lab_seen[0].tag, 2);
+	capture_lab_see_to_the_end(1);
 	ck_assert_uint_eq(lab.tap.stream.row_count, 1);
 }
 END_TEST
@@ -233,8 +148,8 @@ START_TEST(kernel_refuses)
 	ck_assert_msg(strstr(lab.result.reason, "optmem_max") != NULL, "%s", lab.result.reason);
 	lab.want->filter[0] = '\0';
 	capture_lab_change(true);
-	send_udp(lab.far_fd, 54, 1);
-	see(1);
+	capture_lab_send_udp(lab.far_fd, 54, 1);
+	capture_lab_see(1);
 }
 END_TEST
 
@@ -243,13 +158,13 @@ START_TEST(own_traffic_is_left_out)
 	uint32_t mark = AGENT_MARK;
 
 	capture_lab_change(true);
-	send_ip(lab.far_fd, IPPROTO_TCP, CAPTURE_LAB_OWN_PORT, 1);
-	send_ip(lab.near_fd, IPPROTO_TCP, CAPTURE_LAB_OWN_PORT, 2);
+	capture_lab_send_ip(lab.far_fd, IPPROTO_TCP, CAPTURE_LAB_OWN_PORT, 1);
+	capture_lab_send_ip(lab.near_fd, IPPROTO_TCP, CAPTURE_LAB_OWN_PORT, 2);
 	ck_assert_int_eq(setsockopt(lab.near_fd, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)), 0);
-	send_udp(lab.near_fd, 53, 3);
-	send_udp(lab.far_fd, 53, 4);
-	see_to_the_end(1);
-	ck_assert_uint_eq(seen[0].tag, 4);
+	capture_lab_send_udp(lab.near_fd, 53, 3);
+	capture_lab_send_udp(lab.far_fd, 53, 4);
+	capture_lab_see_to_the_end(1);
+	ck_assert_uint_eq(capture_lab_seen[0].tag, 4);
 }
 END_TEST
 
@@ -258,16 +173,16 @@ START_TEST(snaplen_in_the_kernel)
 	lab.options.snaplen = 90;
 	lab.want->snaplen = 64;
 	capture_lab_change(true);
-	send_udp(lab.far_fd, 53, 1);
-	see(1);
-	ck_assert_uint_eq(seen[0].head.captured_len, 64);
-	ck_assert_uint_eq(seen[0].head.original_len, 100);
+	capture_lab_send_udp(lab.far_fd, 53, 1);
+	capture_lab_see(1);
+	ck_assert_uint_eq(capture_lab_seen[0].head.captured_len, 64);
+	ck_assert_uint_eq(capture_lab_seen[0].head.original_len, 100);
 	lab.want->snaplen = 0;
 	capture_lab_change(true);
-	send_udp(lab.far_fd, 53, 2);
-	see(2);
-	ck_assert_uint_eq(seen[1].head.captured_len, 90);
-	ck_assert_uint_eq(seen[1].head.interface, seen[0].head.interface);
+	capture_lab_send_udp(lab.far_fd, 53, 2);
+	capture_lab_see(2);
+	ck_assert_uint_eq(capture_lab_seen[1].head.captured_len, 90);
+	ck_assert_uint_eq(capture_lab_seen[1].head.interface, capture_lab_seen[0].head.interface);
 }
 END_TEST
 
@@ -275,10 +190,10 @@ START_TEST(direction_wanted)
 {
 	lab.want->direction = DIRECTION_IN;
 	capture_lab_change(true);
-	send_udp(lab.near_fd, 53, 1);
-	send_udp(lab.far_fd, 53, 2);
-	see_to_the_end(1);
-	ck_assert_uint_eq(seen[0].tag, 2);
+	capture_lab_send_udp(lab.near_fd, 53, 1);
+	capture_lab_send_udp(lab.far_fd, 53, 2);
+	capture_lab_see_to_the_end(1);
+	ck_assert_uint_eq(capture_lab_seen[0].tag, 2);
 }
 END_TEST
 
@@ -286,16 +201,16 @@ START_TEST(paused)
 {
 	lab.want->interface[0].paused = true;
 	capture_lab_change(true);
-	send_udp(lab.far_fd, 53, 1);
+	capture_lab_send_udp(lab.far_fd, 53, 1);
 	capture_tap_count(&lab.tap);
 	ck_assert_uint_eq(spool_count_get(lab.consumer, COUNTER_PAUSED, 0), 1);
 	lab.want->interface[0].paused = false;
 	capture_lab_change(true);
 	capture_tap_count(&lab.tap);
 	ck_assert_uint_eq(spool_count_get(lab.consumer, COUNTER_PAUSED, 0), 0);
-	send_udp(lab.far_fd, 53, 2);
-	see_to_the_end(1);
-	ck_assert_uint_eq(seen[0].tag, 2);
+	capture_lab_send_udp(lab.far_fd, 53, 2);
+	capture_lab_see_to_the_end(1);
+	ck_assert_uint_eq(capture_lab_seen[0].tag, 2);
 }
 END_TEST
 
@@ -303,7 +218,7 @@ END_TEST
 START_TEST(interface_goes_down_and_comes_back)
 {
 	capture_lab_change(true);
-	send_udp(lab.far_fd, 53, 1);
+	capture_lab_send_udp(lab.far_fd, 53, 1);
 	capture_lab_shell("ip link set near0 down");
 	capture_lab_run_until(&lab.was_gone);
 	ck_assert_uint_eq(lab.gone.ifindex, lab.want->interface[0].ifindex);
@@ -313,11 +228,11 @@ START_TEST(interface_goes_down_and_comes_back)
 	ck_assert(lab.was_gone);
 	capture_lab_shell("ip link set near0 up");
 	capture_lab_change(true);
-	send_udp(lab.far_fd, 53, 2);
-	see_to_the_end(2);
-	ck_assert_uint_eq(seen[0].tag, 1);
-	ck_assert_uint_eq(seen[1].tag, 2);
-	ck_assert_uint_eq(seen[1].head.interface, seen[0].head.interface);
+	capture_lab_send_udp(lab.far_fd, 53, 2);
+	capture_lab_see_to_the_end(2);
+	ck_assert_uint_eq(capture_lab_seen[0].tag, 1);
+	ck_assert_uint_eq(capture_lab_seen[1].tag, 2);
+	ck_assert_uint_eq(capture_lab_seen[1].head.interface, capture_lab_seen[0].head.interface);
 	ck_assert_uint_eq(lab.tap.stream.row[0].packets, 2);
 }
 END_TEST
@@ -325,10 +240,10 @@ END_TEST
 START_TEST(interface_disappears)
 {
 	capture_lab_change(true);
-	send_udp(lab.far_fd, 53, 1);
+	capture_lab_send_udp(lab.far_fd, 53, 1);
 	capture_lab_shell("ip link del near0");
 	capture_lab_run_until(&lab.was_gone);
-	see_to_the_end(1);
+	capture_lab_see_to_the_end(1);
 }
 END_TEST
 
@@ -346,15 +261,15 @@ START_TEST(interfaces_come_and_go)
 	capture_lab_change(true);
 	capture_lab_want("far0");
 	capture_lab_change(true);
-	send_udp(lab.far_fd, 53, 1);
-	see(2);
-	ck_assert_uint_ne(seen[0].head.interface, seen[1].head.interface);
-	ck_assert_uint_ne(seen[0].head.flags, seen[1].head.flags);
+	capture_lab_send_udp(lab.far_fd, 53, 1);
+	capture_lab_see(2);
+	ck_assert_uint_ne(capture_lab_seen[0].head.interface, capture_lab_seen[1].head.interface);
+	ck_assert_uint_ne(capture_lab_seen[0].head.flags, capture_lab_seen[1].head.flags);
 	lab.want->interface_count = 1;
 	capture_lab_change(true);
-	send_udp(lab.far_fd, 53, 2);
-	see_to_the_end(3);
-	ck_assert_uint_eq(seen[2].head.interface, 0);
+	capture_lab_send_udp(lab.far_fd, 53, 2);
+	capture_lab_see_to_the_end(3);
+	ck_assert_uint_eq(capture_lab_seen[2].head.interface, 0);
 }
 END_TEST
 
@@ -366,19 +281,19 @@ START_TEST(more_filters_than_ids)
 	for (uint32_t i = 0; i < MSG_INTERFACES_MAX + 10; i++) {
 		snprintf(lab.want->filter, sizeof(lab.want->filter), "udp port 53 or udp port %u", 100 + i);
 		capture_lab_change(true);
-		send_udp(lab.far_fd, 53, i);
+		capture_lab_send_udp(lab.far_fd, 53, i);
 	}
 	capture_lab_end();
 	ck_assert_uint_eq(spool_streams(lab.consumer, streams), 2);
 	for (struct spool_item item = { .kind = SPOOL_BLOCK }; item.kind != SPOOL_NOTHING;) {
 		spool_next(lab.consumer, &item);
 		if (item.kind == SPOOL_BLOCK) {
-			see_block(item.data, item.entry.data_len);
+			capture_lab_see_block(item.data, item.entry.data_len);
 			spool_release(lab.consumer);
 		}
 	}
-	ck_assert_uint_eq(seen_count, MSG_INTERFACES_MAX + 10);
-	ck_assert_uint_eq(seen[MSG_INTERFACES_MAX + 9].head.interface, 9);
+	ck_assert_uint_eq(capture_lab_seen_count, MSG_INTERFACES_MAX + 10);
+	ck_assert_uint_eq(capture_lab_seen[MSG_INTERFACES_MAX + 9].head.interface, 9);
 }
 END_TEST
 
@@ -390,9 +305,9 @@ START_TEST(loopback_has_each_packet_once)
 	capture_lab_want("lo");
 	capture_lab_change(true);
 	for (uint32_t i = 0; i < 10; i++)
-		send_udp(fd, 53, i);
-	see_to_the_end(10);
-	ck_assert_uint_eq(seen[0].head.flags, PCAPNG_EPB_IN);
+		capture_lab_send_udp(fd, 53, i);
+	capture_lab_see_to_the_end(10);
+	ck_assert_uint_eq(capture_lab_seen[0].head.flags, PCAPNG_EPB_IN);
 	ck_assert_uint_eq(lab.tap.stream.row[0].received, 10);
 	close(fd);
 }
@@ -412,10 +327,10 @@ START_TEST(reload_narrows)
 	capture_tap_set_options(&lab.tap, &fresh);
 	capture_tap_reload(&lab.tap);
 	capture_lab_change(true);
-	send_udp(lab.far_fd, 54, 1);
-	send_udp(lab.far_fd, 53, 2);
-	see_to_the_end(1);
-	ck_assert_uint_eq(seen[0].tag, 2);
+	capture_lab_send_udp(lab.far_fd, 54, 1);
+	capture_lab_send_udp(lab.far_fd, 53, 2);
+	capture_lab_see_to_the_end(1);
+	ck_assert_uint_eq(capture_lab_seen[0].tag, 2);
 }
 END_TEST
 
@@ -435,11 +350,11 @@ START_TEST(reload_against_the_policy)
 	ck_assert(TAILQ_EMPTY(&lab.tap.rings));
 	lab.want->direction = DIRECTION_INOUT;
 	capture_lab_change(true);
-	send_udp(lab.far_fd, 53, 1);
-	send_udp(lab.near_fd, 53, 2);
-	see(1);
-	see_to_the_end(1);
-	ck_assert_uint_eq(seen[0].tag, 2);
+	capture_lab_send_udp(lab.far_fd, 53, 1);
+	capture_lab_send_udp(lab.near_fd, 53, 2);
+	capture_lab_see(1);
+	capture_lab_see_to_the_end(1);
+	ck_assert_uint_eq(capture_lab_seen[0].tag, 2);
 }
 END_TEST
 
@@ -448,11 +363,11 @@ START_TEST(switched_off_ends_the_stream)
 	struct spool_item item;
 
 	capture_lab_change(true);
-	send_udp(lab.far_fd, 53, 1);
+	capture_lab_send_udp(lab.far_fd, 53, 1);
 	lab.want->active = false;
 	capture_lab_change(true);
-	see_all();
-	ck_assert_uint_eq(seen_count, 1);
+	capture_lab_see_all();
+	ck_assert_uint_eq(capture_lab_seen_count, 1);
 	spool_rewind(lab.consumer);
 	do {
 		spool_next(lab.consumer, &item);
@@ -461,9 +376,9 @@ START_TEST(switched_off_ends_the_stream)
 	ck_assert_int_eq(item.kind, SPOOL_ENDED);
 	lab.want->active = true;
 	capture_lab_change(true);
-	send_udp(lab.far_fd, 53, 2);
-	see(2);
-	ck_assert_uint_eq(seen[1].head.interface, 0);
+	capture_lab_send_udp(lab.far_fd, 53, 2);
+	capture_lab_see(2);
+	ck_assert_uint_eq(capture_lab_seen[1].head.interface, 0);
 }
 END_TEST
 

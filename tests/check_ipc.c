@@ -341,6 +341,9 @@ tap_new(void)
 	strcpy(tap->filter, "tcp port 80");
 	tap->snaplen = 96;
 	tap->direction = DIRECTION_OUT;
+	tap->slice = (struct slice){ .headers = true, .payload = 8 };
+	tap->peer_count = 2;
+	tap->peer[1] = (struct bpf_peer){ .family = AF_INET6, .address = { 9, 8 } };
 	strcpy(tap->codec, "zstd:1");
 	tap->own_count = 2;
 	tap->own[0] = (struct ipc_endpoint){ .family = AF_INET6, .address = { 1, 2, 3 }, .port = 8827 };
@@ -398,6 +401,7 @@ START_TEST(test_tap_full)
 	memset(tap->filter, 'x', sizeof(tap->filter) - 1);
 	memset(tap->codec, 'y', sizeof(tap->codec) - 1);
 	tap->own_count = IPC_OWN_MAX;
+	tap->peer_count = IPC_PEERS_MAX;
 	tap->interface_count = MSG_INTERFACES_MAX;
 	for (unsigned i = 0; i < MSG_INTERFACES_MAX; i++) {
 		memset(tap->interface[i].name, 'z', sizeof(tap->interface[i].name) - 1);

@@ -148,11 +148,13 @@ kernel_stream(void)
 {
 	stream(A, 40, 0, 0);
 	count(A, -1, "ledger", 2);
-	count(A, 0, "offered_packets", 100);
+	count(A, 0, "offered_packets", 119);
 	count(A, 1, "offered_packets", 50);
 	count(A, 0, "filtered_packets", 60);
 	count(A, 1, "filtered_packets", 10);
 	count(A, 0, "own_packets", 7);
+	count(A, 0, "withheld_packets", 8);
+	count(A, 0, "sampled_out_packets", 11);
 	count(A, 1, "paused_packets", 13);
 	count(A, 1, "oversize_packets", 2);
 	ring(A, 60, 3, 55);
@@ -167,9 +169,11 @@ START_TEST(every_term)
 	kernel_stream();
 	read_it();
 	ck_assert_int_eq(ledger.sum.level, LEDGER_KERNEL);
-	ck_assert_int_eq(sum(LEDGER_OFFERED)->packets, 150);
+	ck_assert_int_eq(sum(LEDGER_OFFERED)->packets, 169);
 	ck_assert_int_eq(sum(LEDGER_FILTERED)->packets, 70);
 	ck_assert_int_eq(sum(LEDGER_OWN)->packets, 7);
+	ck_assert_int_eq(sum(LEDGER_WITHHELD)->packets, 8);
+	ck_assert_int_eq(sum(LEDGER_SAMPLED_OUT)->packets, 11);
 	ck_assert_int_eq(sum(LEDGER_PAUSED)->packets, 13);
 	ck_assert_int_eq(sum(LEDGER_OVERSIZE)->packets, 2);
 	ck_assert_int_eq(sum(LEDGER_GAP_DISK)->packets, 5);

@@ -421,7 +421,7 @@ START_TEST(message_overtakes_the_limit)
 	publish(BLOCK_LEN);
 	publish(BLOCK_LEN);
 	sender_start(&sender, LZ4_ONLY);
-	sender_limit(&sender, 8 * BLOCK_LEN, SECOND);
+	sender_limit(&sender, 8 * BLOCK_LEN, 0, SECOND);
 	ck_assert_int_eq(sender_run(&sender, SECOND + SECOND / 5), SENDER_LIMITED);
 	ck_assert_uint_lt(wire.got.len, BLOCK_LEN);
 	ck_assert_int_eq(msg_put_ping(&sender.control, &ping), 0);
@@ -447,7 +447,7 @@ START_TEST(rate_is_limited)
 
 	begin(stream_a);
 	sender_start(&sender, LZ4_ONLY);
-	sender_limit(&sender, bits, now_ns);
+	sender_limit(&sender, bits, 0, now_ns);
 	while (now_ns < end_ns) {
 		result = sender_run(&sender, now_ns);
 		if (result == SENDER_LIMITED) {
@@ -461,6 +461,26 @@ START_TEST(rate_is_limited)
 	}
 	ck_assert_uint_le(wire.got.len, bits / 8 * 30 + bits / 8 / 4 + BLOCK_LEN + 65536);
 	ck_assert_uint_ge(wire.got.len, bits / 8 * 30 * 9 / 10 - BLOCK_LEN);
+}
+END_TEST
+
+/* After a silence so much goes at once, and then no more than the limit allows. */
+START_TEST(burst_goes_at_once)
+{
+	const uint64_t burst = 20 * BLOCK_LEN, bits = 8 * BLOCK_LEN;
+	enum sender_result result;
+
+	begin(stream_a);
+	sender_start(&sender, LZ4_ONLY);
+	sender_limit(&sender, bits, burst, SECOND);
+	for (int i = 0; i < 40; i++)
+		publish(BLOCK_LEN);
+	while ((result = sender_run(&sender, 100 * SECOND)) == SENDER_MORE)
+		;
+	ck_assert_int_eq(result, SENDER_LIMITED);
+	ck_assert_uint_ge(wire.got.len, burst - 2 * BLOCK_LEN);
+	ck_assert_uint_le(wire.got.len, burst + 2 * BLOCK_LEN);
+	ck_assert_uint_le(sender_wait_ns(&sender), 2 * SECOND);
 }
 END_TEST
 
@@ -487,6 +507,7 @@ main(void)
 	tcase_add_test(tc, others_have_their_turn);
 	tcase_add_test(tc, message_overtakes_the_limit);
 	tcase_add_loop_test(tc, rate_is_limited, 0, 4);
+	tcase_add_test(tc, burst_goes_at_once);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);

@@ -48,7 +48,8 @@ static struct msg_policy
 policy(void)
 {
 	return (struct msg_policy){ .version = 9, .interfaces = "eth*,ens3", .filter = "tcp port 80", .snaplen = 262144,
-		.direction = DIRECTION_OUT, .codec = "zstd:1", .rate_limit = 1000000 };
+		.direction = DIRECTION_OUT, .codec = "zstd:1", .rate_limit = 1000000,
+		.slice = { .headers = true, .mask = true, .payload = 64 } };
 }
 
 static struct msg_policy_result

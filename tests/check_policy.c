@@ -58,9 +58,10 @@ resolved(void)
 START_TEST(every_key_is_taken)
 {
 	parse("# all of them\n[vm web1]  # this one\n interfaces = eth0,ens*\nfilter = tcp port 443 or vlan\nsnaplen=128\n"
-	    "direction = in\r\ncompress = zlib:1\nrate-limit = 10M\nlabels = web , edge\n");
+	    "direction = in\r\ncompress = zlib:1\nrate-limit = 10M\nslice = headers:64\n"
+	    "mask = yes\nlabels = web , edge\n");
 	ck_assert_str_eq(resolved(), "interfaces = eth0,ens*\nfilter = tcp port 443 or vlan\nsnaplen = 128\ndirection = in\n"
-	    "compress = zlib:1\nrate-limit = 10000000\n");
+	    "compress = zlib:1\nrate-limit = 10000000\nslice = headers:64\nmask = yes\n");
 	ck_assert_uint_eq(policy.version, 0);
 	ck_assert_uint_eq(policy.direction, DIRECTION_IN);
 }
@@ -121,6 +122,9 @@ START_TEST(what_is_wrong_is_said_with_its_place)
 		    "f:2: labels can be given" },
 		{ "[vm x]\nlabels = a,,b\n", "f:2: \"\" is not a label" }, { "[default]\nfilters = tcp\n",
 		    "f:2: unknown key \"filters\"" },
+		{ "[default]\nslice = header\n", "f:2: \"header\" is not none, headers" }, { "[default]\nslice = headers:\n", "f:2:" },
+		{ "[default]\nslice = headers:65536\n", "f:2:" }, { "[default]\nslice = headers:-1\n", "f:2:" },
+		{ "[default]\nmask = 1\n", "f:2: \"1\" is not yes or no" },
 		{ "[default]\nfilter tcp\n", "f:2: \"filter tcp\" is not \"key = value\"" }, { "[default]\nfilter = a\x1b\n",
 		    "f:2: byte 0x1b" },
 	};

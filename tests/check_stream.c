@@ -738,7 +738,7 @@ START_TEST(counters_at_the_wrong_place_are_ignored)
 	set_stat(lab.stream, 1000, COUNTER_RING_DROPPED, STATS_AGENT, 1);
 	set_stat(lab.stream, 1000, COUNTER_SPOOL_BYTES, 0, 1);
 	set_stat(lab.stream, 1000, COUNTER_MAX, 0, 1);
-	set_stat(lab.stream, 1000, COUNTER_WITHHELD, 0, 1);
+	set_stat(lab.stream, 1000, 0, 0, 1);
 	ck_assert_uint_eq(count_get(COUNT_STATS_IGNORED) - before, 2);
 	set_stat(lab.stream, 1000, COUNTER_SPOOL_BYTES, STATS_AGENT, 5);
 	set_stat(lab.stream, 1000, COUNTER_RING_DROPPED, 0, 6);

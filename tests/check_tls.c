@@ -228,7 +228,8 @@ take_all(struct lab_end *end)
 	tlsio_input_taken(end->t);
 }
 
-/* A full input stops the reading, without the loop spinning; bytes that lie inside OpenSSL come without any from the socket. */
+/* A full input stops the reading, without the loop spinning; bytes that lie inside OpenSSL come without any from the socket. An empty
+ * one holds no memory. */
 START_TEST(full_input_waits)
 {
 	static uint8_t	 bytes[16384];
@@ -254,8 +255,10 @@ START_TEST(full_input_waits)
 	server.on_readable = take_all;
 	buf_consume(tlsio_input(server.t), 100);
 	tlsio_input_taken(server.t);
+	ck_assert_ptr_null(tlsio_input(server.t)->data);
 	lab_run(base, &all);
 	ck_assert_uint_eq(server.got, 400);
+	ck_assert_ptr_null(tlsio_input(server.t)->data);
 	free_both(&client, &server);
 }
 END_TEST

@@ -3,12 +3,15 @@
 #include "config.h"
 
 #include <sys/types.h>
+#include <sys/socket.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <pcap/bpf.h>
 
 #include "proto/bpf.h"
+#include "proto/bpf_part.h"
+#include "tests/bpf_reference.h"
 
 int	LLVMFuzzerTestOneInput(const uint8_t *, size_t);
 
@@ -44,7 +47,57 @@ passes(struct part *p, const struct bpf_packet *packet)
 	return bpf_interpret(p->insn, p->len, packet) != 0;
 }
 
-/* Two parts, then a packet: the chain accepts what both parts accept, and nothing malformed hurts the interpreter. */
+struct made {
+	struct bpf_insn	insn[BPF_CHAIN_MAX];
+	size_t		len;
+};
+
+/* The first packet's source is a peer, and so are neighbours of it. */
+static void
+make_withheld(struct made *m, enum bpf_link link, const uint8_t *data, size_t left)
+{
+	struct bpf_peer peer[20] = { { 0 } };
+	size_t placed;
+
+	for (size_t i = 0; i < 20; i++) {
+		size_t at = (link == BPF_LINK_ETHERNET ? 14 : 0) + (i % 2 == 0 ? 12 : 8), len = i % 2 == 0 ? 4 : 16;
+
+		peer[i].family = i % 2 == 0 ? AF_INET : AF_INET6;
+		if (left >= at + len)
+			memcpy(peer[i].address, data + at, len);
+		peer[i].address[i % len] = (uint8_t)(peer[i].address[i % len] + i / 2);
+	}
+	m->len = bpf_part_withheld(m->insn, BPF_CHAIN_MAX, link, peer, 20, &placed);
+	if (placed != 20)
+		abort();
+}
+
+static void
+check_ready_made(enum bpf_link link, uint16_t protocol, const uint8_t *data, size_t left)
+{
+	static struct made sampled, withheld, tail;
+	struct bpf_packet packet = { .data = data, .protocol = protocol };
+
+	sampled.len = bpf_part_sampled_out(sampled.insn, BPF_CHAIN_MAX, link, 32);
+	make_withheld(&withheld, link, data, left);
+	tail.len = bpf_tail_headers(tail.insn, BPF_CHAIN_MAX, link, 3, 1500);
+	for (size_t len = 0; len <= left; len++) {
+		struct reference_flow flow = reference_flow(link, protocol, data, len);
+		size_t cut;
+
+		packet.captured_len = packet.len = len;
+		if (bpf_interpret(sampled.insn, sampled.len, &packet) != (flow.known && flow.hash >= 32))
+			abort();
+		if (bpf_interpret(withheld.insn, withheld.len, &packet) != 0 && (!flow.known || flow.hash == 0 || flow.icmp_error))
+			abort();
+		cut = bpf_interpret(tail.insn, tail.len, &packet);
+		if (cut == 0 || (cut < len ? cut : len) != reference_cut(link, protocol, 3, 1500, data, len))
+			abort();
+	}
+}
+
+/* Two parts, then a packet: the chain accepts what both parts accept, and nothing malformed hurts the interpreter.
+ * The parts of our own do to the packet, cut to each length, what they say. */
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t left)
 {
@@ -68,5 +121,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t left)
 	}
 	bpf_chain_clear(&chain);
 	bpf_fix_cooked(a.insn, a.len, 16);
+	check_ready_made(BPF_LINK_ETHERNET, 0, data, left);
+	check_ready_made(BPF_LINK_RAW, 0x0800, data, left);
 	return 0;
 }

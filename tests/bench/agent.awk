@@ -1,10 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# The table of tests/bench/agent. Reads its "limits" (payload and a JSON line of the limit program) and "results" (a line a run); -v tick=CLK_TCK.
-function median(list, n,   a, i, j, t) {
-	n = split(list, a, " ")
-	for (i = 2; i <= n; i++) for (j = i; j > 1 && a[j-1] > a[j]; j--) { t = a[j]; a[j] = a[j-1]; a[j-1] = t }
-	return n % 2 ? a[(n+1)/2] : (a[n/2] + a[n/2+1]) / 2
-}
+# The table of tests/bench/agent, after median.awk. Reads its "limits" (payload and a JSON line of the limit program) and "results"
+# (a line a run); -v tick=CLK_TCK.
 FILENAME ~ /limits$/ {
 	match($0, /"codec":"[^"]*"/); codec = substr($0, RSTART + 9, RLENGTH - 10)
 	key = $1 " " codec

@@ -4,9 +4,16 @@
  * agents: plays many agents against one collector and prints how it fared: time until all are live, latency from a block's
  * due time to its ACK, bytes, refusals, errors, and how each session ended.
  * usage: agents -c HOST:PORT -d PKI_FOLDER [-n AGENTS] [-r BLOCKS_PER_SECOND of each] [-b PACKETS_PER_BLOCK] [-t SECONDS]
+ *	[-a AT_ONCE: so many agents dial at a time, not all]
  *	[-g FACTOR: the first sends that many times its share, and is reported apart] [-R RECONNECTS of all at once]
  *	[-s SILENT_CONNECTIONS: half say nothing at all, half nothing after the TLS handshake] [-w SECONDS to wait for all to be live]
- *	[-k: with -t 0 stay until the collector ends the sessions]
+ *	[-k: after -t seconds of traffic (0: without an end) stay until the collector ends the sessions]
+ *	[-z CODEC[:LEVEL] -p FILE|random: blocks of IMIX packets of that payload, of 256 KiB before they are encoded, instead of -b;
+ *	each agent sends as fast as is acknowledged, at most -W blocks ahead; or at -m BYTES_PER_SECOND of all agents, encoded: a block
+ *	when it is full or after 250 ms]
+ *	[-P PID -o FILE: appends to FILE what that process used from -u seconds after the begin of the traffic to its end: agents,
+ *	nanoseconds, nanoseconds of CPU, blocks acknowledged, their bytes encoded and raw, KiB resident, anonymous and at most resident,
+ *	microseconds from due to acknowledged in the median and of 99 in 100]
  * Agents make their certificates with the CA's key in PKI_FOLDER. Status 1: an agent that was not refused was not live in time.
  */
 #include "config.h"
@@ -35,11 +42,15 @@
 #include "proto/msg.h"
 #include "proto/pcapng.h"
 
+#include "agents_block.h"
 #include "agents_pki.h"
+#include "agents_watch.h"
 
 #define NS		1000000000u
 #define PACKET_SIZE	400
-#define WINDOW		256u		/* blocks not acknowledged; beyond, the agent waits as one with a full spool does */
+#define WINDOW_MAX	256u
+#define FLUSH_NS	250000000u	/* an agent's block that is not full is sent then */
+#define RAW_FULL	(256u * 1024)	/* ... or is as large as that */
 #define INPUT_MAX	(64u * 1024)
 #define REDIAL_MS	500u
 #define STATS_NS	UINT64_C(10000000000)
@@ -61,7 +72,8 @@ struct agent {
 	uint8_t		 instance[MSG_ID_SIZE], stream[MSG_ID_SIZE];
 	uint64_t	 sent, acked;		/* block numbers */
 	uint64_t	 due_ns, interval_ns, stats_ns;
-	uint64_t	 due_of[WINDOW];	/* by number */
+	uint64_t	 due_of[WINDOW_MAX];	/* by number */
+	size_t		 turn;			/* its first block's place among all blocks */
 	struct buf	 out;			/* what the socket has not taken */
 	struct latencies *latencies;
 	bool		 leaving, said_bye;
@@ -77,25 +89,33 @@ struct silent {
 struct load {
 	struct event_base *base;
 	struct addrinfo	*address;
-	const char	*pki;
-	unsigned	 agents, packets, silents, storms, wait_s, seconds, greed;
-	double		 rate;
-	bool		 keep;
+	const char	*pki, *results;
+	unsigned	 agents, packets, silents, storms, wait_s, seconds, greed, at_once, dialled;
+	unsigned	 window;		/* blocks not acknowledged; beyond, an agent waits as one with a full spool does */
+	double		 rate, total_rate;	/* blocks a second of each; bytes a second of all */
+	const struct codec *codec;		/* NULL: random packets */
+	int		 level;
+	const char	*payload;
+	bool		 keep, fast;
 	struct agent	*agent;
 	struct silent	*silent;
-	struct buf	 block, frame;		/* every block's body; the frame being made */
-	struct msg_block header;
+	struct agents_blocks pool;
 	unsigned	 live, refused, open, storm;
 	bool		 in_time, working, ending;
 	uint64_t	 begun_ns, redials, errors, held, bytes, blocks, acks, byes, cut;
 	unsigned	 dropped;
 	uint64_t	 first_drop_ns, last_drop_ns;
 	struct latencies quiet, greedy;
-	struct event	*timer;
+	struct event	*timer, *warm_up;
+	long		 pid;
+	unsigned	 warm_up_s;
+	struct agents_watch watch;		/* at the begin of what is measured */
+	uint64_t	 stored, stored_encoded, stored_raw;	/* since then */
 	char		 refusal[MSG_TEXT_SIZE], error[TLS_ERROR_SIZE];
 };
 
 static void	agent_dial(struct agent *);
+static void	load_dial_next(struct load *);
 static void	load_next(struct load *);
 
 static void
@@ -141,13 +161,27 @@ compare_us(const void *a, const void *b)
 }
 
 static void
+latency_sort(struct latencies *l)
+{
+	if (l->count > 0)
+		qsort(l->us, l->count, sizeof(*l->us), compare_us);
+}
+
+/* Of sorted ones. */
+static uint32_t
+latency_part(const struct latencies *l, unsigned percent)
+{
+	return l->count > 0 ? l->us[l->count * percent / 100] : 0;
+}
+
+static void
 latency_print(const char *who, struct latencies *l)
 {
 	if (l->count == 0)
 		return;
-	qsort(l->us, l->count, sizeof(*l->us), compare_us);
-	printf("%s: %zu blocks acknowledged, latency p50 %.1f ms, p99 %.1f ms, max %.1f ms\n", who, l->count, l->us[l->count / 2] / 1e3,
-	    l->us[l->count * 99 / 100] / 1e3, l->us[l->count - 1] / 1e3);
+	latency_sort(l);
+	printf("%s: %zu blocks acknowledged, latency p50 %.1f ms, p99 %.1f ms, max %.1f ms\n", who, l->count, latency_part(l, 50) / 1e3,
+	    latency_part(l, 99) / 1e3, l->us[l->count - 1] / 1e3);
 }
 
 /* --- an agent's messages --- */
@@ -211,19 +245,33 @@ agent_stats(struct agent *a)
 	a->stats_ns = clock_mono_ns();
 }
 
+static const struct msg_block *
+agent_block_of(const struct agent *a, uint64_t number)
+{
+	const struct agents_blocks *blocks = &a->load->pool;
+
+	return &blocks->block[(a->turn + number) % blocks->count];
+}
+
 static void
 agent_block(struct agent *a)
 {
 	struct load *load = a->load;
-	struct msg_block header = load->header;
+	struct msg_block block = *agent_block_of(a, ++a->sent);
 
-	memcpy(header.stream, a->stream, MSG_ID_SIZE);
-	header.number = ++a->sent;
-	a->due_of[a->sent % WINDOW] = a->due_ns;
-	if (msg_put_block_header(&a->out, &header) == -1 || buf_put(&a->out, load->block.data, load->block.len) == -1)
+	memcpy(block.stream, a->stream, MSG_ID_SIZE);
+	block.number = a->sent;
+	a->due_of[a->sent % WINDOW_MAX] = a->due_ns;
+	if (msg_put_block_header(&a->out, &block) == -1 || buf_put(&a->out, block.data, block.data_len) == -1)
 		die("BLOCK", strerror(errno));
 	load->blocks++;
 	agent_push(a);
+}
+
+static bool
+agent_has_work(const struct agent *a)
+{
+	return a->interval_ns > 0 || a->load->fast;
 }
 
 /* What is due, unless the collector is behind: a real agent's blocks wait in its spool then, and so do these, growing older. */
@@ -235,12 +283,14 @@ agent_work(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	if (a->state != AGENT_LIVE || !a->load->working)
+	if (a->state != AGENT_LIVE || !a->load->working || !agent_has_work(a))
 		return;
 	if (now >= a->stats_ns + STATS_NS)
 		agent_stats(a);
 	for (int i = 0; a->due_ns <= now && i < HELD_BLOCKS; i++) {
-		if (a->sent - a->acked >= WINDOW || a->out.len > 0) {
+		if (a->load->fast)
+			a->due_ns = now;
+		if (a->sent - a->acked >= a->load->window || a->out.len > 0) {
 			a->load->held++;
 			return;		/* an ACK or writable() goes on */
 		}
@@ -256,11 +306,12 @@ agent_begin_work(struct agent *a)
 {
 	uint64_t at = 0;
 
-	if (a->interval_ns == 0)
+	if (!agent_has_work(a))
 		return;
 	getrandom(&at, sizeof(at), 0);
-	a->due_ns = clock_mono_ns() + at % a->interval_ns;
-	timer_set(a->due, at % a->interval_ns);
+	at = a->load->fast ? 0 : at % a->interval_ns;
+	a->due_ns = clock_mono_ns() + at;
+	timer_set(a->due, at);
 }
 
 static void
@@ -271,6 +322,7 @@ agent_welcome(struct agent *a)
 	agent_interface(a);
 	if (a->load->working)
 		agent_begin_work(a);
+	load_dial_next(a->load);
 	load_next(a->load);
 }
 
@@ -283,8 +335,12 @@ agent_ack(struct agent *a, const struct frame *frame)
 	if (msg_get_ack(frame, &mark) == -1 || memcmp(mark.stream, a->stream, MSG_ID_SIZE) != 0 || mark.number > a->sent)
 		return;
 	a->load->acks++;
-	while (a->acked < mark.number)
-		latency_add(a->latencies, now - a->due_of[++a->acked % WINDOW]);
+	while (a->acked < mark.number) {
+		latency_add(a->latencies, now - a->due_of[++a->acked % WINDOW_MAX]);
+		a->load->stored++;
+		a->load->stored_encoded += agent_block_of(a, a->acked)->data_len;
+		a->load->stored_raw += agent_block_of(a, a->acked)->raw_len;
+	}
 	agent_work(-1, 0, a);
 }
 
@@ -301,6 +357,7 @@ agent_refused(struct agent *a, const struct frame *frame)
 		a->load->live--;
 	a->state = AGENT_REFUSED;
 	a->load->refused++;
+	load_dial_next(a->load);
 }
 
 static void
@@ -500,6 +557,13 @@ silent_dial(struct load *load, unsigned i)
 /* --- the whole --- */
 
 static void
+load_dial_next(struct load *load)
+{
+	if (load->dialled < load->agents && !load->ending)
+		agent_dial(&load->agent[load->dialled++]);
+}
+
+static void
 load_end(struct load *load)
 {
 	static const struct msg_end bye = { .code = 0, .text = "done" };
@@ -532,6 +596,15 @@ load_storm(struct load *load)
 		}
 }
 
+/* From here on it is measured. */
+static void
+load_measure(struct load *load)
+{
+	load->stored = load->stored_encoded = load->stored_raw = 0;
+	load->quiet.count = load->greedy.count = 0;
+	agents_watch(load->pid, &load->watch);
+}
+
 static void
 load_work(struct load *load)
 {
@@ -540,8 +613,45 @@ load_work(struct load *load)
 	for (unsigned i = 0; i < load->agents; i++)
 		if (load->agent[i].state == AGENT_LIVE)
 			agent_begin_work(&load->agent[i]);
-	if (!load->keep)
+	if (load->warm_up_s > 0)
+		timer_set(load->warm_up, (uint64_t)load->warm_up_s * NS);
+	else
+		load_measure(load);
+	if (!load->keep || load->seconds > 0)
 		timer_set(load->timer, (uint64_t)load->seconds * NS);
+}
+
+static void
+load_put_results(struct load *load)
+{
+	struct latencies *l = &load->quiet;
+	struct agents_watch end;
+	FILE *file;
+
+	agents_watch(load->pid, &end);
+	if ((file = fopen(load->results, "ae")) == NULL)
+		die(load->results, strerror(errno));
+	latency_sort(l);
+	fprintf(file, "%u %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %u %u\n",
+	    load->live, end.at_ns - load->watch.at_ns, end.cpu_ns - load->watch.cpu_ns, load->stored, load->stored_encoded,
+	    load->stored_raw, end.rss_kib, end.anon_kib, end.peak_kib, latency_part(l, 50), latency_part(l, 99));
+	if (fclose(file) != 0)
+		die(load->results, strerror(errno));
+}
+
+/* The traffic is over; the sessions may stay. */
+static void
+load_rest(struct load *load)
+{
+	load->working = false;
+	if (load->results != NULL)
+		load_put_results(load);
+	if (!load->keep) {
+		load_end(load);
+		return;
+	}
+	printf("idle\n");
+	fflush(stdout);
 }
 
 static void
@@ -579,9 +689,17 @@ load_timer(evutil_socket_t fd, short what, void *arg)
 	if (load->in_time && load->storm < load->storms)
 		load_storm(load);
 	else if (load->in_time)
-		load_end(load);
+		load_rest(load);
 	if (load->open == 0)
 		load_next(load);
+}
+
+static void
+load_warm(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	load_measure(arg);
 }
 
 static void
@@ -598,21 +716,37 @@ load_too_late(evutil_socket_t fd, short what, void *arg)
 	load_next(load);
 }
 
-static void
-load_make_block(struct load *load)
+/* How long an agent takes to have as many bytes to send as the blocks have on average. */
+static double
+load_block_seconds(const struct load *load)
 {
-	uint8_t bytes[PACKET_SIZE];
-	struct pcapng_packet packet = { .time_ns = clock_wall_ns(), .captured_len = PACKET_SIZE, .original_len = PACKET_SIZE,
-	    .data = bytes };
+	return (double)load->pool.encoded / (double)load->pool.count * load->agents / load->total_rate;
+}
 
-	getrandom(bytes, sizeof(bytes), 0);
-	buf_init(&load->block, MSG_BLOCK_RAW_MAX);
-	for (unsigned i = 0; i < load->packets; i++)
-		if (pcapng_put_epb(&load->block, &packet) == -1)
-			die("-b", "more packets than fit into a block");
-	load->header = (struct msg_block){ .codec = CODEC_NONE, .raw_len = (uint32_t)load->block.len, .packets = load->packets,
-	    .bytes = (uint64_t)load->packets * PACKET_SIZE, .first_ns = packet.time_ns, .last_ns = packet.time_ns,
-	    .data = load->block.data, .data_len = load->block.len };
+/* Of a full block or, if that takes an agent too long, of the part of one that it fills in time. */
+static void
+load_make_imix(struct load *load)
+{
+	double flush_s = (double)FLUSH_NS / NS, full_s;
+
+	agents_blocks_imix(&load->pool, load->codec, load->level, load->payload, RAW_FULL);
+	load->rate = 0;
+	if (load->fast)
+		return;
+	if ((full_s = load_block_seconds(load)) > flush_s) {
+		agents_blocks_clear(&load->pool);
+		agents_blocks_imix(&load->pool, load->codec, load->level, load->payload, (size_t)(RAW_FULL * flush_s / full_s));
+	}
+	load->rate = 1 / load_block_seconds(load);
+}
+
+static void
+load_make_blocks(struct load *load)
+{
+	if (load->codec != NULL)
+		load_make_imix(load);
+	else
+		agents_blocks_random(&load->pool, load->packets, PACKET_SIZE);
 }
 
 static void
@@ -631,6 +765,7 @@ load_make_agents(struct load *load)
 
 		a->load = load;
 		a->tls = tls[i];
+		a->turn = i;
 		a->due = evtimer_new(load->base, agent_work, a);
 		a->redial = evtimer_new(load->base, agent_redial, a);
 		a->latencies = greedy ? &load->greedy : &load->quiet;
@@ -676,8 +811,9 @@ load_clear(struct load *load)
 		}
 	}
 	event_free(load->timer);
+	event_free(load->warm_up);
 	event_base_free(load->base);
-	buf_clear(&load->block);
+	agents_blocks_clear(&load->pool);
 	freeaddrinfo(load->address);
 	free(load->agent);
 	free(load->silent);
@@ -714,45 +850,83 @@ load_run(struct load *load)
 	signal(SIGPIPE, SIG_IGN);
 	load->base = event_base_new();
 	load->timer = evtimer_new(load->base, load_timer, load);
+	load->warm_up = evtimer_new(load->base, load_warm, load);
 	late = evtimer_new(load->base, load_too_late, load);
-	load_make_block(load);
+	load_make_blocks(load);
 	load_make_agents(load);
 	load->begun_ns = clock_mono_ns();
 	timer_set(late, (uint64_t)load->wait_s * NS);
 	for (unsigned i = 0; i < load->silents; i++)
 		silent_dial(load, i);
-	for (unsigned i = 0; i < load->agents; i++)
-		agent_dial(&load->agent[i]);
+	for (unsigned i = 0; i < load->at_once; i++)
+		load_dial_next(load);
 	event_base_dispatch(load->base);
 	event_free(late);
+}
+
+static void
+load_codec(struct load *load, const char *text)
+{
+	char error[128];
+
+	if (codec_parse(text, &load->codec, &load->level, error, sizeof(error)) == -1)
+		die("-z", error);
+}
+
+/* False: none of these. */
+static bool
+load_option_number(struct load *load, int c, const char *text)
+{
+	unsigned *const places[128] = { ['n'] = &load->agents, ['b'] = &load->packets, ['t'] = &load->seconds, ['g'] = &load->greed,
+	    ['s'] = &load->silents, ['R'] = &load->storms, ['w'] = &load->wait_s, ['a'] = &load->at_once, ['W'] = &load->window,
+	    ['u'] = &load->warm_up_s };
+
+	if (c <= 0 || c >= 128 || places[c] == NULL)
+		return false;
+	*places[c] = (unsigned)strtoul(text, NULL, 10);
+	return true;
+}
+
+static const char *
+load_options(struct load *load, int argc, char **argv)
+{
+	const char *collector = NULL;
+	int c;
+
+	while ((c = getopt(argc, argv, "c:d:n:r:b:t:g:s:R:w:a:z:p:m:W:u:P:o:k")) != -1) {
+		switch (c) {
+		case 'c': collector = optarg; break;
+		case 'd': load->pki = optarg; break;
+		case 'r': load->rate = strtod(optarg, NULL); break;
+		case 'z': load_codec(load, optarg); break;
+		case 'p': load->payload = optarg; break;
+		case 'm': load->total_rate = strtod(optarg, NULL); break;
+		case 'P': load->pid = strtol(optarg, NULL, 10); break;
+		case 'o': load->results = optarg; break;
+		case 'k': load->keep = true; break;
+		default:
+			if (!load_option_number(load, c, optarg))
+				return NULL;
+		}
+	}
+	load->fast = load->codec != NULL && load->total_rate <= 0;
+	if (load->at_once == 0 || load->at_once > load->agents)
+		load->at_once = load->agents;
+	return collector;
 }
 
 int
 main(int argc, char **argv)
 {
-	struct load load = { .agents = 1, .rate = 1, .packets = 100, .wait_s = 60 };
-	const char *collector = NULL;
-	int c, status;
+	struct load load = { .agents = 1, .rate = 1, .packets = 100, .wait_s = 60, .window = WINDOW_MAX, .payload = "random" };
+	const char *collector = load_options(&load, argc, argv);
+	int status;
 
-	while ((c = getopt(argc, argv, "c:d:n:r:b:t:g:s:R:w:k")) != -1) {
-		switch (c) {
-		case 'c': collector = optarg; break;
-		case 'd': load.pki = optarg; break;
-		case 'n': load.agents = (unsigned)strtoul(optarg, NULL, 10); break;
-		case 'r': load.rate = strtod(optarg, NULL); break;
-		case 'b': load.packets = (unsigned)strtoul(optarg, NULL, 10); break;
-		case 't': load.seconds = (unsigned)strtoul(optarg, NULL, 10); break;
-		case 'g': load.greed = (unsigned)strtoul(optarg, NULL, 10); break;
-		case 's': load.silents = (unsigned)strtoul(optarg, NULL, 10); break;
-		case 'R': load.storms = (unsigned)strtoul(optarg, NULL, 10); break;
-		case 'w': load.wait_s = (unsigned)strtoul(optarg, NULL, 10); break;
-		case 'k': load.keep = true; break;
-		default: collector = NULL; optind = argc; break;
-		}
-	}
-	if (collector == NULL || load.pki == NULL || load.agents == 0 || load.packets == 0) {
+	if (collector == NULL || load.pki == NULL || load.agents == 0 || load.packets == 0 || load.window == 0 ||
+	    load.window > WINDOW_MAX) {
 		fprintf(stderr, "usage: agents -c HOST:PORT -d PKI_FOLDER [-n AGENTS] [-r BLOCKS_PER_SECOND] [-b PACKETS] [-t SECONDS]"
-		    " [-g FACTOR] [-s SILENT] [-R STORMS] [-w SECONDS] [-k]\n");
+		    " [-a AT_ONCE] [-g FACTOR] [-s SILENT] [-R STORMS] [-w SECONDS] [-k] [-z CODEC[:LEVEL]] [-p FILE|random]"
+		    " [-m BYTES_PER_SECOND] [-W BLOCKS] [-u SECONDS] [-P PID -o FILE]\n");
 		return 2;
 	}
 	load_resolve(&load, collector);

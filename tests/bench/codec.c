@@ -35,7 +35,7 @@ struct block {
 struct input {
 	const char		*name;
 	struct pcapng_packet	*packets;
-	size_t			 packet_count, packet_room, captured;
+	size_t			 packet_count, packet_room, captured, uncut;
 	struct block		*blocks;
 	size_t			 block_room, block_count, raw_len;
 };
@@ -49,9 +49,10 @@ static struct {
 	const char	*corpus;
 	const char	*codecs[ROWS_MAX];
 	unsigned	 codec_count;
+	uint32_t	 snaplen;
 	double		 seconds;
 	bool		 json;
-} options = {.corpus = "/usr/share/common-licenses/GPL-3", .seconds = 1};
+} options = {.corpus = "/usr/share/common-licenses/GPL-3", .snaplen = PCAPNG_SNAPLEN, .seconds = 1};
 
 static const char *const usual_codecs[] = {
 	"build", "copy", "none", "lz4", "lz4:-3", "lz4:-15", "zstd:-3", "zstd:1", "zstd:3", "zlib:1", "zlib:6"
@@ -76,10 +77,11 @@ cpu_ns(void)
 	return (double)ts.tv_sec * 1e9 + (double)ts.tv_nsec;
 }
 
-/* Takes a copy of the bytes. */
+/* Takes a copy of the bytes, of at most options.snaplen. */
 static void
-input_add(struct input *input, uint64_t time_ns, const uint8_t *data, uint32_t captured_len, uint32_t original_len)
+input_add(struct input *input, uint64_t time_ns, const uint8_t *data, uint32_t len, uint32_t original_len)
 {
+	uint32_t captured_len = len < options.snaplen ? len : options.snaplen;
 	uint8_t *copy = allocate(captured_len + 1u);
 
 	if (input->packet_count == input->packet_room) {
@@ -92,6 +94,7 @@ input_add(struct input *input, uint64_t time_ns, const uint8_t *data, uint32_t c
 	input->packets[input->packet_count++] = (struct pcapng_packet){.time_ns = time_ns, .captured_len = captured_len,
 	    .original_len = original_len, .data = copy, .flags = PCAPNG_EPB_IN};
 	input->captured += captured_len;
+	input->uncut += len;
 }
 
 /* payload: "random" or a corpus. The timestamps are those of 200,000 packets a second. */
@@ -123,7 +126,7 @@ capture_read(struct input *input, const char *path)
 	const u_char *data;
 
 	if (pcap == NULL)
-		errx(1, "%s", error);
+		errx(1, "%s: %s", path, error);
 	input->name = path;
 	while (pcap_next_ex(pcap, &header, &data) == 1) {
 		if (header->caplen <= PCAPNG_SNAPLEN)
@@ -252,10 +255,11 @@ print_row(const struct input *input, const char *what, const struct result *resu
 	const char *name = strrchr(input->name, '/') != NULL ? strrchr(input->name, '/') + 1 : input->name;
 
 	if (options.json) {
-		printf("%s{\"input\": \"%s\", \"codec\": \"%s\", \"packets\": %zu, \"captured_bytes\": %zu, \"raw_bytes\": %zu, "
-		    "\"encoded_bytes\": %zu, \"blocks\": %zu, \"stored_blocks\": %zu, \"ns_per_packet\": %.2f}",
-		    begun ? ",\n " : "[", name, what, input->packet_count, input->captured, input->raw_len, result->encoded,
-		    input->block_count, result->stored, result->ns / packets);
+		printf("%s{\"input\": \"%s\", \"codec\": \"%s\", \"packets\": %zu, \"uncut_bytes\": %zu, "
+		    "\"captured_bytes\": %zu, \"raw_bytes\": %zu, \"encoded_bytes\": %zu, \"blocks\": %zu, "
+		    "\"stored_blocks\": %zu, \"ns_per_packet\": %.2f}",
+		    begun ? ",\n " : "[", name, what, input->packet_count, input->uncut, input->captured, input->raw_len,
+		    result->encoded, input->block_count, result->stored, result->ns / packets);
 	} else {
 		if (!begun)
 			printf("%-24s %-8s %9s %7s %9s %8s %7s %9s %8s\n", "input", "codec", "packets", "mean B", "ns/packet",
@@ -315,7 +319,8 @@ bench_input(struct input *input)
 static void
 usage(void)
 {
-	fprintf(stderr, "usage: codec [--codec build|copy|CODEC[:LEVEL]]... [--corpus FILE] [--seconds N] [--json] [CAPTURE...]\n"
+	fprintf(stderr, "usage: codec [--codec build|copy|CODEC[:LEVEL]]... [--corpus FILE] [--snaplen BYTES] [--seconds N]\n"
+	    "\t[--json] [CAPTURE...]\n"
 	    "Without CAPTURE: IMIX packets of the corpus, and of random bytes.\n");
 	exit(2);
 }
@@ -324,7 +329,9 @@ static void
 parse_options(int argc, char **argv)
 {
 	static const struct option longs[] = {{"codec", required_argument, NULL, 'c'}, {"corpus", required_argument, NULL, 't'},
-	    {"seconds", required_argument, NULL, 's'}, {"json", no_argument, NULL, 'j'}, {NULL, 0, NULL, 0}};
+	    {"snaplen", required_argument, NULL, 'l'}, {"seconds", required_argument, NULL, 's'}, {"json", no_argument, NULL, 'j'},
+	    {NULL, 0, NULL, 0}};
+	unsigned long snaplen;
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
@@ -332,6 +339,8 @@ parse_options(int argc, char **argv)
 			options.codecs[options.codec_count++] = optarg;
 		else if (c == 't')
 			options.corpus = optarg;
+		else if (c == 'l' && (snaplen = strtoul(optarg, NULL, 10)) > 0 && snaplen <= PCAPNG_SNAPLEN)
+			options.snaplen = (uint32_t)snaplen;
 		else if (c == 's' && (options.seconds = strtod(optarg, NULL)) > 0)
 			continue;
 		else if (c == 'j')

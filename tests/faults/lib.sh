@@ -130,7 +130,7 @@ fault_over() {
 }
 
 # Of the ledger, what is lost and counted: gaps of all places, what the ring dropped, what capture was cut off from or refused.
-LOST='([.terms | to_entries[] | select(.key | test("^(gap_.*|cut|ring_dropped|oversize|paused)$")) | .value.packets] | add // 0)'
+LOST='([.terms | to_entries[] | select(.key | test("^(gap_.*|cut|ring_dropped|oversize|paused|sampled_out)$")) | .value.packets] | add // 0)'
 counted() { ledger "$LOST"; }
 all_accounted() { ledger ".terms.stored.packets + $LOST >= $OFFERED"; }
 

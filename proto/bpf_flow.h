@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#ifndef VMTAP_PROTO_BPF_FLOW_H
+#define VMTAP_PROTO_BPF_FLOW_H
+
+#include "proto/bpf_code.h"
+#include "proto/bpf_part.h"
+
+#define BPF_FLOW_M_SOURCE	0	/* the source address: one word, or four */
+#define BPF_FLOW_M_VERSION	8	/* 4 or 6 */
+
+/*
+ * A piece of a program: A = the packet's flow hash (proto/PROTOCOL, "Flow hash"), M[] as above. Packets without one go to "none".
+ * So do, if asked for, errors of ICMP and ICMPv6, and all fragments of either, which might be one.
+ */
+void	bpf_flow_hash(struct bpf_code *, enum bpf_link, bool no_icmp_errors, struct bpf_label *none);
+
+#endif

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# Sourced by the benchmarks after tests/lab.sh (bash): what they measure with, and what captures on the guest's eth0 besides agents.
+
+make_corpus() {	# make_corpus FILE: 8 MB of text, the C headers below /usr/include
+	find /usr/include -name '*.h' -type f | LC_ALL=C sort | xargs cat 2>/dev/null | head -c 8000000 > "$1"
+}
+
+cpu_ns() {	# of processes and all their threads
+	local pid sum=0 ns
+	for pid in "$@"; do
+		for ns in $(cat /proc/"$pid"/task/*/schedstat 2>/dev/null | cut -d' ' -f1); do sum=$((sum + ns)); done
+	done
+	echo $sum
+}
+machine_ticks() { awk '/^cpu /{ print $2 + $3 + $4 + $7 + $8 }' /proc/stat; }
+interface_count() { in_ns guest cat "/sys/class/net/$1/statistics/$2"; }	# interface_count IF rx_bytes
+
+settle() {	# settle PID...: until the processes have nothing left to do
+	LAST_CPU=0
+	wait_for 60 cpu_settled "$@"
+}
+cpu_settled() {
+	local now
+	now=$(cpu_ns "$@")
+	[ $((now - LAST_CPU)) -lt 2000000 ] && return 0
+	LAST_CPU=$now
+	read -rt 0.2 <> <(:) || :
+	return 1
+}
+settle_store() {	# until the collector stores no more
+	LAST_STORED=
+	wait_for 20 store_settled
+}
+store_settled() {
+	local now
+	now=$(stored_packets)
+	[ "$now" = "$LAST_STORED" ] && return 0
+	LAST_STORED=$now
+	read -rt 0.3 <> <(:) || :
+	return 1
+}
+
+# What captures is "cand": a program that throws all away, or a pipe through COMMAND and TLS to a sink, "far", that does.
+start_tcpdump() { start cand guest tcpdump -n -i eth0 -B 8192 -s 262144 -w /dev/null; }
+start_pipe() {	# start_pipe COMMAND
+	start far collector "$BUILD/tests/bench/limit" sink 9000 "$LAB/pki/collector.crt" "$LAB/pki/collector.key"
+	wait_for 10 far_listens || return 1
+	start cand guest bash -c "tcpdump -n -i eth0 -B 8192 -s 262144 -w - | $1 |
+		openssl s_client -quiet -connect $COLLECTOR_ADDRESS:9000 >/dev/null 2>&1"
+}
+far_listens() { in_ns collector ss -Hltn "sport = :9000" | grep -q .; }
+stop_pipe() {
+	kill -INT "$(tcpdump_pid)"
+	wait_for 10 logged cand "^[0-9]* packets captured"
+	kill $(descendants "${LAB_PID[cand]}") 2>/dev/null	# s_client waits for the other side's end, whatever its input says
+	finish cand
+	stop far
+}
+cand_listens() { grep -qi "listening on\|Capturing on" "$LAB/cand.log"; }
+tcpdump_pid() { pgrep -xP "${LAB_PID[cand]}" tcpdump || echo "${LAB_PID[cand]}"; }
+tcpdump_drained() {	# it has taken all that is in its ring, where the last packets stay for a second; as it says when asked
+	kill -USR1 "$(tcpdump_pid)"
+	read -rt 0.1 <> <(:) || :
+	tail -n 1 "$LAB/cand.log" | awk '/captured.*received.*dropped/ && $2 + $10 == $5 { drained = 1 } END { exit !drained }'
+}
+tcpdump_captured() { sed -n 's/^\([0-9]*\) packets captured.*/\1/p' "$LAB/cand.log" | tail -n 1; }

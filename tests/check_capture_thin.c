@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ * Copyright (c) 2026 The vmtap authors */
+#include "config.h"
+
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <linux/if_packet.h>
+
+#include "agent/governor.h"
+#include "tests/capture_lab.h"
+
+/* What of a tap's packets is thinned: by veto, slice, mask, samples, peers and the governor; and where it is counted. */
+
+#define FLOWS		256
+#define NEAR_MAC	"02:00:00:00:00:00"	/* what capture_lab_frame() sends to */
+
+static bool refuse_ring;
+
+int
+setsockopt(int fd, int level, int name, const void *value, socklen_t len)
+{
+	int version = -1;
+	socklen_t version_len = sizeof(version);
+
+	if (refuse_ring && level == SOL_SOCKET && name == SO_ATTACH_FILTER &&
+	    getsockopt(fd, SOL_PACKET, PACKET_VERSION, &version, &version_len) == 0 && version == TPACKET_V3) {
+		errno = ENOMEM;
+		return -1;
+	}
+	return (int)syscall(SYS_setsockopt, fd, level, name, value, len);
+}
+
+static void
+setup(void)
+{
+	capture_lab_setup();
+	capture_lab_shell("ip link set near0 address " NEAR_MAC);
+	refuse_ring = false;
+	capture_lab_seen_count = 0;
+}
+
+/* A flow is a pair of addresses: 10.0.0.flow and 10.0.0.2; from one end or from the other. */
+static void
+send_flow(unsigned flow, bool out)
+{
+	uint8_t frame[CAPTURE_LAB_FRAME_LEN], address[4];
+	uint32_t tag = flow;
+
+	capture_lab_frame(frame, IPPROTO_UDP, 53);
+	frame[28] = (uint8_t)(flow >> 8);
+	frame[29] = (uint8_t)flow;
+	if (out) {
+		memcpy(address, frame + 26, 4);
+		memcpy(frame + 26, frame + 30, 4);
+		memcpy(frame + 30, address, 4);
+	}
+	memcpy(frame + 50, &tag, 4);
+	capture_lab_send(out ? lab.near_fd : lab.far_fd, frame, sizeof(frame));
+}
+
+static void
+send_flows(void)
+{
+	for (unsigned i = 0; i < FLOWS; i++) {
+		send_flow(i, false);
+		send_flow(i, true);
+	}
+}
+
+static uint64_t
+count(enum counter counter)
+{
+	capture_tap_count(&lab.tap);
+	return capture_lab_count(counter, 0);
+}
+
+/* The places have what was offered, each packet once. */
+static void
+expect_exact(void)
+{
+	uint64_t places;
+
+	capture_tap_count(&lab.tap);
+	places = count(COUNTER_FILTERED) + count(COUNTER_OWN) + count(COUNTER_WITHHELD) + count(COUNTER_SAMPLED_OUT) +
+	    count(COUNTER_PAUSED_PACKETS) + count(COUNTER_RING_RECEIVED);
+	ck_assert_uint_eq(count(COUNTER_SWITCHED), 0);
+	ck_assert_uint_eq(count(COUNTER_OFFERED), places);
+}
+
+START_TEST(veto_holds)
+{
+	char *never[] = { (char *)"udp port 53", (char *)"icmp" };
+
+	lab.options.never = (struct conf_list){ .value = never, .count = 2 };
+	strcpy(lab.want->filter, "udp");
+	capture_lab_change(true);
+	capture_lab_send_udp(lab.far_fd, 53, 1);
+	capture_lab_send_ip(lab.near_fd, IPPROTO_ICMP, 8, 2);
+	capture_lab_send_udp(lab.far_fd, 54, 3);
+	capture_lab_see(1);
+	ck_assert_uint_eq(capture_lab_seen[0].tag, 3);
+	ck_assert_uint_eq(count(COUNTER_FILTERED), 2);
+	expect_exact();
+	ck_assert_str_eq(lab.tap.rings.tqh_first->description.filter, "(udp) and not (udp port 53) and not (icmp)");
+	/* A veto that cannot be kept keeps everything back. */
+	never[0] = (char *)"udp prot 53";
+	strcpy(lab.want->filter, "");
+	capture_lab_change(false);
+	lab.options.never = (struct conf_list){ 0 };
+}
+END_TEST
+
+START_TEST(headers_only)
+{
+	lab.want->slice = (struct slice){ .headers = true, .payload = 12 };
+	capture_lab_change(true);
+	capture_lab_send_udp(lab.far_fd, 53, 1);
+	capture_lab_see(1);
+	ck_assert_uint_eq(capture_lab_seen[0].head.captured_len, 14 + 20 + 8 + 12);
+	ck_assert_uint_eq(capture_lab_seen[0].head.original_len, CAPTURE_LAB_FRAME_LEN);
+	ck_assert_str_eq(lab.tap.rings.tqh_first->description.description, "headers and 12 bytes of payload");
+	/* The guest allows less. */
+	lab.options.slice = (char *)"headers:4";
+	lab.want->snaplen = 44;
+	capture_lab_change(true);
+	capture_lab_send_udp(lab.far_fd, 53, 1);
+	capture_lab_see(2);
+	ck_assert_uint_eq(capture_lab_seen[1].head.captured_len, 44);
+	ck_assert_uint_ne(capture_lab_seen[1].head.interface, capture_lab_seen[0].head.interface);
+}
+END_TEST
+
+START_TEST(mask_keeps_lengths)
+{
+	lab.options.mask = true;
+	capture_lab_change(true);
+	capture_lab_send_udp(lab.far_fd, 53, 0x01020304);
+	capture_lab_see(1);
+	ck_assert_uint_eq(capture_lab_seen[0].head.captured_len, CAPTURE_LAB_FRAME_LEN);
+	ck_assert_uint_eq(capture_lab_seen[0].head.original_len, CAPTURE_LAB_FRAME_LEN);
+	ck_assert_uint_eq(capture_lab_seen[0].tag, 0);
+	ck_assert_uint_eq(capture_lab_seen[0].ethertype, 0x800);
+	lab.want->slice = (struct slice){ .headers = true, .payload = 12 };
+	lab.want->snaplen = 60;
+	capture_lab_change(true);
+	capture_lab_send_udp(lab.far_fd, 53, 0x01020304);
+	capture_lab_see(2);
+	ck_assert_uint_eq(capture_lab_seen[1].tag, 0);	/* the guest's mask leaves no payload */
+	ck_assert_uint_eq(capture_lab_seen[1].head.captured_len, 60);
+}
+END_TEST
+
+static uint8_t kept[FLOWS];	/* how often each flow was seen */
+
+static unsigned
+see_flows(size_t from)
+{
+	unsigned flows = 0;
+
+	memset(kept, 0, sizeof(kept));
+	for (size_t i = from; i < capture_lab_seen_count; i++) {
+		ck_assert_uint_lt(capture_lab_seen[i].tag, FLOWS);
+		kept[capture_lab_seen[i].tag]++;
+	}
+	for (unsigned i = 0; i < FLOWS; i++) {
+		ck_assert_msg(kept[i] == 0 || kept[i] == 2, "flow %u: %u of 2 packets", i, kept[i]);
+		flows += kept[i] > 0;
+	}
+	return flows;
+}
+
+/* Whole flows, both ways, fewer each time, the same ones; and nothing is missing in the books. */
+START_TEST(samples_are_whole_flows)
+{
+	struct governor_orders orders = GOVERNOR_NO_ORDERS;
+	uint8_t before[FLOWS];
+	unsigned flows, last = FLOWS;
+	size_t from = 0;
+
+	capture_lab_change(true);
+	memset(before, 2, sizeof(before));
+	for (orders.keep = 32; orders.keep > 0; orders.keep /= 2) {
+		capture_lab_govern(&orders, true);
+		send_flows();
+		capture_lab_see(count(COUNTER_RING_RECEIVED));
+		flows = see_flows(from);
+		ck_assert_uint_lt(flows, last);
+		for (unsigned i = 0; i < FLOWS; i++)
+			ck_assert(kept[i] <= before[i]);
+		memcpy(before, kept, sizeof(kept));
+		expect_exact();
+		from = capture_lab_seen_count;
+		last = flows;
+	}
+	orders.keep = GOVERNOR_KEEP_ALL;
+	capture_lab_govern(&orders, true);
+	send_flows();
+	capture_lab_see(from + 2 * FLOWS);
+	ck_assert(capture_lab_seen[from].commented);
+	ck_assert_uint_eq(see_flows(from), FLOWS);
+	expect_exact();
+	ck_assert_int_eq(lab.tap.rings.tqh_first->ledger.fd[PROGRAM_SAMPLED], -1);
+}
+END_TEST
+
+/* In force from one packet to the next, noted on that one, and in the same interface. */
+START_TEST(orders_are_noted)
+{
+	struct governor_orders orders = { .slice = true, .keep = GOVERNOR_KEEP_ALL };
+
+	capture_lab_change(true);
+	capture_lab_send_udp(lab.far_fd, 53, 1);
+	capture_lab_see(1);
+	capture_lab_govern(&orders, true);
+	capture_lab_send_udp(lab.far_fd, 53, 2);
+	capture_lab_send_udp(lab.far_fd, 53, 3);
+	capture_lab_see(3);
+	ck_assert(!capture_lab_seen[0].commented && capture_lab_seen[1].commented && !capture_lab_seen[2].commented);
+	ck_assert_uint_eq(capture_lab_seen[0].head.captured_len, CAPTURE_LAB_FRAME_LEN);
+	ck_assert_uint_eq(capture_lab_seen[1].head.captured_len, 42);
+	ck_assert_uint_eq(capture_lab_seen[1].head.interface, capture_lab_seen[0].head.interface);
+	/* A policy that comes now does not lift them. */
+	strcpy(lab.want->filter, "udp");
+	capture_lab_change(true);
+	capture_lab_send_udp(lab.far_fd, 53, 4);
+	capture_lab_see(4);
+	ck_assert_uint_eq(capture_lab_seen[3].head.captured_len, 42);
+}
+END_TEST
+
+START_TEST(refused_orders_change_nothing)
+{
+	struct governor_orders orders = { .slice = true, .keep = 8 };
+
+	capture_lab_change(true);
+	refuse_ring = true;
+	capture_lab_govern(&orders, false);
+	refuse_ring = false;
+	send_flows();
+	capture_lab_see(2 * FLOWS);
+	ck_assert_uint_eq(see_flows(0), FLOWS);
+	ck_assert_uint_eq(capture_lab_seen[0].head.captured_len, CAPTURE_LAB_FRAME_LEN);
+	expect_exact();
+	strcpy(lab.want->filter, "udp");
+	capture_lab_change(true);
+	ck_assert_uint_eq(lab.tap.orders.keep, GOVERNOR_KEEP_ALL);
+}
+END_TEST
+
+START_TEST(last_interface_is_paused_first)
+{
+	struct governor_orders orders = { .keep = GOVERNOR_KEEP_ALL, .paused = 1 };
+
+	capture_lab_want("lo");
+	capture_lab_change(true);
+	capture_lab_govern(&orders, true);
+	capture_lab_send_udp(lab.far_fd, 53, 1);
+	capture_lab_see(1);
+	ck_assert_uint_eq(capture_lab_count(COUNTER_PAUSED, 0), 0);
+	capture_tap_count(&lab.tap);
+	ck_assert_uint_eq(capture_lab_count(COUNTER_PAUSED, 1), 1);
+	orders.paused = 2;
+	capture_lab_govern(&orders, true);
+	capture_lab_send_udp(lab.far_fd, 53, 2);
+	capture_tap_count(&lab.tap);
+	ck_assert_uint_eq(capture_lab_count(COUNTER_PAUSED_PACKETS, 0), 1);
+	ck_assert_uint_eq(lab.totals.left_out, 1);
+	orders.paused = 0;
+	capture_lab_govern(&orders, true);
+	capture_lab_send_udp(lab.far_fd, 53, 3);
+	capture_lab_see(2);
+	ck_assert_uint_eq(capture_lab_seen[1].tag, 3);
+}
+END_TEST
+
+static void
+want_peers(unsigned peers)
+{
+	for (unsigned i = 0; i < peers; i++) {
+		uint32_t address = htonl(i < FLOWS ? 0x0a000000 + i : i * 2654435761u);
+
+		lab.want->peer[i] = (struct bpf_peer){ .family = AF_INET };
+		memcpy(lab.want->peer[i].address, &address, sizeof(address));
+	}
+	lab.want->peer_count = (uint16_t)peers;
+}
+
+/* What comes in from a peer is left out, what goes out to it is not; and a part of the flows is always captured, as an audit. */
+START_TEST(peers_are_withheld)
+{
+	unsigned audited;
+	uint64_t withheld;
+
+	want_peers(FLOWS);
+	capture_lab_change(true);
+	send_flows();
+	withheld = count(COUNTER_WITHHELD);
+	ck_assert_uint_gt(withheld, FLOWS * 9 / 10);
+	audited = (unsigned)(FLOWS - withheld);
+	capture_lab_see(FLOWS + audited);
+	expect_exact();
+	ck_assert_uint_eq(count(COUNTER_PEERS_LEFT), 0);
+	lab.want->peer_count = 0;
+	capture_lab_change(true);
+	send_flows();
+	capture_lab_see(FLOWS + audited + 2 * FLOWS);
+	ck_assert_uint_eq(count(COUNTER_WITHHELD), withheld);
+	expect_exact();
+}
+END_TEST
+
+static const struct {
+	unsigned optmem;
+	bool	 all;		/* 1,000 peers fit */
+} rooms[] = { { 20480, false }, { 131072, true } };
+
+static bool
+set_optmem(unsigned bytes)
+{
+	FILE *file = fopen("/proc/sys/net/core/optmem_max", "w");
+	bool set;
+
+	if (file == NULL)
+		return false;
+	set = fprintf(file, "%u", bytes) > 0;
+	return fclose(file) == 0 && set;
+}
+
+/* What has no room in the kernel's filter is captured, and said. */
+START_TEST(peers_without_room)
+{
+	uint64_t left, withheld;
+
+	if (!set_optmem(rooms[_i].optmem)) {
+		fprintf(stderr, "skip	peers_without_room: net.core.optmem_max cannot be set here\n");
+		return;
+	}
+	want_peers(IPC_PEERS_MAX);
+	capture_lab_change(true);
+	left = count(COUNTER_PEERS_LEFT);
+	fprintf(stderr, "check_capture_thin: optmem_max %u: %llu of %u peers fit\n", rooms[_i].optmem,
+	    (unsigned long long)(IPC_PEERS_MAX - left), (unsigned)IPC_PEERS_MAX);
+	ck_assert_int_eq(left == 0, rooms[_i].all);
+	ck_assert_uint_lt(left, IPC_PEERS_MAX / 2);
+	send_flows();
+	withheld = count(COUNTER_WITHHELD);
+	capture_lab_see(2 * FLOWS - withheld);
+	expect_exact();
+	/* What the program before takes of it is not missing. */
+	strcpy(lab.want->filter, "udp");
+	capture_lab_change(true);
+	send_flows();
+	expect_exact();
+	ck_assert_uint_lt(capture_lab_count(COUNTER_PEERS_LEFT, 1), IPC_PEERS_MAX / 2);
+}
+END_TEST
+
+/* A ring beyond memory-limit is not opened; the others go on. */
+START_TEST(rings_share_their_memory)
+{
+	lab.options.memory_limit = AGENT_ROLES_MEMORY + (1u << 20);
+	capture_lab_change(true);
+	ck_assert_uint_eq(lab.totals.rings, 1u << 20);
+	capture_lab_want("lo");
+	capture_lab_change(true);
+	ck_assert(lab.was_gone);
+	ck_assert_msg(strstr(lab.gone.reason, "memory-limit") != NULL, "%s", lab.gone.reason);
+	capture_lab_send_udp(lab.far_fd, 53, 1);
+	capture_lab_see(1);
+	capture_lab_end();
+	ck_assert_uint_eq(lab.totals.rings, 0);
+}
+END_TEST
+
+int
+main(void)
+{
+	Suite *s = suite_create("capture_thin");
+	TCase *t = tcase_create("capture_thin");
+
+	tcase_set_timeout(t, 60);
+	tcase_add_checked_fixture(t, setup, capture_lab_teardown);
+	tcase_add_test(t, veto_holds);
+	tcase_add_test(t, headers_only);
+	tcase_add_test(t, mask_keeps_lengths);
+	tcase_add_test(t, samples_are_whole_flows);
+	tcase_add_test(t, orders_are_noted);
+	tcase_add_test(t, refused_orders_change_nothing);
+	tcase_add_test(t, last_interface_is_paused_first);
+	tcase_add_test(t, peers_are_withheld);
+	tcase_add_loop_test(t, peers_without_room, 0, sizeof(rooms) / sizeof(rooms[0]));
+	tcase_add_test(t, rings_share_their_memory);
+	suite_add_tcase(s, t);
+	return capture_lab_run(s);
+}
