@@ -16,10 +16,14 @@
 #define STALL_MUCH	0.5		/* of the time somebody waits for a CPU */
 #define STEAL_MUCH	0.1
 #define DROPS_MANY	0.01		/* of what passed the filter */
-#define CEILING_NS	(30000 * MS)	/* then it is thought twice as high */
+#define CEILING_NS	(30000 * MS)	/* then it is forgotten */
 #define SPOOL_HIGH	50u		/* percent: the link takes less than comes */
 #define SPOOL_LOW	10u
-#define PROBE_HOLDS	4		/* so many times the hold: then more is tried on the link than it was known to take */
+#define LINK_PROBE_HOLDS	4	/* so many times the hold: then a step up is tried that should not fit */
+#define CPU_PROBE_HOLDS		30
+#define ROLES_CORES	2.2		/* more than both can use: not of this look alone */
+#define CEILING_LEAST	0.25		/* of the limit; without one, of a tenth of a core */
+#define KEEP_STEP	4		/* a part of the flows more is no step, a quarter of them is */
 
 static const struct {
 	const char	*name, *words;
@@ -93,18 +97,16 @@ struct load {
 	unsigned	interfaces;
 	bool		over;
 	bool		calm;		/* it may go up, where that fits */
-	bool		probe;		/* and where it was found not to, after a while */
+	unsigned	probe_holds;
 };
 
 static void
 learn(struct governor_regulator *r, const struct load *load, double seconds)
 {
-	double cost;
-
 	if (load->packets * seconds < PACKETS_LEAST)
 		return;
-	cost = load->used / load->packets;
-	r->cost[r->at] = r->cost[r->at] == 0 ? cost : (r->cost[r->at] + cost) / 2;
+	r->spent[r->at] = r->spent[r->at] / 2 + load->used * seconds;
+	r->packets[r->at] = r->packets[r->at] / 2 + load->packets * seconds;
 }
 
 /* Of a rung never stood on: no more than the next above that is known. 0: unknown. */
@@ -112,16 +114,14 @@ static double
 cost_on(const struct governor_regulator *r, unsigned rung)
 {
 	for (unsigned i = rung + 1; i-- > 0;)
-		if (r->cost[i] > 0)
-			return r->cost[i];
+		if (r->packets[i] > 0)
+			return r->spent[i] / r->packets[i];
 	return 0;
 }
 
 static bool
 fits(const struct governor_regulator *r, const struct load *load, unsigned rung, unsigned keep)
 {
-	if (load->demand < 0)
-		return true;
 	return load->demand * cost_on(r, rung) * keep / GOVERNOR_KEEP_ALL <= GOAL * load->allowed;
 }
 
@@ -132,7 +132,7 @@ keep_that_fits(const struct governor_regulator *r, const struct load *load)
 
 	while (keep < GOVERNOR_KEEP_ALL && fits(r, load, r->at, keep + 1))
 		keep++;
-	return keep;
+	return keep == GOVERNOR_KEEP_ALL || keep - r->keep >= (r->keep + KEEP_STEP - 1) / KEEP_STEP ? keep : r->keep;
 }
 
 /* The least that it could order now instead of what it does. */
@@ -148,9 +148,7 @@ place_above(const struct governor_regulator *r, const struct load *load)
 			above.paused = 0;
 			return above;
 		}
-	if (r->paused > 0 && fits(r, load, r->at, r->keep))
-		above.paused = 0;
-	else if (r->paused == 0)
+	if (r->paused == 0)
 		above.keep = keep_that_fits(r, load);
 	return above;
 }
@@ -182,10 +180,10 @@ count_relapse(struct governor_regulator *r, const struct governor_regulator *dow
 {
 	bool large = r->at != down->at || r->paused != down->paused || down->keep * 2 <= r->keep;
 
-	if (!large || r->up_ns == 0)
+	if (!large || r->up_ns == 0 || r->relapsed || now_ns - r->up_ns >= GOVERNOR_RELAPSE_MS * MS)
 		return;
-	if (now_ns - r->up_ns < GOVERNOR_RELAPSE_MS * MS && r->hold_ns < GOVERNOR_HOLD_MAX_MS * MS)
-		r->hold_ns *= 2;
+	r->relapsed = true;
+	r->hold_ns *= 2;
 	if (r->hold_ns > GOVERNOR_HOLD_MAX_MS * MS)
 		r->hold_ns = GOVERNOR_HOLD_MAX_MS * MS;
 }
@@ -194,7 +192,8 @@ static struct governor_regulator
 place_below(const struct governor_regulator *r, const struct load *load)
 {
 	double excess = load->allowed > 0 ? load->used / load->allowed : 1e9;
-	unsigned last = r->rung_count - 1, keep = (unsigned)(r->keep * GOAL / excess);
+	double goal = excess > GOAL ? r->keep * GOAL / excess : r->keep;
+	unsigned last = r->rung_count - 1, keep = (unsigned)goal;
 	struct governor_regulator below = *r;
 
 	if (r->at < last)
@@ -211,11 +210,13 @@ move_down(struct governor_regulator *r, const struct load *load)
 {
 	struct governor_regulator below = place_below(r, load);
 
-	r->fits_since_ns = 0;
+	r->fits_since_ns = r->calm_since_ns = 0;
+	below.fits_since_ns = below.calm_since_ns = 0;
 	if (!place_differs(&below, r))
 		return false;
 	count_relapse(r, &below, load->now_ns);
 	below.hold_ns = r->hold_ns;
+	below.relapsed = r->relapsed;
 	*r = below;
 	return true;
 }
@@ -223,24 +224,25 @@ move_down(struct governor_regulator *r, const struct load *load)
 static bool
 move_up(struct governor_regulator *r, const struct load *load)
 {
-	struct governor_regulator above = place_above(r, load);
-	uint64_t fitting_ns;
+	struct governor_regulator above = load->demand < 0 ? place_next(r) : place_above(r, load);
+	uint64_t calm_ns;
 
-	if (r->fits_since_ns == 0)
+	if (r->calm_since_ns == 0)
+		r->calm_since_ns = load->now_ns;
+	if (!place_differs(&above, r))
+		r->fits_since_ns = 0;
+	else if (r->fits_since_ns == 0)
 		r->fits_since_ns = load->now_ns;
-	fitting_ns = load->now_ns - r->fits_since_ns;
-	if (!place_differs(&above, r)) {
-		if (load->probe && fitting_ns >= PROBE_HOLDS * r->hold_ns)
-			above = place_next(r);
-		else if (!load->probe)
-			r->fits_since_ns = 0;
-	}
-	if (!place_differs(&above, r) || fitting_ns < r->hold_ns)
+	calm_ns = load->now_ns - r->calm_since_ns;
+	if (r->fits_since_ns == 0 && load->probe_holds > 0 && calm_ns >= load->probe_holds * r->hold_ns)
+		above = place_next(r);
+	else if (r->fits_since_ns == 0 || load->now_ns - r->fits_since_ns < r->hold_ns)
 		return false;
-	if (r->up_ns != 0 && load->now_ns - r->up_ns > GOVERNOR_RELAPSE_MS * MS)
+	if (!r->relapsed && r->up_ns != 0 && load->now_ns - r->up_ns > GOVERNOR_RELAPSE_MS * MS)
 		above.hold_ns = GOVERNOR_HOLD_MIN_MS * MS;
+	above.relapsed = false;
 	above.up_ns = load->now_ns;
-	above.fits_since_ns = 0;
+	above.fits_since_ns = above.calm_since_ns = 0;
 	*r = above;
 	return true;
 }
@@ -252,7 +254,7 @@ regulate(struct governor_regulator *r, const struct load *load)
 	if (load->over)
 		return move_down(r, load);
 	if (!load->calm || (r->at == 0 && r->keep == GOVERNOR_KEEP_ALL && r->paused == 0)) {
-		r->fits_since_ns = 0;
+		r->fits_since_ns = r->calm_since_ns = 0;
 		return false;
 	}
 	return move_up(r, load);
@@ -286,10 +288,8 @@ cpu_allowed(struct governor *g, const struct governor_sample *s, double seconds)
 		allowed *= DISTRESS;
 	else if (s->stolen_us != 0 && stolen > STEAL_MUCH)
 		allowed *= DISTRESS;
-	if (g->ceiling > 0 && s->now_ns - g->ceiling_ns > CEILING_NS) {
-		g->ceiling *= 2;
-		g->ceiling_ns = s->now_ns;
-	}
+	if (s->now_ns - g->ceiling_ns > CEILING_NS)
+		g->ceiling = 0;
 	return g->ceiling > 0 && g->ceiling < allowed ? g->ceiling : allowed;
 }
 
@@ -297,15 +297,16 @@ cpu_allowed(struct governor *g, const struct governor_sample *s, double seconds)
 static bool
 ring_drops(struct governor *g, const struct governor_sample *s, double used)
 {
+	double least = CEILING_LEAST * (g->limits.cpu_percent > 0 ? (double)g->limits.cpu_percent / 100 : 0.1);
 	double dropped = since(s->ring_dropped, g->last.ring_dropped), all = since(s->ring_received, g->last.ring_received);
 
-	if (all < PACKETS_LEAST || dropped < DROPS_MANY * all) {
+	if (s->disturbed || all < PACKETS_LEAST || dropped < DROPS_MANY * all) {
 		g->dropping = 0;
 		return false;
 	}
 	if (++g->dropping < 2)
 		return false;
-	g->ceiling = used * (1 - dropped / all);
+	g->ceiling = used * (1 - dropped / all) > least ? used * (1 - dropped / all) : least;
 	g->ceiling_ns = s->now_ns;
 	return true;
 }
@@ -328,7 +329,7 @@ look_at_cpu(struct governor *g, const struct governor_sample *s, struct load *lo
 	load->allowed = cpu_allowed(g, s, seconds);
 	load->over = drops || is_over(used, g->cpu_share, load->allowed, g->looks);
 	load->calm = g->dropping == 0;
-	load->probe = load->demand < 0;
+	load->probe_holds = g->cpu.keep == GOVERNOR_KEEP_ALL ? CPU_PROBE_HOLDS : 0;	/* what a packet costs here is known */
 	if (!load->over)
 		load->used = g->cpu_share;
 	return regulate(&g->cpu, load);
@@ -348,7 +349,7 @@ look_at_link(struct governor *g, const struct governor_sample *s, struct load *l
 	load->allowed = g->capacity;
 	load->over = s->spool_percent >= SPOOL_HIGH && sent > 0 && encoded > GOAL * sent;
 	load->calm = s->spool_percent <= SPOOL_LOW;
-	load->probe = true;
+	load->probe_holds = LINK_PROBE_HOLDS;
 	return regulate(&g->link, load);
 }
 
@@ -436,6 +437,17 @@ start_over(struct governor *g, const struct governor_sample *s)
 	g->cpu_share = g->link_rate = 0;
 }
 
+/* What is offered to an interface that is paused is more than its filter would pass. */
+static double
+demand(const struct governor *g, const struct governor_sample *s, double packets, double seconds)
+{
+	if (g->orders.paused > 0)
+		return -1;
+	if (s->left_out_known)
+		return packets + since(s->left_out, g->last.left_out) / seconds;
+	return packets * GOVERNOR_KEEP_ALL / g->orders.keep;
+}
+
 bool
 governor_look(struct governor *g, const struct governor_sample *s)
 {
@@ -448,10 +460,13 @@ governor_look(struct governor *g, const struct governor_sample *s)
 		start_over(g, s);
 	if (s->now_ns - g->last.now_ns < GOVERNOR_LOOK_MS * MS)
 		return false;
+	if (since(s->cpu_us, g->last.cpu_us) / 1e6 > ROLES_CORES * seconds) {
+		start_over(g, s);
+		return false;
+	}
 	g->looks++;
 	cpu = (struct load){ .now_ns = s->now_ns, .packets = since(s->packets, g->last.packets) / seconds, .interfaces = s->interfaces };
-	cpu.demand = s->left_out_known ? cpu.packets + since(s->left_out, g->last.left_out) / seconds :
-	    g->orders.paused > 0 ? -1 : cpu.packets * GOVERNOR_KEEP_ALL / g->orders.keep;
+	cpu.demand = demand(g, s, cpu.packets, seconds);
 	link = cpu;
 	link_moved = look_at_link(g, s, &link, seconds);
 	look_at_cpu(g, s, &cpu, seconds);
@@ -468,6 +483,7 @@ governor_look(struct governor *g, const struct governor_sample *s)
 void
 governor_applied(struct governor *g, const struct governor_sample *s)
 {
+	g->in_force = g->orders;
 	start_over(g, s);
 }
 
@@ -482,7 +498,7 @@ void
 governor_init(struct governor *g, const struct governor_limits *limits)
 {
 	memset(g, 0, sizeof(*g));
-	g->orders = (struct governor_orders)GOVERNOR_NO_ORDERS;
+	g->orders = g->in_force = (struct governor_orders)GOVERNOR_NO_ORDERS;
 	g->limits = *limits;
 	regulator_init(&g->cpu, limits->ladder);
 	regulator_init(&g->link, link_ladder(limits->ladder));
@@ -503,10 +519,10 @@ governor_set_limits(struct governor *g, const struct governor_limits *limits)
 void
 governor_refused(struct governor *g)
 {
-	struct governor_limits without = g->limits;
-
-	without.ladder &= ~(1u << GOVERNOR_SLICE | 1u << GOVERNOR_SAMPLE);
-	governor_set_limits(g, &without);
+	g->orders = g->in_force;
+	g->limits.ladder &= ~(1u << GOVERNOR_SLICE | 1u << GOVERNOR_SAMPLE);
+	regulator_init(&g->cpu, g->limits.ladder);
+	regulator_init(&g->link, link_ladder(g->limits.ladder));
 }
 
 bool

@@ -13,7 +13,8 @@
  *
  * Down at once, by as much as the excess asks for. Up once what would be spent there fits, which is known beforehand: what a packet
  * costs on a rung is remembered from when it was stood on, and the kernel counts what is left out. It must have fitted for HOLD_MIN;
- * each relapse within RELAPSE doubles that, up to HOLD_MAX, so that a load that comes and goes makes no swing of the governor.
+ * each relapse within RELAPSE doubles that, up to HOLD_MAX, so that a load that comes and goes makes no swing of the governor. What is
+ * remembered may be wrong by now, and what a paused interface would bring is not known: so a step up is tried, too, after some holds.
  *
  * Pure: time and counts are parameters.
  */
@@ -46,6 +47,7 @@ struct governor_sample {
 	uint64_t	cpu_us;			/* of the roles */
 	uint64_t	packets, left_out;	/* captured; and of those that were not, what orders of ours left out */
 	bool		left_out_known;
+	bool		disturbed;		/* capture stood still for reasons of its own: ring drops say nothing */
 	uint64_t	encoded, sent;		/* bytes of blocks; on the link */
 	uint64_t	ring_received, ring_dropped;
 	unsigned	spool_percent;		/* full */
@@ -68,11 +70,13 @@ struct governor_regulator {
 	unsigned	rung[GOVERNOR_RUNGS];	/* the steps before sampling that it has in force there, as a mask; the first: none */
 	unsigned	rung_count;
 	bool		samples, pauses;
-	double		cost[GOVERNOR_RUNGS];	/* 0: never stood on */
+	double		spent[GOVERNOR_RUNGS], packets[GOVERNOR_RUNGS];	/* there, lately; 0: never stood on */
 	unsigned	at, keep, paused;
-	uint64_t	fits_since_ns;		/* 0: what is above does not */
+	uint64_t	calm_since_ns;		/* not over, and it might go up; 0: it is not so */
+	uint64_t	fits_since_ns;		/* something above fits; 0: nothing does */
 	uint64_t	hold_ns;
 	uint64_t	up_ns;			/* when it last went up; 0: never */
+	bool		relapsed;		/* and had to go down again */
 };
 
 struct governor {
@@ -86,7 +90,7 @@ struct governor {
 	uint64_t	ceiling_ns;
 	double		capacity;		/* of the link, likewise, in bytes a second */
 	unsigned	dropping;		/* looks in a row */
-	struct governor_orders orders;
+	struct governor_orders orders, in_force;
 	char		text[GOVERNOR_TEXT_SIZE];
 };
 
@@ -97,7 +101,7 @@ void	governor_set_limits(struct governor *, const struct governor_limits *);
 bool	governor_look(struct governor *, const struct governor_sample *);
 /* The orders are in force: what is spent from here on is of them. */
 void	governor_applied(struct governor *, const struct governor_sample *);
-/* They cannot be: what the kernel's filter takes part in is not ordered any more. */
+/* They cannot be, those before stay: what the kernel's filter takes part in is not ordered any more. */
 void	governor_refused(struct governor *);
 bool	governor_idle(const struct governor *);		/* nothing is ordered: it need not look while nothing comes */
 
