@@ -141,11 +141,11 @@ capture_tap_gone(const struct ipc_interface_gone *gone, void *arg)
 }
 
 static void
-capture_tap_governed(bool in_force, void *arg)
+capture_tap_governed(uint8_t tap, bool in_force, void *arg)
 {
 	struct capture *c = arg;
 
-	capture_governor_answer(&c->governor, in_force);
+	capture_governor_answer(&c->governor, tap, in_force);
 }
 
 static void

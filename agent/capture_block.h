@@ -22,7 +22,7 @@ struct capture_totals {
 	struct spool	*spool;
 	uint64_t	 sealed, stored, raw, encoded;
 	uint64_t	 packets;		/* in them */
-	uint64_t	 rings;			/* bytes that the kernel's rings take, of all interfaces */
+	uint64_t	 rings[2];		/* bytes that the kernel's rings take: the collector's tap's, operators' */
 	uint64_t	 ring_received, ring_dropped, left_out;	/* by the kernel's count; of the last: by orders of the governor */
 };
 

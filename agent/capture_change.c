@@ -17,6 +17,7 @@
 
 /* From the state of a tap to the one wanted: first all that can fail, which leaves what is in force as it is; then the rest. */
 
+#define RINGS_PARTS		4	/* of the memory for rings: one is operators', so that neither can take the other's */
 #define INTERFACES_MANY		16	/* with more than these, */
 #define FILTER_SIZE_MANY	128	/* filters are told shorter: a stream's descriptions have to fit into the spool */
 
@@ -34,6 +35,7 @@ struct change {
 	struct capture_tap *tap;
 	const struct ipc_tap *want;
 	struct capture_wish wish;
+	bool		governed;
 	const struct codec *codec;
 	int		level;
 	size_t		item_count;
@@ -65,12 +67,36 @@ ring_find(struct capture_tap *tap, const struct ipc_tap_interface *interface)
 	return NULL;
 }
 
-/* A share of what --memory-limit leaves for rings: KiB, 0: there is nothing left. */
+static bool
+change_keeps(const struct change *c, const struct capture_ring *r)
+{
+	for (size_t i = 0; i < c->want->interface_count; i++)
+		if (r->ifindex == c->want->interface[i].ifindex && ring_is(r, &c->want->interface[i]))
+			return true;
+	return false;
+}
+
+/* Bytes of rings that end with this change: for as long as it takes both are there. */
+static uint64_t
+rings_to_close(const struct change *c)
+{
+	const struct capture_ring *r;
+	uint64_t bytes = 0;
+
+	TAILQ_FOREACH(r, &c->tap->rings, entry)
+		if (r->closing || r->gone || !change_keeps(c, r))
+			bytes += r->memory;
+	return bytes;
+}
+
+/* A share of what --memory-limit leaves for rings, a part of which is operators': KiB, 0: there is nothing left. */
 static uint64_t
 ring_share_kib(const struct change *c, size_t interfaces)
 {
-	uint64_t all = agent_rings_memory(c->tap->options), taken = c->tap->block.totals->rings;
-	uint64_t kib = all > taken ? (all - taken) / 1024 : 0, share = kib / interfaces;
+	bool operator = c->tap->number > 0;
+	uint64_t all = agent_rings_memory(c->tap->options) / RINGS_PARTS * (operator ? 1 : RINGS_PARTS - 1);
+	uint64_t taken = c->tap->block.totals->rings[operator] - rings_to_close(c);
+	uint64_t kib = all > taken ? (all - taken) / 1024 : 0, share = kib / interfaces / CAPTURE_RING_KIB_STEP * CAPTURE_RING_KIB_STEP;
 
 	if (kib < CAPTURE_RING_KIB_MIN)
 		return 0;
@@ -85,11 +111,11 @@ change_open_ring(const struct change *c, const struct ipc_tap_interface *interfa
 {
 	const struct agent_options *options = c->tap->options;
 	struct capture_ring_settings settings = { ring_share_kib(c, interfaces), options->flush_ms, options->promiscuous,
-	    capture_tap_ledger_wanted(c->tap), c->tap->block.totals };
+	    capture_tap_ledger_wanted(c->tap), &c->tap->block.totals->rings[c->tap->number > 0] };
 
 	if (settings.buffer_kib > 0)
 		return capture_ring_open(&settings, interface, gone, error);
-	*gone = true;
+	*gone = c->tap->number == 0;
 	snprintf(error, MSG_TEXT_SIZE, "%s: not captured: the rings of the others take all that memory-limit leaves for them",
 	    interface->name);
 	return NULL;
@@ -104,6 +130,8 @@ change_open_one(struct change *c, const struct ipc_tap_interface *interface, siz
 
 	item->interface = interface;
 	item->ring = ring_find(c->tap, interface);
+	if (item->ring == NULL && c->governed)
+		return 0;
 	if (item->ring == NULL) {
 		item->fresh = true;
 		item->ring = change_open_ring(c, interface, interfaces, &gone, error);
@@ -175,42 +203,63 @@ change_compile(struct change *c, char error[MSG_TEXT_SIZE])
 	return 0;
 }
 
-/* With the first so many peers only. */
+/* With the first so many peers only; bare: without what the governor orders, too. */
 static int
-item_build(const struct change *c, const struct change_item *item, size_t peers, struct capture_programs *programs,
+item_build(const struct change *c, const struct change_item *item, size_t peers, bool bare, struct capture_programs *programs,
     char error[MSG_TEXT_SIZE])
 {
 	struct capture_wish wish = c->wish;
 	struct capture_ring *r = item->ring;
 
 	wish.peer_count = peers;
+	if (bare) {
+		wish.keep = GOVERNOR_KEEP_ALL;
+		wish.slice = wish.agreed;
+	}
 	if (capture_filter_build(r->pcap, r->name, &wish, r->loopback, item->paused, programs, error) == -1)
 		return -1;
 	programs->state.peers_left += c->wish.peer_count - peers;
 	return 0;
 }
 
-/* How much room the kernel has is found by asking it. Some is taken by the program before, until one without peers is in its place. */
+/* As many peers as there is room for, which is found by asking the kernel. -1: not even without one. */
 static int
-item_attach_fewer(const struct change *c, struct change_item *item, char error[MSG_TEXT_SIZE])
+item_attach_peers(const struct change *c, const struct change_item *item, size_t peers, char error[MSG_TEXT_SIZE])
+{
+	struct capture_programs more;
+	int result = -1;
+
+	for (;; peers = peers * 3 / 4) {
+		if (item_build(c, item, peers, false, &more, error) == -1)
+			return -1;
+		result = capture_ring_attach(item->ring, &more, error);
+		capture_programs_clear(&more);
+		if (result == 0 || peers == 0)
+			return result;
+	}
+}
+
+/* Some room is taken by the program before, until a small one is in its place: it captures what governor and peers leave out. */
+static int
+item_attach_again(const struct change *c, struct change_item *item, char error[MSG_TEXT_SIZE])
 {
 	size_t peers = c->wish.peer_count - item->programs.state.peers_left;
-	struct capture_programs more;
+	struct capture_programs bare;
 	char why[MSG_TEXT_SIZE];
-	bool fits = false;
 
-	if (peers == 0)
+	if (item_build(c, item, 0, true, &bare, why) == -1)
 		return -1;
-	capture_programs_clear(&item->programs);
-	if (item_build(c, item, 0, &item->programs, why) == -1 || capture_ring_attach(item->ring, &item->programs, error) == -1)
+	if (capture_programs_equal(&bare, &item->programs) || capture_ring_attach(item->ring, &bare, why) == -1) {
+		capture_programs_clear(&bare);
 		return -1;
-	for (; !fits && peers > 0; peers = peers * 3 / 4) {
-		if (item_build(c, item, peers, &more, why) == -1)
-			break;
-		fits = capture_ring_attach(item->ring, &more, why) == 0;
-		capture_programs_clear(&more);
 	}
-	return 0;
+	capture_programs_clear(&item->programs);
+	item->programs = bare;	/* those before */
+	if (item_attach_peers(c, item, peers, error) == 0)
+		return 0;
+	if (capture_ring_attach(item->ring, &item->programs, why) == -1)
+		log_error("the filter before cannot be put back: %s", why);
+	return -1;
 }
 
 static int
@@ -218,7 +267,7 @@ item_attach(const struct change *c, struct change_item *item, char error[MSG_TEX
 {
 	const struct capture_ring *r = item->ring;
 
-	if (capture_ring_attach(item->ring, &item->programs, error) == -1 && item_attach_fewer(c, item, error) == -1)
+	if (capture_ring_attach(item->ring, &item->programs, error) == -1 && item_attach_again(c, item, error) == -1)
 		return -1;
 	item->attached = true;
 	if (r->programs.state.peers_left > 0)
@@ -325,6 +374,8 @@ change_commit_item(struct change *c, const struct change_item *item)
 	r->paused = item->paused;
 	r->governed = item->governed;
 	r->next_cut = (struct capture_cut){ c->wish.snaplen, c->wish.slice.mask };
+	if (!item->fresh && !item->attached && r->next_cut.mask != r->cut.mask)
+		capture_ring_set_boundary(r);
 	if (!r->unsettled)
 		r->cut = r->next_cut;
 	if (item->fresh) {
@@ -337,7 +388,7 @@ change_commit_item(struct change *c, const struct change_item *item)
 			capture_ring_set_boundary(r);
 		change_description(r, &description);
 	} else if (r->row != NULL) {
-		r->row->paused = r->paused;
+		r->row->paused = capture_ring_paused(r);
 	}
 }
 
@@ -391,7 +442,7 @@ change_prepare(struct change *c, char error[MSG_TEXT_SIZE])
 }
 
 int
-capture_change_apply(struct capture_tap *tap, const struct ipc_tap *want, char error[MSG_TEXT_SIZE])
+capture_change_apply(struct capture_tap *tap, const struct ipc_tap *want, bool governed, char error[MSG_TEXT_SIZE])
 {
 	struct change *c = calloc(1, sizeof(*c));
 	int result;
@@ -402,6 +453,7 @@ capture_change_apply(struct capture_tap *tap, const struct ipc_tap *want, char e
 	}
 	c->tap = tap;
 	c->want = want;
+	c->governed = governed;
 	c->codec = tap->codec;
 	c->level = tap->level;
 	result = want->active ? change_prepare(c, error) : 0;

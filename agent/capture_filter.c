@@ -75,9 +75,12 @@ cooked_header_len(int linktype)
 static int
 parts_add(struct filter_parts *parts, const char *name, enum filter_kind kind, const struct bpf_insn *insn, size_t len)
 {
-	struct capture_program *program = &parts->part[parts->count].program;
+	struct capture_program *program;
 
-	if (parts->count == PARTS_MAX || (program->insn = calloc(len, sizeof(*insn))) == NULL)
+	if (parts->count == PARTS_MAX)
+		return -1;
+	program = &parts->part[parts->count].program;
+	if ((program->insn = calloc(len, sizeof(*insn))) == NULL)
 		return -1;
 	memcpy(program->insn, insn, len * sizeof(*insn));
 	program->len = len;

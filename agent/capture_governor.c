@@ -51,11 +51,7 @@ stalled_us(const struct capture_governor *c)
 static uint64_t
 stolen_us(const struct capture_governor *c)
 {
-	long tick = sysconf(_SC_CLK_TCK), cpus = sysconf(_SC_NPROCESSORS_ONLN);
-
-	if (tick <= 0 || cpus <= 0)
-		return 0;
-	return file_number(c->stat_fd, "cpu ", 7) * 1000000 / (uint64_t)tick / (uint64_t)cpus;
+	return file_number(c->stat_fd, "cpu ", 7) * (uint64_t)c->tick_us / (uint64_t)c->cpus;
 }
 
 /* A link role that was started again counts from 0. */
@@ -70,21 +66,31 @@ roles_cpu_us(struct capture_governor *c)
 	return clock_cpu_us() + c->link_before_us + link_us;
 }
 
+/* Operators' taps count only what passes their filters. */
+static void
+look_at_taps(struct capture_governor *c, struct governor_sample *s)
+{
+	s->left_out_known = capture_tap_ledger(&c->tap[0]) == LEDGER_KERNEL;
+	for (struct capture_tap *tap = c->tap; tap < c->tap + IPC_TAPS_MAX; tap++) {
+		capture_tap_poll(tap);
+		s->left_out_known &= tap->number == 0 || !tap->want.active;
+		s->disturbed |= tap->stopped || tap->changing;
+		s->sent += spool_count_get(tap->stream.spool, COUNTER_BYTES_SENT, STATS_AGENT);
+	}
+	s->interfaces = c->tap[0].want.active ? c->tap[0].want.interface_count : 0;
+}
+
+/* A disk spool begins where the memory is half full: then a link that is slow is its part. */
 static void
 take_sample(struct capture_governor *c, struct governor_sample *s)
 {
 	const struct capture_totals *t = c->totals;
-	const struct capture_tap *tap = &c->tap[0];
 
-	for (size_t i = 0; i < IPC_TAPS_MAX; i++)
-		capture_tap_poll(&c->tap[i]);
 	*s = (struct governor_sample){ .now_ns = clock_mono_ns(), .cpu_us = roles_cpu_us(c), .packets = t->packets,
-		.left_out = t->left_out, .left_out_known = capture_tap_ledger(tap) == LEDGER_KERNEL, .encoded = t->encoded,
-		.sent = spool_count_get(t->spool, COUNTER_BYTES_SENT, STATS_AGENT), .ring_received = t->ring_received,
-		.ring_dropped = t->ring_dropped,
-		.spool_percent = (unsigned)(spool_used(t->spool) * 100 / spool_size(t->spool)),
-		.interfaces = tap->want.active ? tap->want.interface_count : 0,
+		.left_out = t->left_out, .encoded = t->encoded, .ring_received = t->ring_received, .ring_dropped = t->ring_dropped,
+		.spool_percent = c->spills ? 0 : (unsigned)(spool_used(t->spool) * 100 / spool_size(t->spool)),
 		.stalled_us = stalled_us(c), .stolen_us = stolen_us(c) };
+	look_at_taps(c, s);
 }
 
 /* --- looking --- */
@@ -101,7 +107,7 @@ arm_look(struct capture_governor *c)
 static void
 tell_counters(const struct capture_governor *c)
 {
-	const struct governor_orders *orders = &c->governor.orders;
+	const struct governor_orders *orders = &c->governor.in_force;
 	struct spool *spool = c->totals->spool;
 
 	spool_count_set(spool, COUNTER_GOVERNOR_STEPS, STATS_AGENT, c->steps);
@@ -147,21 +153,23 @@ capture_governor_active(struct capture_governor *c)
 	arm_look(c);
 }
 
+/* An operator's tap that refuses goes on as it is. */
 void
-capture_governor_answer(struct capture_governor *c, bool in_force)
+capture_governor_answer(struct capture_governor *c, uint8_t tap, bool in_force)
 {
 	struct governor_sample sample;
 
-	c->refused |= !in_force;
-	if (c->waiting == 0 || --c->waiting > 0)
+	c->refused |= tap == 0 && !in_force;
+	if (c->waiting > 0 && --c->waiting > 0)
 		return;
 	if (c->refused) {
-		log_warn("the governor goes without slices and samples: the kernel has no room for them in the filter");
+		log_warn("the governor goes without slices and samples from here on");
 		governor_refused(&c->governor);
 	}
-	tell_counters(c);
+	c->refused = false;
 	take_sample(c, &sample);
 	governor_applied(&c->governor, &sample);
+	tell_counters(c);
 }
 
 void
@@ -173,6 +181,7 @@ capture_governor_set_options(struct capture_governor *c, const struct agent_opti
 	if (governor_parse_ladder(options->ladder, &limits.ladder, error, sizeof(error)) == -1)
 		log_warn("ladder: %s: the governor does nothing", error);
 	governor_set_limits(&c->governor, &limits);
+	c->spills = options->spool_disk > 0;
 	tell_counters(c);
 }
 
@@ -185,6 +194,8 @@ capture_governor_init(struct capture_governor *c, struct event_base *base, struc
 	governor_init(&c->governor, &none);
 	c->tap = tap;
 	c->totals = totals;
+	c->tick_us = 1000000 / sysconf(_SC_CLK_TCK);
+	c->cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	c->pressure_fd = open("/proc/pressure/cpu", O_RDONLY | O_CLOEXEC);
 	c->stat_fd = open("/proc/stat", O_RDONLY | O_CLOEXEC);
 	c->look = evtimer_new(base, on_look, c);

@@ -22,7 +22,9 @@ struct capture_governor {
 	struct event	*look;
 	bool		 active;		/* packets came since the last look */
 	unsigned	 waiting;		/* taps that have yet to answer */
-	bool		 refused;		/* one has */
+	bool		 refused;		/* the collector's tap has */
+	bool		 spills;		/* a disk takes what memory has no room for */
+	long		 tick_us, cpus;
 	uint64_t	 steps;
 	uint64_t	 link_us, link_before_us;	/* CPU of the link role; and of its processes before the one that runs now */
 	int		 pressure_fd, stat_fd;	/* -1: not there */
@@ -33,6 +35,7 @@ int	capture_governor_init(struct capture_governor *, struct event_base *, struct
 void	capture_governor_clear(struct capture_governor *);
 void	capture_governor_set_options(struct capture_governor *, const struct agent_options *);
 void	capture_governor_active(struct capture_governor *);		/* packets came */
-void	capture_governor_answer(struct capture_governor *, bool in_force);	/* of a tap */
+/* Of a tap; refused, though nothing was ordered now: what was in force is not any more. */
+void	capture_governor_answer(struct capture_governor *, uint8_t tap, bool in_force);
 
 #endif

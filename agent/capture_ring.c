@@ -94,7 +94,9 @@ ring_packet(u_char *arg, const struct pcap_pkthdr *h, const u_char *data)
 
 	r->delivered++;
 	packet.time_ns = (uint64_t)h->ts.tv_sec * 1000000000u + (uint64_t)h->ts.tv_usec * r->time_scale;
-	packet.captured_len = r->cut.mask ? (h->len < r->cut.snaplen ? h->len : r->cut.snaplen) : present;
+	packet.captured_len = present;
+	if (r->cut.mask && h->len > present)
+		packet.captured_len = h->len < r->cut.snaplen ? h->len : r->cut.snaplen;
 	packet.zeroes = packet.captured_len - present;
 	packet.original_len = h->len;
 	packet.data = data;
@@ -210,10 +212,16 @@ capture_ring_poll(struct capture_ring *r)
 		ring_credit(r);
 }
 
+uint8_t
+capture_ring_paused(const struct capture_ring *r)
+{
+	return !r->paused ? 0 : r->governed ? 2 : 1;
+}
+
 void
 capture_ring_set_row(struct capture_ring *r, struct capture_row *row)
 {
-	row->paused = r->paused;
+	row->paused = capture_ring_paused(r);
 	if (r->row == row)
 		return;
 	r->row = row;
@@ -406,8 +414,8 @@ capture_ring_open(const struct capture_ring_settings *settings, const struct ipc
 		goto fail;
 	}
 	capture_ledger_interface_open(&r->interface, r->name, r->ifindex);
-	if ((r->totals = settings->totals) != NULL)
-		r->totals->rings += r->memory = (uint64_t)ring_buffer_bytes(settings->buffer_kib);
+	if ((r->memory_of_all = settings->memory) != NULL)
+		*r->memory_of_all += r->memory = (uint64_t)ring_buffer_bytes(settings->buffer_kib);
 	if (ring_begin(r, error) == 0)
 		return r;
 fail:
@@ -424,8 +432,8 @@ capture_ring_free(struct capture_ring *r)
 		event_free(r->readable);
 	if (r->offered != NULL)
 		event_free(r->offered);
-	if (r->totals != NULL)
-		r->totals->rings -= r->memory;
+	if (r->memory_of_all != NULL)
+		*r->memory_of_all -= r->memory;
 	capture_ledger_close(&r->ledger);
 	capture_ledger_interface_close(&r->interface);
 	if (r->pcap != NULL)

@@ -18,7 +18,8 @@ struct capture_tap;
 struct event;
 struct pcap;
 
-#define CAPTURE_RING_KIB_MIN		512u	/* two blocks of TPACKET_V3, as libpcap makes them */
+#define CAPTURE_RING_KIB_STEP		256u	/* a block of TPACKET_V3, as libpcap makes them */
+#define CAPTURE_RING_KIB_MIN		(2 * CAPTURE_RING_KIB_STEP)
 #define CAPTURE_RING_TIMEOUT_MAX_MS	1000	/* a part-full block of the ring is seen after this at most, and so is the end */
 
 struct capture_ring_settings {
@@ -26,7 +27,7 @@ struct capture_ring_settings {
 	uint64_t	flush_ms;
 	bool		promiscuous;
 	enum ledger_level ledger;
-	struct capture_totals *totals;	/* the ring's memory is counted there while it is open; NULL: nowhere */
+	uint64_t	*memory;	/* the ring's is counted there while it is open; NULL: nowhere */
 };
 
 /* What the kernel has left of a packet, and what is made of that. */
@@ -56,7 +57,7 @@ struct capture_ring {
 	uint64_t	 received, dropped;	/* by the kernel's count, since the handle was opened */
 	uint64_t	 due_received, due_dropped;	/* of these, not yet a row's */
 	uint64_t	 memory;		/* of the ring, */
-	struct capture_totals *totals;		/* counted there */
+	uint64_t	*memory_of_all;		/* counted there */
 	bool		 counting;		/* a ledger is wanted: its sockets are opened with the first programs */
 	bool		 uncounted;		/* but they failed, which was said */
 	struct capture_ledger ledger;		/* likewise, of what does not come into the ring */
@@ -101,6 +102,7 @@ void	capture_ring_give_up(struct capture_ring *);	/* what is missing to the boun
  * so that each row's counts are of what is delivered under it. With them, and only then, the interface's own count is read: what
  * lies between the two, if the process is killed, is the width of the bound. */
 void	capture_ring_poll(struct capture_ring *);
+uint8_t	capture_ring_paused(const struct capture_ring *);	/* as the row tells it */
 void	capture_ring_set_row(struct capture_ring *, struct capture_row *);
 /* The row's stream ends: what it was credited with and is still in the ring is the next row's. What is offered while the counts are
  * read is the one's, and in a place the other's: switched, for both. */

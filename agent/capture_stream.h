@@ -24,7 +24,7 @@ struct capture_row {
 	size_t		 key_len;
 	unsigned	 users;			/* open rings; two while one is drained and the next has begun */
 	bool		 in_block;		/* the open block owes it an Interface Statistics Block */
-	bool		 paused;
+	uint8_t		 paused;		/* 1: by the breaker, 2: by the governor */
 	uint64_t	 start_ns;
 	uint64_t	 packets, bytes, original;	/* captured; bytes as captured and as on the interface */
 	uint64_t	 received, dropped;	/* by the kernel's count: passed the filter; of these, found the ring full */

@@ -304,7 +304,7 @@ tap_answer(struct capture_tap *tap, const struct capture_tap_change *change, con
 	if (refusal != NULL)
 		log_warn("%s: %s", change->reload ? "the new settings are not in force" : "refused", refusal);
 	if (change->governed)
-		tap->callbacks->governed(refusal == NULL, tap->arg);
+		tap->callbacks->governed(tap->number, refusal == NULL, tap->arg);
 	if (change->reload)
 		return;
 	snprintf(result.reason, sizeof(result.reason), "%s", refusal != NULL ? refusal : "");
@@ -338,11 +338,35 @@ tap_pop_change(struct capture_tap *tap, const char *refusal)
 	free(change);
 }
 
+/* What guest and policy say comes before what the governor orders: where both have no room in the kernel, its orders go. */
+static int
+tap_apply_ordered(struct capture_tap *tap, const struct capture_tap_change *change, char error[MSG_TEXT_SIZE])
+{
+	static const struct governor_orders none = GOVERNOR_NO_ORDERS;
+	struct governor_orders orders = tap->orders;
+	char why[MSG_TEXT_SIZE];
+
+	if (capture_change_apply(tap, &change->want, change->governed, error) == 0)
+		return 0;
+	if (change->governed || governor_orders_equal(&orders, &none))
+		return -1;
+	tap->orders = none;
+	if (capture_change_apply(tap, &change->want, false, why) == 0) {
+		log_info("the governor's orders make room: %s", error);
+		tap->callbacks->governed(tap->number, false, tap->arg);
+		return 0;
+	}
+	tap->orders = orders;
+	return -1;
+}
+
 /* A policy that does not go together with the guest's new settings must not keep those before in force: rather nothing is captured. */
 static int
 tap_apply(struct capture_tap *tap, struct capture_tap_change *change, char error[MSG_TEXT_SIZE])
 {
-	if (capture_change_apply(tap, &change->want, error) == 0) {
+	if (tap->shut && change->governed)
+		return 0;	/* for when there is something again that they are of */
+	if (tap_apply_ordered(tap, change, error) == 0) {
 		tap->want = change->want;
 		tap->shut = false;
 		return 0;
@@ -352,7 +376,7 @@ tap_apply(struct capture_tap *tap, struct capture_tap_change *change, char error
 	log_error("nothing is captured: the policy does not go together with the new settings: %s", error);
 	tap->shut = true;
 	change->want.active = false;
-	return capture_change_apply(tap, &change->want, error);
+	return capture_change_apply(tap, &change->want, false, error);
 }
 
 static void
@@ -508,7 +532,7 @@ capture_tap_govern(struct capture_tap *tap, const struct governor_orders *orders
 	struct capture_tap_change *change = tap->ending ? NULL : change_new(NULL);
 
 	if (change == NULL) {
-		tap->callbacks->governed(tap->ending, tap->arg);
+		tap->callbacks->governed(tap->number, tap->ending, tap->arg);
 		return;
 	}
 	change->governed = true;

@@ -32,7 +32,8 @@ struct capture_tap_callbacks {
 	void	(*active)(void *);		/* packets came */
 	void	(*ended)(void *);		/* after capture_tap_end(): all is published */
 	void	(*last)(uint8_t tap, const struct msg_stats *, void *);	/* of a stream that has ended */
-	void	(*governed)(bool in_force, void *);	/* after capture_tap_govern(); false: refused, those before stay */
+	/* After capture_tap_govern(); false: refused, those before stay. Also false for orders that make room for another change. */
+	void	(*governed)(uint8_t tap, bool in_force, void *);
 	void	(*look)(void *);		/* a block begins: has anything happened that is to be noted? NULL: no */
 };
 
@@ -98,8 +99,8 @@ void	capture_tap_look(void *);
 void	capture_tap_log(struct capture_tap *);
 
 /* --- capture_change.c --- */
-/* Opens, compiles, attaches; all of it or, -1 with a line in error, nothing. */
-int	capture_change_apply(struct capture_tap *, const struct ipc_tap *, char error[MSG_TEXT_SIZE]);
+/* Opens, compiles, attaches; all of it or, -1 with a line in error, nothing. governed: only the orders differ, nothing is opened. */
+int	capture_change_apply(struct capture_tap *, const struct ipc_tap *, bool governed, char error[MSG_TEXT_SIZE]);
 /* Would the filters of the open rings compile under these options, were there no policy? */
 int	capture_change_check(struct capture_tap *, const struct agent_options *, char error[MSG_TEXT_SIZE]);
 

@@ -82,6 +82,7 @@ wish_add_slice(struct capture_wish *w, const struct agent_options *options, cons
 		return -1;
 	w->agreed = slice_narrower(&guest, &tap->slice);
 	w->slice = slice_narrower(&w->agreed, &governed);
+	w->slice.mask &= !orders->slice;	/* lengths are told anyway, and zeroes cost */
 	return 0;
 }
 

@@ -353,6 +353,8 @@ on_wake(evutil_socket_t fd, short what, void *arg)
 		log_error("cannot read a spool's eventfd: %s", strerror(errno));
 	if (tap->session != NULL)
 		session_run(tap->session);
+	if (tap->number == 0)	/* the governor goes by it, also while there is no session */
+		spool_count_set(tap->spool, COUNTER_CPU_LINK_US, STATS_AGENT, clock_cpu_us());
 	tap_spill(tap);
 }
 

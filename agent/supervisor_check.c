@@ -123,6 +123,12 @@ check_governor(const struct agent_options *options, struct conf_error *error)
 static int
 check_never(const struct agent_options *options, struct conf_error *error)
 {
+	for (size_t i = 0; i < options->never.count; i++)
+		if (!capture_filter_given(options->never.value[i])) {
+			conf_error_set(error, "there is nothing in it: what shall never be captured?");
+			conf_error_place(error, options->never.origin[i], "never");
+			return -1;
+		}
 	if (options->never.count <= AGENT_NEVER_MAX)
 		return 0;
 	conf_error_set(error, "--never is given %zu times, at most %d can be: join them by \"or\"", options->never.count, AGENT_NEVER_MAX);

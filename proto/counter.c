@@ -24,7 +24,7 @@ static const struct counter_row rows[COUNTER_MAX] = {
 	    "packets whose direction could not be told"),
 	ROW(COUNTER_NIC_DROPPED, "nic_dropped_packets", "interface", true, false, "rx_dropped of the interface"),
 	ROW(COUNTER_NIC_MISSED, "nic_missed_packets", "interface", true, false, "rx_missed_errors of the interface"),
-	ROW(COUNTER_PAUSED, "paused", "capture", true, true, "1 while breaker or governor hold the interface"),
+	ROW(COUNTER_PAUSED, "paused", "capture", true, true, "1 while the breaker holds the interface, 2 while the governor does"),
 	ROW(COUNTER_BLOCKS_SEALED, "sealed_blocks", "capture", false, false, "blocks sealed"),
 	ROW(COUNTER_BLOCKS_STORED, "uncompressed_blocks", "capture", false, false,
 	    "of the blocks sealed, those not compressed since they would not shrink"),

@@ -66,9 +66,10 @@ on_last(uint8_t tap, const struct msg_stats *stats, void *arg)
 }
 
 static void
-on_governed(bool in_force, void *arg)
+on_governed(uint8_t tap, bool in_force, void *arg)
 {
 	(void)arg;
+	ck_assert_uint_eq(tap, 0);
 	lab.in_force = in_force;
 	lab.governed = true;
 }

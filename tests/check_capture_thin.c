@@ -266,7 +266,7 @@ START_TEST(last_interface_is_paused_first)
 	capture_lab_see(1);
 	ck_assert_uint_eq(capture_lab_count(COUNTER_PAUSED, 0), 0);
 	capture_tap_count(&lab.tap);
-	ck_assert_uint_eq(capture_lab_count(COUNTER_PAUSED, 1), 1);
+	ck_assert_uint_eq(capture_lab_count(COUNTER_PAUSED, 1), 2);
 	orders.paused = 2;
 	capture_lab_govern(&orders, true);
 	capture_lab_send_udp(lab.far_fd, 53, 2);
@@ -366,17 +366,24 @@ END_TEST
 /* A ring beyond memory-limit is not opened; the others go on. */
 START_TEST(rings_share_their_memory)
 {
-	lab.options.memory_limit = AGENT_ROLES_MEMORY + (1u << 20);
+	lab.options.memory_limit = AGENT_ROLES_MEMORY + (1u << 20) + 300000;
 	capture_lab_change(true);
-	ck_assert_uint_eq(lab.totals.rings, 1u << 20);
+	ck_assert_uint_eq(lab.totals.rings[0], 3u << 18);
+	ck_assert_uint_eq(lab.totals.rings[1], 0);
 	capture_lab_want("lo");
 	capture_lab_change(true);
 	ck_assert(lab.was_gone);
 	ck_assert_msg(strstr(lab.gone.reason, "memory-limit") != NULL, "%s", lab.gone.reason);
 	capture_lab_send_udp(lab.far_fd, 53, 1);
 	capture_lab_see(1);
+	/* One in place of another has its room. */
+	lab.was_gone = false;
+	lab.want->interface_count = 0;
+	capture_lab_want("lo");
+	capture_lab_change(true);
+	ck_assert(!lab.was_gone && !TAILQ_EMPTY(&lab.tap.rings));
 	capture_lab_end();
-	ck_assert_uint_eq(lab.totals.rings, 0);
+	ck_assert_uint_eq(lab.totals.rings[0], 0);
 }
 END_TEST
 
