@@ -42,8 +42,10 @@ counting_end(struct capture_ring *r, const char *why)
 static int
 counting_exchange(struct capture_ring *r, struct capture_programs *programs, char error[MSG_TEXT_SIZE])
 {
-	static const enum capture_program_use begin[] = { PROGRAM_OFFERED, PROGRAM_TAKEN, PROGRAM_OWN, PROGRAM_WITHHELD, PROGRAM_SAMPLED };
-	static const enum capture_program_use end[] = { PROGRAM_TAKEN, PROGRAM_OWN, PROGRAM_WITHHELD, PROGRAM_SAMPLED, PROGRAM_OFFERED };
+	static const enum capture_program_use begin[] = { PROGRAM_OFFERED, PROGRAM_TAKEN, PROGRAM_OWN, PROGRAM_WITHHELD,
+		PROGRAM_SAMPLED };
+	static const enum capture_program_use end[] = { PROGRAM_TAKEN, PROGRAM_OWN, PROGRAM_WITHHELD, PROGRAM_SAMPLED,
+		PROGRAM_OFFERED };
 	const enum capture_program_use *order = r->closing ? end : begin;
 	char why[MSG_TEXT_SIZE];
 	size_t i;
@@ -73,7 +75,8 @@ static int
 counting_open(struct capture_ring *r, const struct capture_programs *programs, char error[MSG_TEXT_SIZE])
 {
 	bool counted = capture_ledger_counts(&r->ledger);
-	static const enum capture_program_use order[] = { PROGRAM_OFFERED, PROGRAM_OWN, PROGRAM_TAKEN, PROGRAM_WITHHELD, PROGRAM_SAMPLED };
+	static const enum capture_program_use order[] = { PROGRAM_OFFERED, PROGRAM_OWN, PROGRAM_TAKEN, PROGRAM_WITHHELD,
+		PROGRAM_SAMPLED };
 
 	for (size_t i = 0; r->counting && i < LEDGER_PLACES; i++) {
 		if (r->ledger.fd[order[i]] != -1 || !programs->state.in_use[order[i]])

@@ -89,15 +89,17 @@ rings_to_close(const struct change *c)
 	return bytes;
 }
 
-/* A share of what --memory-limit leaves for rings, a part of which is operators': KiB, 0: there is nothing left. */
+/* A share of what --memory-limit leaves for rings, a part of which is operators', for as many as may pull: KiB, 0: there is nothing left. */
 static uint64_t
 ring_share_kib(const struct change *c, size_t interfaces)
 {
 	bool operator = c->tap->number > 0;
 	uint64_t all = agent_rings_memory(c->tap->options) / RINGS_PARTS * (operator ? 1 : RINGS_PARTS - 1);
 	uint64_t taken = c->tap->block.totals->rings[operator] - rings_to_close(c);
-	uint64_t kib = all > taken ? (all - taken) / 1024 : 0, share = kib / interfaces / CAPTURE_RING_KIB_STEP * CAPTURE_RING_KIB_STEP;
+	uint64_t kib = all > taken ? (all - taken) / 1024 : 0, most = all / 1024 / (IPC_TAPS_MAX - 1);
+	uint64_t share = (operator && kib > most ? most : kib) / interfaces;
 
+	share -= share % CAPTURE_RING_KIB_STEP;
 	if (kib < CAPTURE_RING_KIB_MIN)
 		return 0;
 	if (share < CAPTURE_RING_KIB_MIN)
@@ -121,7 +123,8 @@ change_open_ring(const struct change *c, const struct ipc_tap_interface *interfa
 	return NULL;
 }
 
-/* The interface's ring, open already or opened now, one of so many yet to come; one that is not there at the moment is left out and told later. */
+/* The interface's ring, open already or opened now, one of so many yet to come; one that is not there at the moment is left out and
+ * told later. */
 static int
 change_open_one(struct change *c, const struct ipc_tap_interface *interface, size_t interfaces, char error[MSG_TEXT_SIZE])
 {

@@ -125,7 +125,8 @@ capture_tap_log(struct capture_tap *tap)
 	for (size_t i = 0; i < tap->stream.row_count; i++) {
 		row = &tap->stream.row[i];
 		log_info("tap %u interface %u%s: %llu packets, %llu bytes captured; %llu offered, %llu filtered, %llu own, %llu "
-		    "withheld, %llu sampled out, %llu while paused; %llu received, %llu dropped in the ring; %llu before the filter, %llu oversize, %llu of unknown direction",
+		    "withheld, %llu sampled out, %llu while paused; %llu received, %llu dropped in the ring; %llu before the "
+		    "filter, %llu oversize, %llu of unknown direction",
 		    tap->number, row->id, row->users > 0 ? "" : " (closed)",
 		    (unsigned long long)row->packets, (unsigned long long)row->bytes, (unsigned long long)row->offered,
 		    (unsigned long long)row->filtered, (unsigned long long)row->own, (unsigned long long)row->withheld,

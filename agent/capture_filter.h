@@ -83,7 +83,7 @@ enum capture_program_use {
 struct capture_programs {
 	struct capture_program of[PROGRAM_COUNT];
 	struct capture_programs_state {
-		bool	in_use[PROGRAM_COUNT];	/* is there anything for it to count? PROGRAM_TAKEN is PROGRAM_OFFERED where nothing refuses */
+		bool	in_use[PROGRAM_COUNT];	/* has it something to count? TAKEN is OFFERED where nothing refuses */
 		bool	paused;			/* it is breaker or governor that refuses all */
 		size_t	peers_left;
 	} state;

@@ -186,7 +186,8 @@ capture_governor_set_options(struct capture_governor *c, const struct agent_opti
 }
 
 int
-capture_governor_init(struct capture_governor *c, struct event_base *base, struct capture_tap *tap, const struct capture_totals *totals)
+capture_governor_init(struct capture_governor *c, struct event_base *base, struct capture_tap *tap,
+    const struct capture_totals *totals)
 {
 	static const struct governor_limits none;
 

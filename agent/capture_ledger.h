@@ -21,8 +21,8 @@ struct ledger_counts {
  * the kernel counts and drops, before it would clone. PACKET_STATISTICS counts both.
  *
  * Each packet comes to the sockets one after the other, to the one bound last first. So they are bound in the order OFFERED, OWN,
- * TAKEN, WITHHELD, SAMPLED and read in that order: what OFFERED has counted when it is read, the others have counted when they are, and what was refused
- * (offered less taken) is never told too high while packets come by, and exact once none does.
+ * TAKEN, WITHHELD, SAMPLED and read in that order: what OFFERED has counted when it is read, the others have counted when they are,
+ * and what was refused (offered less taken) is never told too high while packets come by, and exact once none does.
  */
 struct capture_ledger {
 	int		fd[LEDGER_PLACES];	/* -1: not open */

@@ -370,7 +370,8 @@ orders_add(struct governor_orders *orders, const struct governor_regulator *r)
 bool
 governor_orders_equal(const struct governor_orders *a, const struct governor_orders *b)
 {
-	return a->cheaper == b->cheaper && a->store == b->store && a->slice == b->slice && a->keep == b->keep && a->paused == b->paused;
+	return a->cheaper == b->cheaper && a->store == b->store && a->slice == b->slice && a->keep == b->keep &&
+	    a->paused == b->paused;
 }
 
 unsigned
@@ -465,7 +466,8 @@ governor_look(struct governor *g, const struct governor_sample *s)
 		return false;
 	}
 	g->looks++;
-	cpu = (struct load){ .now_ns = s->now_ns, .packets = since(s->packets, g->last.packets) / seconds, .interfaces = s->interfaces };
+	cpu = (struct load){ .now_ns = s->now_ns, .packets = since(s->packets, g->last.packets) / seconds,
+		.interfaces = s->interfaces };
 	cpu.demand = demand(g, s, cpu.packets, seconds);
 	link = cpu;
 	link_moved = look_at_link(g, s, &link, seconds);

@@ -127,17 +127,30 @@ tap_policy(struct link *link, struct link_tap *t, struct session *session, const
 	tap_update(link, t);
 }
 
+static uint64_t
+share_of(const struct link *link, uint64_t value)
+{
+	uint64_t sessions = 0;
+
+	for (size_t i = 0; i < IPC_TAPS_MAX; i++)
+		sessions += link->tap[i].session != NULL;
+	if (sessions > 1 && value > 0)
+		value = value < sessions ? 1 : value / sessions;
+	return value;
+}
+
 uint64_t
 tap_rate_limit(const struct link *link, const struct link_tap *t)
 {
-	uint64_t limit = link->options.rate_limit, sessions = 0, policy = t->has_policy ? t->policy.rate_limit : 0;
-	size_t i;
+	uint64_t limit = share_of(link, link->options.rate_limit), policy = t->has_policy ? t->policy.rate_limit : 0;
 
-	for (i = 0; i < IPC_TAPS_MAX; i++)
-		sessions += link->tap[i].session != NULL;
-	if (sessions > 1)
-		limit = limit > 0 && limit < sessions ? 1 : limit / sessions;
 	return limit == 0 || (policy != 0 && policy < limit) ? policy : limit;
+}
+
+uint64_t
+tap_rate_burst(const struct link *link)
+{
+	return share_of(link, link->options.rate_burst);
 }
 
 /* --- telling capture --- */

@@ -64,5 +64,6 @@ void	policy_kept_close(struct link_tap *);
 
 /* Bits a second that the tap's session may send; 0: no limit. */
 uint64_t tap_rate_limit(const struct link *, const struct link_tap *);
+uint64_t tap_rate_burst(const struct link *);	/* of each session: a share */
 
 #endif

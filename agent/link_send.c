@@ -76,7 +76,10 @@ sender_limit(struct sender *s, uint64_t bits, uint64_t burst, uint64_t now_ns)
 {
 	s->rate_bits = bits;
 	s->rate_burst = burst;
-	s->tokens = 0;
+	if (bits == 0)
+		s->tokens = 0;
+	else if (s->tokens > burst_of(s))
+		s->tokens = burst_of(s);
 	s->filled_ns = now_ns;
 }
 

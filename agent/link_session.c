@@ -552,7 +552,7 @@ session_hold_all(struct link *link, bool held)
 void
 session_limit_all(struct link *link)
 {
-	uint64_t bits, burst = link->options.rate_burst, now_ns = clock_mono_ns();
+	uint64_t bits, burst = tap_rate_burst(link), now_ns = clock_mono_ns();
 	size_t i;
 
 	for (i = 0; i < IPC_TAPS_MAX; i++) {

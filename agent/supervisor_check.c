@@ -114,8 +114,8 @@ check_governor(const struct agent_options *options, struct conf_error *error)
 	}
 	if (agent_rings_memory(options) >= AGENT_RINGS_MEMORY_MIN)
 		return 0;
-	conf_error_set(error, "--memory-limit: %llu MiB leave no room for the rings of the interfaces: the spool takes %llu, the processes %u, "
-	    "and %u are the least for rings: raise it", (unsigned long long)(options->memory_limit >> 20),
+	conf_error_set(error, "--memory-limit: %llu MiB leave no room for the rings of the interfaces: the spool takes %llu, the "
+	    "processes %u, and %u are the least for rings: raise it", (unsigned long long)(options->memory_limit >> 20),
 	    (unsigned long long)(options->spool_memory >> 20), AGENT_ROLES_MEMORY >> 20, AGENT_RINGS_MEMORY_MIN >> 20);
 	return -1;
 }
@@ -131,7 +131,8 @@ check_never(const struct agent_options *options, struct conf_error *error)
 		}
 	if (options->never.count <= AGENT_NEVER_MAX)
 		return 0;
-	conf_error_set(error, "--never is given %zu times, at most %d can be: join them by \"or\"", options->never.count, AGENT_NEVER_MAX);
+	conf_error_set(error, "--never is given %zu times, at most %d can be: join them by \"or\"", options->never.count,
+	    AGENT_NEVER_MAX);
 	return -1;
 }
 
@@ -158,7 +159,8 @@ supervisor_check_options(const struct agent_options *options, struct conf_error 
 		return EXIT_USAGE;
 	}
 	if (check_collectors(&options->collectors, error) == -1 || check_listens(&options->listens, error) == -1 ||
-	    supervisor_check_metrics(&options->metrics, error) == -1 || check_ports(&options->exclude_ports, error) == -1 || check_compress(options, error) == -1 ||
+	    supervisor_check_metrics(&options->metrics, error) == -1 || check_ports(&options->exclude_ports, error) == -1 ||
+	    check_compress(options, error) == -1 ||
 	    check_slice(options, error) == -1 || check_governor(options, error) == -1 || check_never(options, error) == -1 ||
 	    netif_check_names(&options->interfaces, error) == -1)
 		return EXIT_USAGE;

@@ -44,14 +44,16 @@ size_t	bpf_part_withheld(struct bpf_insn *, size_t room, enum bpf_link, const st
  * unless snaplen is. Headers are those of
  *
  *	the link, with up to 2 tags, and under the outermost one up to 3 MPLS labels, or PPPoE;
- *	ARP; IPv4 with options; IPv6 with up to 4 extension headers (3 inside a tunnel); later fragments have no more;
+ *	ARP; IPv4 with options; IPv6 with up to 4 extension headers (3 inside a tunnel), the last of them a Fragment header if there is
+ *	one; later fragments have no more;
  *	TCP with options, UDP, ICMP, ICMPv6, SCTP, ESP;
  *	VXLAN, Geneve, GRE and IP in IP, with the headers of what they carry, up to two levels; in IPv6, the outer one behind one
  *	extension header at most, the inner one behind none, and neither behind a Fragment header.
  *
- * What is none of these is payload. A packet that ends inside its headers is returned whole, and so is one of less than 20 bytes
- * behind the link header.
+ * What is none of these is payload. Of a packet that ends inside its headers, or says so, BPF_TAIL_CUT bytes and payload are returned,
+ * and so they are of one of less than 20 bytes behind the link header.
  */
+#define BPF_TAIL_CUT		256
 #define BPF_TAIL_HEADERS_MAX	512
 size_t	bpf_tail_headers(struct bpf_insn *, size_t room, enum bpf_link, unsigned payload, uint32_t snaplen);
 

@@ -21,7 +21,10 @@
 #define EXTENSIONS	3	/* behind all levels */
 #define M_WORD		0
 #define VXLAN_PORT	4789
+#define VXLAN_VNI	0x08		/* the first byte, by RFC 7348; a group policy beside it, by its draft */
+#define VXLAN_POLICY	0x80
 #define GENEVE_PORT	6081
+#define GENEVE_RESERVED	0xc03f0000	/* version 0; RFC 8926 */
 #define ETH_P_TEB	0x6558	/* Ethernet in GRE and Geneve */
 #define PPP_IP		0x0021
 #define PPP_IPV6	0x0057
@@ -31,7 +34,7 @@ struct tail {
 	struct bpf_label ethernet[LEVELS], type[LEVELS], ip[LEVELS];
 	struct bpf_label extensions;		/* A = protocol, no tunnel */
 	struct bpf_label fragment, arp, end;	/* end: X behind the headers */
-	struct bpf_label whole;
+	struct bpf_label cut;			/* its headers go on behind the packet's end, or say so */
 };
 
 /* What has jumped far ahead so far goes on from here. */
@@ -39,7 +42,7 @@ static void
 relay_ends(struct tail *t)
 {
 	bpf_code_relay(&t->code, &t->end);
-	bpf_code_relay(&t->code, &t->whole);
+	bpf_code_relay(&t->code, &t->cut);
 	bpf_code_relay(&t->code, &t->arp);
 }
 
@@ -65,7 +68,7 @@ mpls(struct tail *t)
 	struct bpf_label bottom = { 0 };
 
 	for (int label = 0; label < 3; label++) {
-		bpf_walk_pass(&t->code, 4, &t->whole);
+		bpf_walk_pass(&t->code, 4, &t->cut);
 		bpf_code_stmt(&t->code, BPF_LD | BPF_B | BPF_IND, (uint32_t)-2);
 		bpf_code_if(&t->code, BPF_JSET, 1, &bottom);
 	}
@@ -77,7 +80,7 @@ mpls(struct tail *t)
 static void
 pppoe(struct tail *t)
 {
-	bpf_walk_pass(&t->code, 8, &t->whole);
+	bpf_walk_pass(&t->code, 8, &t->cut);
 	bpf_code_stmt(&t->code, BPF_LD | BPF_H | BPF_IND, (uint32_t)-2);
 	bpf_code_if(&t->code, BPF_JEQ, PPP_IP, &t->ip[0]);
 	bpf_code_if(&t->code, BPF_JEQ, PPP_IPV6, &t->ip[0]);
@@ -91,7 +94,7 @@ read_type(struct tail *t, unsigned level)
 	struct bpf_label is_mpls = { 0 }, is_pppoe = { 0 };
 	struct bpf_code *code = &t->code;
 
-	bpf_walk_tags(code, 2, &t->whole);
+	bpf_walk_tags(code, 2, &t->cut);
 	bpf_code_if(code, BPF_JEQ, ETH_P_IP, &t->ip[level]);
 	bpf_code_if(code, BPF_JEQ, ETH_P_IPV6, &t->ip[level]);
 	bpf_code_if(code, BPF_JEQ, ETH_P_ARP, &t->arp);
@@ -117,16 +120,16 @@ read_ip(struct tail *t, unsigned level, struct bpf_label *transport)
 	struct bpf_code *code = &t->code;
 
 	bpf_code_here(code, &t->ip[level]);
-	bpf_walk_version(code, &v6, &t->end, &t->whole);
+	bpf_walk_version(code, &v6, &t->end, &t->cut);
 	bpf_walk_v4(code);
 	bpf_code_if(code, BPF_JSET, 0x1fff0000, &t->end);
 	bpf_code_stmt(code, BPF_ALU | BPF_AND | BPF_K, 0xff);
 	bpf_code_goto(code, transport);
 	relay_ends(t);
 	bpf_code_here(code, &v6);
-	bpf_walk_v6(code, &t->whole);
+	bpf_walk_v6(code, &t->cut);
 	if (level == 0)		/* RFC 2473 puts destination options before what it carries, segment routing a routing header */
-		bpf_walk_extension(code, &t->fragment, transport, &t->whole);
+		bpf_walk_extension(code, &t->fragment, transport, &t->cut);
 	bpf_code_here(code, transport);
 }
 
@@ -144,9 +147,12 @@ geneve(struct tail *t, unsigned level)
 {
 	struct bpf_code *code = &t->code;
 
-	bpf_walk_pass(code, 8, &t->whole);
-	bpf_code_stmt(code, BPF_LD | BPF_W | BPF_IND, (uint32_t)-8);
+	bpf_walk_have(code, 8, &t->end);
+	bpf_code_stmt(code, BPF_LD | BPF_W | BPF_IND, 0);
+	bpf_code_if(code, BPF_JSET, GENEVE_RESERVED, &t->end);
 	bpf_code_stmt(code, BPF_ST, M_WORD);
+	skip(code, 8);
+	bpf_code_stmt(code, BPF_LD | BPF_MEM, M_WORD);
 	bpf_code_stmt(code, BPF_ALU | BPF_RSH | BPF_K, 22);
 	bpf_code_stmt(code, BPF_ALU | BPF_AND | BPF_K, 0x3f << 2);
 	add_a(code);
@@ -161,12 +167,16 @@ udp(struct tail *t, unsigned level)
 	struct bpf_label is_vxlan = { 0 }, is_geneve = { 0 };
 	struct bpf_code *code = &t->code;
 
-	bpf_walk_pass(code, 8, &t->whole);
+	bpf_walk_pass(code, 8, &t->cut);
 	bpf_code_stmt(code, BPF_LD | BPF_H | BPF_IND, (uint32_t)-6);
 	bpf_code_if(code, BPF_JEQ, VXLAN_PORT, &is_vxlan);
 	bpf_code_if(code, BPF_JEQ, GENEVE_PORT, &is_geneve);
 	bpf_code_goto(code, &t->end);
 	bpf_code_here(code, &is_vxlan);
+	bpf_walk_have(code, 8, &t->end);
+	bpf_code_stmt(code, BPF_LD | BPF_B | BPF_IND, 0);
+	bpf_code_stmt(code, BPF_ALU | BPF_AND | BPF_K, (uint8_t)~VXLAN_POLICY);
+	bpf_code_unless(code, BPF_JEQ, VXLAN_VNI, &t->end);
 	skip(code, 8);
 	bpf_code_goto(code, &t->ethernet[level + 1]);
 	bpf_code_here(code, &is_geneve);
@@ -181,7 +191,7 @@ gre(struct tail *t, unsigned level)
 	static const uint32_t shifts[] = { 29, 27, 26 };
 	struct bpf_code *code = &t->code;
 
-	bpf_walk_pass(code, 4, &t->whole);
+	bpf_walk_pass(code, 4, &t->cut);
 	bpf_code_stmt(code, BPF_LD | BPF_W | BPF_IND, (uint32_t)-4);
 	bpf_code_if(code, BPF_JSET, 0x40070000, &t->end);
 	bpf_code_stmt(code, BPF_ST, M_WORD);
@@ -224,7 +234,7 @@ read_level(struct tail *t, unsigned level)
 
 	if (level > 0) {
 		bpf_code_here(&t->code, &t->ethernet[level]);
-		bpf_walk_pass(&t->code, ETH_HLEN, &t->whole);
+		bpf_walk_pass(&t->code, ETH_HLEN, &t->cut);
 		bpf_code_stmt(&t->code, BPF_LD | BPF_H | BPF_IND, (uint32_t)-2);
 		bpf_code_here(&t->code, &t->type[level]);
 	}
@@ -242,10 +252,10 @@ read_extensions(struct tail *t, struct bpf_label *transport)
 
 	bpf_code_here(code, &t->extensions);
 	for (int i = 0; i < EXTENSIONS; i++)
-		bpf_walk_extension(code, &t->fragment, transport, &t->whole);
+		bpf_walk_extension(code, &t->fragment, transport, &t->cut);
 	bpf_code_unless(code, BPF_JEQ, IPPROTO_FRAGMENT, transport);
 	bpf_code_here(code, &t->fragment);
-	bpf_walk_pass(code, 8, &t->whole);
+	bpf_walk_pass(code, 8, &t->cut);
 	bpf_code_stmt(code, BPF_LD | BPF_W | BPF_IND, (uint32_t)-8);
 	bpf_code_if(code, BPF_JSET, 0xfff8, &t->end);
 	bpf_code_stmt(code, BPF_ALU | BPF_RSH | BPF_K, 24);
@@ -276,7 +286,7 @@ read_transport(struct tail *t)
 	bpf_code_stmt(code, BPF_LD | BPF_IMM, 28);
 	bpf_code_goto(code, &add);
 	bpf_code_here(code, &tcp);
-	bpf_walk_have(code, 13, &t->whole);
+	bpf_walk_have(code, 13, &t->cut);
 	bpf_code_stmt(code, BPF_LD | BPF_B | BPF_IND, 12);
 	bpf_code_stmt(code, BPF_ALU | BPF_RSH | BPF_K, 4);
 	bpf_code_stmt(code, BPF_ALU | BPF_LSH | BPF_K, 2);
@@ -290,18 +300,21 @@ read_transport(struct tail *t)
 static void
 return_len(struct tail *t, unsigned payload, uint32_t snaplen)
 {
-	struct bpf_label nothing = { 0 };
+	struct bpf_label nothing = { 0 }, all = { 0 };
 	struct bpf_code *code = &t->code;
 
 	bpf_code_here(code, &t->end);
 	bpf_code_stmt(code, BPF_MISC | BPF_TXA, 0);
 	bpf_code_stmt(code, BPF_ALU | BPF_ADD | BPF_K, payload);
 	bpf_code_if(code, BPF_JEQ, 0, &nothing);
-	bpf_code_if(code, BPF_JGE, snaplen, &t->whole);
+	bpf_code_if(code, BPF_JGE, snaplen, &all);
 	bpf_code_stmt(code, BPF_RET | BPF_A, 0);
 	bpf_code_here(code, &nothing);
 	bpf_code_return(code, snaplen > 0);
-	bpf_code_here(code, &t->whole);
+	bpf_code_here(code, &t->cut);
+	if (BPF_TAIL_CUT + payload < snaplen)
+		bpf_code_return(code, BPF_TAIL_CUT + payload);
+	bpf_code_here(code, &all);
 	bpf_code_return(code, snaplen);
 }
 
@@ -318,7 +331,7 @@ bpf_tail_headers(struct bpf_insn *insn, size_t room, enum bpf_link link, unsigne
 		bpf_code_return(&t.code, snaplen);
 		return bpf_code_end(&t.code);
 	}
-	bpf_walk_link(&t.code, link, &t.whole);
+	bpf_walk_link(&t.code, link, &t.cut);
 	for (unsigned level = 0; level < LEVELS; level++)
 		read_level(&t, level);
 	read_extensions(&t, &transport);

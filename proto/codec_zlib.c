@@ -46,16 +46,22 @@ zlib_state_new(int level)
 	return z;
 }
 
-/* Between two members, where there is nothing to be flushed at the old level. */
+/* Between two members. zlib before 1.2.12 writes a header there, which goes nowhere; and it may have no room for less. */
 static int
 zlib_state_set_level(void *arg, int level)
 {
+	uint8_t nowhere[64];
 	z_stream *z = arg;
+	int result;
 
-	if (deflateReset(z) == Z_OK && deflateParams(z, level, Z_DEFAULT_STRATEGY) == Z_OK)
-		return 0;
-	errno = ENOMEM;
-	return -1;
+	if (deflateReset(z) != Z_OK)
+		return -1;
+	z->next_out = nowhere;
+	z->avail_out = sizeof(nowhere);
+	result = deflateParams(z, level, Z_DEFAULT_STRATEGY);
+	z->next_out = NULL;
+	z->avail_out = 0;
+	return result == Z_OK ? 0 : -1;
 }
 
 static size_t

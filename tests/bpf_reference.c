@@ -252,15 +252,14 @@ headers_udp(struct headers *h)
 	if (!pass(h, 8))
 		return WHOLE;
 	port = u16(h->d + h->off - 6);
-	if (port == 4789) {
+	if (port == 4789 && h->off + 8 <= h->len && (h->d[h->off] & 0x7f) == 0x08) {
 		h->level++;
 		h->off += 8;
 		return headers_ethernet(h);
 	}
-	if (port != 6081)
+	if (port != 6081 || h->off + 8 > h->len || (h->d[h->off] & 0xc0) != 0 || (h->d[h->off + 1] & 0x3f) != 0)
 		return h->off;
-	if (!pass(h, 8))
-		return WHOLE;
+	h->off += 8;
 	h->level++;
 	port = u16(h->d + h->off - 6);
 	h->off += (h->d[h->off - 8] & 0x3fu) * 4;
@@ -379,7 +378,9 @@ reference_cut(enum bpf_link link, uint16_t protocol, unsigned payload, size_t sn
 
 	if (len >= h.off + 20)
 		end = headers_type(&h, link == BPF_LINK_ETHERNET ? u16(d + 12) : protocol);
-	if (end == WHOLE || end + payload >= cut)
+	if (end == WHOLE)
+		end = BPF_TAIL_CUT;
+	if (end + payload >= cut)
 		return cut;
 	return end + payload > 0 ? end + payload : 1;
 }

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <linux/filter.h>
 #include <linux/if_packet.h>
 
 #include "agent/governor.h"
@@ -23,6 +24,7 @@
 #define NEAR_MAC	"02:00:00:00:00:00"	/* what capture_lab_frame() sends to */
 
 static bool refuse_ring;
+static unsigned longest;	/* program that the ring takes; 0: any */
 
 int
 setsockopt(int fd, int level, int name, const void *value, socklen_t len)
@@ -30,7 +32,8 @@ setsockopt(int fd, int level, int name, const void *value, socklen_t len)
 	int version = -1;
 	socklen_t version_len = sizeof(version);
 
-	if (refuse_ring && level == SOL_SOCKET && name == SO_ATTACH_FILTER &&
+	if (level == SOL_SOCKET && name == SO_ATTACH_FILTER &&
+	    (refuse_ring || (longest > 0 && ((const struct sock_fprog *)value)->len > longest)) &&
 	    getsockopt(fd, SOL_PACKET, PACKET_VERSION, &version, &version_len) == 0 && version == TPACKET_V3) {
 		errno = ENOMEM;
 		return -1;
@@ -44,6 +47,7 @@ setup(void)
 	capture_lab_setup();
 	capture_lab_shell("ip link set near0 address " NEAR_MAC);
 	refuse_ring = false;
+	longest = 0;
 	capture_lab_seen_count = 0;
 }
 
@@ -255,6 +259,34 @@ START_TEST(refused_orders_change_nothing)
 }
 END_TEST
 
+/* Where both have no room, what the policy says comes first. */
+START_TEST(orders_make_room)
+{
+	struct governor_orders orders = { .slice = true, .keep = 8 };
+
+	capture_lab_change(true);
+	capture_lab_govern(&orders, true);
+	longest = 300;
+	strcpy(lab.want->filter, "udp");
+	lab.governed = false;
+	capture_lab_change(true);
+	ck_assert(lab.governed && !lab.in_force);
+	ck_assert_uint_eq(lab.tap.orders.keep, GOVERNOR_KEEP_ALL);
+	/* And so it is when the settings are read anew. */
+	longest = 0;
+	capture_lab_govern(&orders, true);
+	longest = 300;
+	lab.governed = false;
+	lab.options.snaplen = 90;
+	capture_tap_reload(&lab.tap);
+	capture_lab_run_until(&lab.governed);
+	ck_assert(!lab.tap.shut && !TAILQ_EMPTY(&lab.tap.rings));
+	capture_lab_send_udp(lab.far_fd, 53, 1);
+	capture_lab_see(1);
+	ck_assert_uint_eq(capture_lab_seen[0].head.captured_len, 90);
+}
+END_TEST
+
 START_TEST(last_interface_is_paused_first)
 {
 	struct governor_orders orders = { .keep = GOVERNOR_KEEP_ALL, .paused = 1 };
@@ -334,6 +366,23 @@ set_optmem(unsigned bytes)
 	return fclose(file) == 0 && set;
 }
 
+/* Orders come one after the other, and where there is little room each has that of the one before. */
+START_TEST(orders_follow_orders)
+{
+	struct governor_orders orders = { .slice = true, .keep = 32 };
+
+	if (!set_optmem(20480)) {
+		fprintf(stderr, "skip	orders_follow_orders: net.core.optmem_max cannot be set here\n");
+		return;
+	}
+	capture_lab_change(true);
+	for (; orders.keep > 1; orders.keep /= 2)
+		capture_lab_govern(&orders, true);
+	send_flows();
+	expect_exact();
+}
+END_TEST
+
 /* What has no room in the kernel's filter is captured, and said. */
 START_TEST(peers_without_room)
 {
@@ -401,6 +450,8 @@ main(void)
 	tcase_add_test(t, samples_are_whole_flows);
 	tcase_add_test(t, orders_are_noted);
 	tcase_add_test(t, refused_orders_change_nothing);
+	tcase_add_test(t, orders_make_room);
+	tcase_add_test(t, orders_follow_orders);
 	tcase_add_test(t, last_interface_is_paused_first);
 	tcase_add_test(t, peers_are_withheld);
 	tcase_add_loop_test(t, peers_without_room, 0, sizeof(rooms) / sizeof(rooms[0]));

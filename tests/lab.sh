@@ -15,6 +15,7 @@ GUEST_ADDRESS=10.77.0.1
 PEER_ADDRESS=10.77.0.2
 VM=guest1
 UNGOVERNED="--ladder none"	# a governor would step down in slow builds, on busy machines
+FAR_RUN=	# a command that runs the far end, in benchmarks
 declare -A LAB_PID
 
 lab_ns() { echo "$LAB_ID-$1"; }
@@ -97,7 +98,7 @@ credentials() { echo "--ca $LAB/pki/ca.crt --cert $LAB/pki/$1.crt --key $LAB/pki
 
 start_collector() {	# start_collector [OPTION...]
 	mkdir -p "$LAB/store"
-	start collector collector "$BUILD/vmtap-collector" --store "$LAB/store" $(credentials collector) "$@"
+	start collector collector $FAR_RUN "$BUILD/vmtap-collector" --store "$LAB/store" $(credentials collector) "$@"
 	wait_for 10 collector_listens || { echo "collector does not listen:"; cat "$LAB/collector.log"; return 1; }
 }
 collector_listens() { in_ns collector ss -Hltn "sport = :8827" | grep -q .; }

@@ -226,13 +226,16 @@ compare_doubles(const void *a, const void *b)
 }
 
 static struct result
-measure(struct input *input, const char *what, struct encoder *encoder, uint8_t *out, size_t out_size)
+measure(struct input *input, const char *what, const struct codec *codec, int level, uint8_t *out, size_t out_size)
 {
+	struct encoder *encoder = NULL;
 	struct result result = {.encoded = input->raw_len, .stored = input->block_count};
 	double ns[PASSES_MAX], start = cpu_ns(), begin;
 	size_t passes = 0;
 
 	do {
+		if (codec != NULL && (encoder = encoder_new(codec, level)) == NULL)	/* an agent's has not seen these before */
+			err(1, "%s", what);
 		begin = cpu_ns();
 		if (encoder != NULL)
 			pass_encode(input, encoder, out, out_size, &result);
@@ -241,6 +244,7 @@ measure(struct input *input, const char *what, struct encoder *encoder, uint8_t 
 		else
 			build_blocks(input);
 		ns[passes++] = cpu_ns() - begin;
+		encoder_free(encoder);
 	} while (passes < PASSES_MAX && (passes < 3 || cpu_ns() - start < options.seconds * 1e9));
 	qsort(ns, passes, sizeof(ns[0]), compare_doubles);
 	result.ns = ns[passes / 2];
@@ -276,7 +280,6 @@ static void
 bench_row(struct input *input, const char *what)
 {
 	const struct codec *codec = NULL;
-	struct encoder *encoder = NULL;
 	struct result result;
 	size_t out_size = BLOCK_ROOM;
 	uint8_t *out;
@@ -287,16 +290,13 @@ bench_row(struct input *input, const char *what)
 		if (codec_parse(what, &codec, &level, error, sizeof(error)) == -1)
 			errx(2, "%s", error);
 		out_size = codec->bound(BLOCK_ROOM);
-		if ((encoder = encoder_new(codec, level)) == NULL)
-			err(1, "%s", what);
 	}
 	out = allocate(out_size);
 	memset(out, 1, out_size);	/* page faults are not the codec's */
 	if (codec != NULL)
 		verify(input, codec, level, out, out_size);
-	result = measure(input, what, encoder, out, out_size);
+	result = measure(input, what, codec, level, out, out_size);
 	print_row(input, what, &result);
-	encoder_free(encoder);
 	free(out);
 }
 

@@ -43,7 +43,7 @@ store_settled() {
 # What captures is "cand": a program that throws all away, or a pipe through COMMAND and TLS to a sink, "far", that does.
 start_tcpdump() { start cand guest tcpdump -n -i eth0 -B 8192 -s 262144 -w /dev/null; }
 start_pipe() {	# start_pipe COMMAND
-	start far collector "$BUILD/tests/bench/limit" sink 9000 "$LAB/pki/collector.crt" "$LAB/pki/collector.key"
+	start far collector $FAR_RUN "$BUILD/tests/bench/limit" sink 9000 "$LAB/pki/collector.crt" "$LAB/pki/collector.key"
 	wait_for 10 far_listens || return 1
 	start cand guest bash -c "tcpdump -n -i eth0 -B 8192 -s 262144 -w - | $1 |
 		openssl s_client -quiet -connect $COLLECTOR_ADDRESS:9000 >/dev/null 2>&1"
