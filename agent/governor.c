@@ -13,6 +13,7 @@
 #define GOAL		0.8		/* of what is allowed, where it settles */
 #define EXCESS_CLEAR	1.3		/* of what is allowed: over it at the first look; else two have to say so */
 #define DISTRESS	0.7		/* of what is allowed, while the guest lacks CPU */
+#define DISTRESS_LOOKS	8		/* of which it is an average */
 #define STALL_MUCH	0.5		/* of the time somebody waits for a CPU */
 #define STEAL_MUCH	0.1
 #define DROPS_MANY	0.01		/* of what passed the filter */
@@ -178,7 +179,7 @@ place_differs(const struct governor_regulator *a, const struct governor_regulato
 static void
 count_relapse(struct governor_regulator *r, const struct governor_regulator *down, uint64_t now_ns)
 {
-	bool large = r->at != down->at || r->paused != down->paused || down->keep * 2 <= r->keep;
+	bool large = r->at != down->at || r->paused != down->paused || down->keep * KEEP_STEP <= r->keep * (KEEP_STEP - 1);
 
 	if (!large || r->up_ns == 0 || r->relapsed || now_ns - r->up_ns >= GOVERNOR_RELAPSE_MS * MS)
 		return;
@@ -280,13 +281,11 @@ average(double *mean, double value, unsigned looks)
 static double
 cpu_allowed(struct governor *g, const struct governor_sample *s, double seconds)
 {
-	double stalled = since(s->stalled_us, g->last.stalled_us) / 1e6 / seconds;
-	double stolen = since(s->stolen_us, g->last.stolen_us) / 1e6 / seconds;
 	double allowed = g->limits.cpu_percent > 0 ? (double)g->limits.cpu_percent / 100 : 1e9;
 
-	if (s->stalled_us != 0 && stalled > STALL_MUCH)
-		allowed *= DISTRESS;
-	else if (s->stolen_us != 0 && stolen > STEAL_MUCH)
+	g->stalled += (since(s->stalled_us, g->last.stalled_us) / 1e6 / seconds - g->stalled) / DISTRESS_LOOKS;
+	g->stolen += (since(s->stolen_us, g->last.stolen_us) / 1e6 / seconds - g->stolen) / DISTRESS_LOOKS;
+	if (g->stalled > STALL_MUCH || g->stolen > STEAL_MUCH)
 		allowed *= DISTRESS;
 	if (s->now_ns - g->ceiling_ns > CEILING_NS)
 		g->ceiling = 0;

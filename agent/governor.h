@@ -86,6 +86,7 @@ struct governor {
 	bool		begun;
 	double		cpu_share, link_rate;	/* over the last looks since something changed */
 	unsigned	looks;
+	double		stalled, stolen;	/* of the time, lately */
 	double		ceiling;		/* of the CPU that there is for us, as ring drops told it; 0: none known */
 	uint64_t	ceiling_ns;
 	double		capacity;		/* of the link, likewise, in bytes a second */

@@ -31,7 +31,7 @@ END {
 		if (f[1] == "none")
 			continue
 		c = median(cpu[order[k]])
-		floor = median(cpu["tcpdump " f[2] " " f[3]])
+		floor = median(cpu[(f[1] ~ /^sliced:/ ? "tcpdump:96 " : "tcpdump ") f[2] " " f[3]])
 		base = median(machine["none " f[2] " " f[3]])
 		codec = f[1]; sub(/^agent:/, "", codec)
 		lk = f[3] " " codec

@@ -41,7 +41,9 @@ store_settled() {
 }
 
 # What captures is "cand": a program that throws all away, or a pipe through COMMAND and TLS to a sink, "far", that does.
-start_tcpdump() { start cand guest tcpdump -n -i eth0 -B 8192 -s 262144 -w /dev/null; }
+start_tcpdump() {	# start_tcpdump [SNAPLEN]
+	start cand guest tcpdump -n -i eth0 -B 8192 -s "${1:-262144}" -w /dev/null
+}
 start_pipe() {	# start_pipe COMMAND
 	start far collector $FAR_RUN "$BUILD/tests/bench/limit" sink 9000 "$LAB/pki/collector.crt" "$LAB/pki/collector.key"
 	wait_for 10 far_listens || return 1
