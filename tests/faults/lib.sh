@@ -68,7 +68,7 @@ collector_kill() { stop collector "${1:-KILL}"; }
 
 agent_up() {	# taps what TAP names
 	AGENT_SETTINGS=("$@")
-	start agent guest env ${AGENT_ENV:-} "$AGENT" "${TAP[@]}" --collector "${COLLECTOR_NAME:-$COLLECTOR_ADDRESS}" \
+	start agent guest env ${AGENT_ENV:-} "$AGENT" $UNGOVERNED "${TAP[@]}" --collector "${COLLECTOR_NAME:-$COLLECTOR_ADDRESS}" \
 		--metrics "$LAB/agent.sock" $(credentials $VM) --keepalive 2s "$@"
 }
 agent_again() { agent_up "${AGENT_SETTINGS[@]}"; wait_for 20 capturing; }
