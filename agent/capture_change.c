@@ -89,7 +89,8 @@ rings_to_close(const struct change *c)
 	return bytes;
 }
 
-/* A share of what --memory-limit leaves for rings, a part of which is operators', for as many as may pull: KiB, 0: there is nothing left. */
+/* A share of what --memory-limit leaves for rings, a part of which is operators', for as many as may pull. KiB; 0: there is nothing
+ * left. */
 static uint64_t
 ring_share_kib(const struct change *c, size_t interfaces)
 {

@@ -71,8 +71,7 @@ static void
 look_at_taps(struct capture_governor *c, struct governor_sample *s)
 {
 	s->left_out_known = capture_tap_ledger(&c->tap[0]) == LEDGER_KERNEL;
-	for (struct capture_tap *tap = c->tap; tap < c->tap + IPC_TAPS_MAX; tap++) {
-		capture_tap_poll(tap);
+	for (const struct capture_tap *tap = c->tap; tap < c->tap + IPC_TAPS_MAX; tap++) {
 		s->left_out_known &= tap->number == 0 || !tap->want.active;
 		s->disturbed |= tap->stopped || tap->changing;
 		s->sent += spool_count_get(tap->stream.spool, COUNTER_BYTES_SENT, STATS_AGENT);
@@ -86,6 +85,8 @@ take_sample(struct capture_governor *c, struct governor_sample *s)
 {
 	const struct capture_totals *t = c->totals;
 
+	for (size_t i = 0; i < IPC_TAPS_MAX; i++)
+		capture_tap_poll(&c->tap[i]);	/* into the totals */
 	*s = (struct governor_sample){ .now_ns = clock_mono_ns(), .cpu_us = roles_cpu_us(c), .packets = t->packets,
 		.left_out = t->left_out, .encoded = t->encoded, .ring_received = t->ring_received, .ring_dropped = t->ring_dropped,
 		.spool_percent = c->spills ? 0 : (unsigned)(spool_used(t->spool) * 100 / spool_size(t->spool)),
