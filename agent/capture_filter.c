@@ -18,20 +18,25 @@
 #include "agent/governor.h"
 
 #define OWN_TEXT_MAX		(64u * 1024)
-#define FILTER_SHOWN		200	/* bytes of a filter's text in an error */
 #define SLL_HEADER_LEN		16	/* LINKTYPE_LINUX_SLL */
 #define SLL2_HEADER_LEN		20
 #define PARTS_MAX		(sizeof(((struct filter_parts *)NULL)->part) / sizeof(((struct filter_parts *)NULL)->part[0]))
 
-/* libpcap's words; and what it does not know: that nobody looks names up here. */
+const char *
+capture_filter_hint(const char *why)
+{
+	bool lookup = strstr(why, "unknown host") != NULL || strstr(why, "unknown network") != NULL;
+
+	return lookup ? " (addresses must be numeric: names are not looked up)" : "";
+}
+
 static void
 pcap_error(char error[MSG_TEXT_SIZE], const char *name, const char *part, const char *text, struct pcap *pcap)
 {
 	const char *why = pcap_geterr(pcap);
-	bool lookup = strstr(why, "unknown host") != NULL || strstr(why, "unknown network") != NULL;
 
-	snprintf(error, MSG_TEXT_SIZE, "%s: %s \"%.*s\": %s%s", name, part, FILTER_SHOWN, text, why,
-	    lookup ? " (addresses must be numeric: names are not looked up)" : "");
+	snprintf(error, MSG_TEXT_SIZE, "%s: %s \"%.*s\": %s%s", name, part, CAPTURE_FILTER_SHOWN, text, why,
+	    capture_filter_hint(why));
 }
 
 static bool
@@ -109,7 +114,7 @@ parts_add_text(struct filter_parts *parts, struct pcap *pcap, const char *name, 
 		return 0;
 	if (capture_filter_conditions(text) > CAPTURE_CONDITIONS_MAX) {
 		snprintf(error, MSG_TEXT_SIZE, "%s: %s \"%.*s\": it has %zu conditions (a range counts as three), but %d is the most: it "
-		    "would take too long to compile", name, part, FILTER_SHOWN, text, capture_filter_conditions(text),
+		    "would take too long to compile", name, part, CAPTURE_FILTER_SHOWN, text, capture_filter_conditions(text),
 		    CAPTURE_CONDITIONS_MAX);
 		return -1;
 	}
@@ -119,10 +124,10 @@ parts_add_text(struct filter_parts *parts, struct pcap *pcap, const char *name, 
 	}
 	if (program_loops(&program))
 		snprintf(error, MSG_TEXT_SIZE, "%s: %s \"%.*s\": asks for a loop over headers (protochain), which the kernel does not run",
-		    name, part, FILTER_SHOWN, text);
+		    name, part, CAPTURE_FILTER_SHOWN, text);
 	else if (cooked > 0 && bpf_fix_cooked(program.bf_insns, program.bf_len, cooked) == -1)
 		snprintf(error, MSG_TEXT_SIZE, "%s: %s \"%.*s\": asks for link-layer fields that this interface does not have", name,
-		    part, FILTER_SHOWN, text);
+		    part, CAPTURE_FILTER_SHOWN, text);
 	else if ((result = parts_add(parts, part, kind, program.bf_insns, program.bf_len)) == -1)
 		snprintf(error, MSG_TEXT_SIZE, "%s: no memory for the filter", name);
 	pcap_freecode(&program);

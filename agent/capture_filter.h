@@ -17,6 +17,7 @@ struct bpf_insn;
 struct governor_orders;
 struct pcap;
 
+#define CAPTURE_FILTER_SHOWN	200	/* bytes of a filter's text in an error */
 #define CAPTURE_CONDITIONS_MAX	256	/* of one filter: libpcap's time grows with their cube, and no ring is read meanwhile */
 #define CAPTURE_ENDPOINTS_MAX	(IPC_OWN_MAX + 64)	/* the link role's, and the ports of the configuration */
 
@@ -91,6 +92,8 @@ struct capture_programs {
 
 /* What and, or, && and || join; a range counts as three. */
 size_t	capture_filter_conditions(const char *);
+/* What libpcap does not know of its error: nobody looks names up here. "": nothing. */
+const char *capture_filter_hint(const char *why);
 bool	capture_filter_given(const char *);		/* more than blanks */
 /* -1 with a line in error: the directions leave nothing, a port that is none. Orders may be NULL: none. */
 int	capture_wish_init(struct capture_wish *, const struct agent_options *, const struct ipc_tap *, const struct governor_orders *,

@@ -28,7 +28,6 @@
 #include "agent/supervisor.h"
 
 #define EXIT_USAGE	2
-#define FILTER_SHOWN	200	/* characters of a filter in a message */
 
 static int
 check_collectors(const struct conf_list *list, struct conf_error *error)
@@ -233,7 +232,7 @@ static int
 probe_filter(pcap_t *pcap, const char *name, const char *filter, const char *origin, struct conf_error *error)
 {
 	struct bpf_program program;
-	const char *why, *hint = "";
+	const char *why;
 
 	if (capture_filter_conditions(filter) > CAPTURE_CONDITIONS_MAX) {
 		conf_error_set(error, "%s (from %s): it has %zu conditions (a range counts as three), but %d is the most", name, origin,
@@ -245,9 +244,8 @@ probe_filter(pcap_t *pcap, const char *name, const char *filter, const char *ori
 		return 0;
 	}
 	why = pcap_geterr(pcap);
-	if (strstr(why, "unknown host") != NULL || strstr(why, "unknown network") != NULL)
-		hint = " (addresses must be numeric: names are not looked up)";
-	conf_error_set(error, "%s \"%.*s\" (from %s): %s%s", name, FILTER_SHOWN, filter, origin, why, hint);
+	conf_error_set(error, "%s \"%.*s\" (from %s): %s%s", name, CAPTURE_FILTER_SHOWN, filter, origin, why,
+	    capture_filter_hint(why));
 	return -1;
 }
 
