@@ -22,7 +22,8 @@ enum stream_cut { STREAM_WHOLE, STREAM_CUT, STREAM_ELSEWHERE };
  * Times are nanoseconds since 1970 UTC; blobs are 16-byte stream ids.
  */
 #define CATALOG_NAME	"catalog.sqlite"
-#define CATALOG_VERSION	2	/* PRAGMA user_version; a newer one is refused, an older one migrated by the collector */
+#define CATALOG_ADDRESS_SIZE	46	/* INET6_ADDRSTRLEN */
+#define CATALOG_VERSION	3	/* PRAGMA user_version; a newer one is refused, an older one migrated by the collector */
 
 /* What the ledger asks about a stream when its files may be gone. */
 #define CATALOG_STREAM_LEDGER \
@@ -37,6 +38,16 @@ enum stream_cut { STREAM_WHOLE, STREAM_CUT, STREAM_ELSEWHERE };
 	" at_ns INTEGER NOT NULL, text TEXT NOT NULL);"		/* what an agent's comment on a packet told */			\
 	"CREATE INDEX event_vm ON event (vm);"
 
+#define CATALOG_DEDUP \
+	"CREATE TABLE clock (vm TEXT NOT NULL REFERENCES vm, at_ns INTEGER NOT NULL, offset_ns INTEGER NOT NULL,"	/* from then on */ \
+	" rtt_ns INTEGER NOT NULL, PRIMARY KEY (vm, at_ns)) WITHOUT ROWID;"	/* at_ns by the guest's clock; offset_ns: it minus ours */ \
+	"CREATE TABLE withheld (id INTEGER PRIMARY KEY, vm TEXT NOT NULL REFERENCES vm, peer TEXT NOT NULL REFERENCES vm,"	\
+	" address TEXT NOT NULL, network TEXT NOT NULL, balanced INTEGER NOT NULL,"	/* of the peer; the network of both */		\
+	" from_ns INTEGER NOT NULL, to_ns INTEGER,"	/* by the collector's clock, rather too wide; NULL: still so */			\
+	" UNIQUE (vm, peer, address, network, from_ns));"									\
+	"CREATE INDEX withheld_peer ON withheld (peer);"									\
+	"CREATE TABLE tenant (name TEXT PRIMARY KEY, secret BLOB NOT NULL);"	/* the key of its digests */
+
 #define CATALOG_SCHEMA \
 	"CREATE TABLE vm (uuid TEXT PRIMARY KEY, tenant TEXT NOT NULL, name TEXT NOT NULL,"					\
 	" software TEXT, os TEXT, hardware TEXT, address TEXT,"	/* of the last session */					\
@@ -48,7 +59,8 @@ enum stream_cut { STREAM_WHOLE, STREAM_CUT, STREAM_ELSEWHERE };
 	" ended INTEGER NOT NULL DEFAULT 0," CATALOG_STREAM_LEDGER ");"								\
 	"CREATE INDEX stream_vm ON stream (vm);"	/* rowids: the order in which a VM's streams became known */		\
 	"CREATE TABLE interface (stream BLOB NOT NULL REFERENCES stream, id INTEGER NOT NULL, name TEXT, mac TEXT,"		\
-	" linktype INTEGER NOT NULL, filter TEXT, idb BLOB NOT NULL, PRIMARY KEY (stream, id));"				\
+	" linktype INTEGER NOT NULL, filter TEXT, idb BLOB NOT NULL, network TEXT NOT NULL DEFAULT '',"	/* the policy's label */ \
+	" PRIMARY KEY (stream, id));"												\
 	"CREATE TABLE file (id INTEGER PRIMARY KEY, vm TEXT NOT NULL REFERENCES vm, stream BLOB NOT NULL REFERENCES stream,"	\
 	" path TEXT NOT NULL UNIQUE,"		/* TENANT/VM/name, below STORE; while hidden the last part has a '.' before it */ \
 	" hidden INTEGER NOT NULL DEFAULT 1,"	/* 1 until renamed to its final name */						\
@@ -72,6 +84,7 @@ enum stream_cut { STREAM_WHOLE, STREAM_CUT, STREAM_ELSEWHERE };
 	" changed_ns INTEGER,"	/* guest's time of the STATS in which it last changed; of version 1: NULL, and since_ns too */	\
 	" PRIMARY KEY (vm, stream, interface, counter)) WITHOUT ROWID;"								\
 	CATALOG_EVENT														\
+	CATALOG_DEDUP														\
 	"CREATE TABLE policy (scope TEXT PRIMARY KEY, text TEXT NOT NULL);"	/* "vm web1": what vmtap policy set has set */
 
 /* Opens for writing: makes file and schema if there are none, migrates an older schema in one transaction. NULL with a line for people: newer version, damaged, no rights. */

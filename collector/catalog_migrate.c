@@ -40,7 +40,19 @@ static const char from_1[] =
     "DROP TABLE temp.held;"
     "DROP TABLE temp.missing";
 
-static const char *const steps[CATALOG_VERSION] = { [1] = from_1 };
+/* Interfaces that are known have the tenant's unnamed network until they are described again. */
+static const char from_2[] =
+    "ALTER TABLE interface ADD COLUMN network TEXT NOT NULL DEFAULT '';"
+    "CREATE TABLE clock (vm TEXT NOT NULL REFERENCES vm, at_ns INTEGER NOT NULL, offset_ns INTEGER NOT NULL,"
+    " rtt_ns INTEGER NOT NULL, PRIMARY KEY (vm, at_ns)) WITHOUT ROWID;"
+    "CREATE TABLE withheld (id INTEGER PRIMARY KEY, vm TEXT NOT NULL REFERENCES vm, peer TEXT NOT NULL REFERENCES vm,"
+    " address TEXT NOT NULL, network TEXT NOT NULL, balanced INTEGER NOT NULL,"
+    " from_ns INTEGER NOT NULL, to_ns INTEGER,"
+    " UNIQUE (vm, peer, address, network, from_ns));"
+    "CREATE INDEX withheld_peer ON withheld (peer);"
+    "CREATE TABLE tenant (name TEXT PRIMARY KEY, secret BLOB NOT NULL)";
+
+static const char *const steps[CATALOG_VERSION] = { [1] = from_1, [2] = from_2 };
 
 int
 catalog_migrate(struct sqlite3 *db, int64_t version, char *error, size_t error_size)

@@ -15,7 +15,8 @@
 #include "collector/store_batch.h"
 
 enum catalog_sql {
-	SQL_VM, SQL_STREAM, SQL_RESUMED, SQL_INTERFACE, SQL_FILE, SQL_REVEALED, SQL_POINT, SQL_LOSS, SQL_STAT, SQL_EVENT, SQL_MAX
+	SQL_VM, SQL_STREAM, SQL_RESUMED, SQL_INTERFACE, SQL_FILE, SQL_REVEALED, SQL_POINT, SQL_LOSS, SQL_STAT, SQL_EVENT,
+	SQL_CLOCK, SQL_WITHHELD, SQL_MAX
 };
 
 struct catalog_writer {
@@ -40,8 +41,8 @@ static const char *const catalog_sql[SQL_MAX] = {
 	    " first_ns = excluded.first_ns, last_ns = excluded.last_ns, stats_ns = excluded.stats_ns,"
 	    " instance = excluded.instance WHERE vm = excluded.vm",
 	[SQL_RESUMED] = "DELETE FROM loss WHERE vm = ?2 AND stream = ?1 AND place = 'cut'",
-	[SQL_INTERFACE] = "INSERT OR IGNORE INTO interface (stream, id, name, mac, linktype, filter, idb)"
-	    " VALUES (?1,?2,?3,?4,?5,?6,?7)",
+	[SQL_INTERFACE] = "INSERT INTO interface (stream, id, name, mac, linktype, filter, idb, network)"
+	    " VALUES (?1,?2,?3,?4,?5,?6,?7,?8) ON CONFLICT (stream, id) DO UPDATE SET network = excluded.network",
 	[SQL_FILE] = "INSERT INTO file (id, vm, stream, path, codec, live, created_ns, length, raw, packets, bytes, first_block,"
 	    " last_block, first_ns, last_ns) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15)"
 	    " ON CONFLICT (id) DO UPDATE SET live = excluded.live, length = excluded.length, raw = excluded.raw,"
@@ -65,6 +66,10 @@ static const char *const catalog_sql[SQL_MAX] = {
 	    " ON CONFLICT (vm, stream, interface, counter) DO UPDATE SET value = excluded.value, updated_ns = excluded.updated_ns,"
 	    " since_ns = excluded.since_ns, changed_ns = excluded.changed_ns",
 	[SQL_EVENT] = "INSERT INTO event (vm, stream, block, at_ns, text) VALUES (?1,?2,?3,?4,?5)",
+	[SQL_CLOCK] = "INSERT INTO clock (vm, at_ns, offset_ns, rtt_ns) VALUES (?1,?2,?3,?4)"
+	    " ON CONFLICT (vm, at_ns) DO UPDATE SET offset_ns = excluded.offset_ns, rtt_ns = excluded.rtt_ns",
+	[SQL_WITHHELD] = "INSERT INTO withheld (vm, peer, address, network, balanced, from_ns, to_ns) VALUES (?1,?2,?3,?4,?5,?6,?7)"
+	    " ON CONFLICT (vm, peer, address, network, from_ns) DO UPDATE SET to_ns = excluded.to_ns",
 };
 
 struct catalog_writer *
@@ -205,6 +210,7 @@ catalog_write_interface(sqlite3_stmt *stmt, const void *any)
 	errs += sqlite3_bind_int(stmt, 5, row->linktype);
 	errs += bind_text(stmt, 6, row->filter[0] != '\0' ? row->filter : NULL);
 	errs += sqlite3_bind_blob64(stmt, 7, row->idb, row->idb_len, SQLITE_STATIC);
+	errs += bind_text(stmt, 8, row->network);
 	return catalog_step(stmt, errs);
 }
 
@@ -298,6 +304,35 @@ catalog_write_event(sqlite3_stmt *stmt, const void *any)
 }
 
 static int
+catalog_write_clock(sqlite3_stmt *stmt, const void *any)
+{
+	const struct clock_row *row = any;
+	int errs = 0;
+
+	errs += bind_text(stmt, 1, row->vm);
+	errs += bind_u64(stmt, 2, row->at_ns);
+	errs += sqlite3_bind_int64(stmt, 3, row->offset_ns);
+	errs += bind_u64(stmt, 4, row->rtt_ns);
+	return catalog_step(stmt, errs);
+}
+
+static int
+catalog_write_withheld(sqlite3_stmt *stmt, const void *any)
+{
+	const struct withheld_row *row = any;
+	int errs = 0;
+
+	errs += bind_text(stmt, 1, row->vm);
+	errs += bind_text(stmt, 2, row->peer);
+	errs += bind_text(stmt, 3, row->address);
+	errs += bind_text(stmt, 4, row->network);
+	errs += sqlite3_bind_int(stmt, 5, row->balanced);
+	errs += bind_u64(stmt, 6, row->from_ns);
+	errs += bind_u64_or_null(stmt, 7, row->to_ns);
+	return catalog_step(stmt, errs);
+}
+
+static int
 catalog_write_rows(sqlite3_stmt *stmt, const struct rows *rows, size_t row_size, int (*write_row)(sqlite3_stmt *, const void *))
 {
 	for (size_t i = 0; i < rows->count; i++)
@@ -325,6 +360,8 @@ catalog_write_batch(struct catalog_writer *writer, const struct batch *batch)
 		{ SQL_RESUMED, &batch->streams, sizeof(struct stream_row), catalog_write_resumed },
 		{ SQL_STAT, &batch->stats, sizeof(struct stat_row), catalog_write_stat },
 		{ SQL_EVENT, &batch->events, sizeof(struct event_row), catalog_write_event },
+		{ SQL_CLOCK, &batch->clocks, sizeof(struct clock_row), catalog_write_clock },
+		{ SQL_WITHHELD, &batch->withheld, sizeof(struct withheld_row), catalog_write_withheld },
 	};
 
 	for (size_t i = 0; i < sizeof(part) / sizeof(part[0]); i++)

@@ -61,6 +61,8 @@ batch_free(struct batch *batch)
 	free(batch->losses.row);
 	free(batch->stats.row);
 	free(batch->events.row);
+	free(batch->clocks.row);
+	free(batch->withheld.row);
 	free(batch);
 }
 
@@ -131,4 +133,16 @@ batch_add_event(struct batch *batch, char *text)
 	row->text = text;
 	batch->dirty_bytes += strlen(text) + 1;
 	return row;
+}
+
+struct clock_row *
+batch_add_clock(struct batch *batch)
+{
+	return rows_add(batch, &batch->clocks, sizeof(struct clock_row));
+}
+
+struct withheld_row *
+batch_add_withheld(struct batch *batch)
+{
+	return rows_add(batch, &batch->withheld, sizeof(struct withheld_row));
 }

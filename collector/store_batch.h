@@ -10,6 +10,7 @@
 #include "proto/identity.h"
 #include "proto/msg.h"
 
+#include "collector/catalog.h"
 #include "collector/store.h"
 
 struct vm;
@@ -58,6 +59,7 @@ struct interface_row {
 	char		name[64];
 	char		mac[18];		/* "" unknown */
 	char		filter[1024];
+	char		network[IDENTITY_NAME_SIZE];
 	uint8_t		*idb;			/* heap */
 	size_t		idb_len;
 };
@@ -98,8 +100,22 @@ struct event_row {
 	char		*text;			/* heap */
 };
 
+struct clock_row {
+	char		vm[IDENTITY_UUID_SIZE];
+	uint64_t	at_ns, rtt_ns;
+	int64_t		offset_ns;
+};
+
+struct withheld_row {			/* begins one, or with to_ns ends it */
+	char		vm[IDENTITY_UUID_SIZE], peer[IDENTITY_UUID_SIZE];
+	char		address[CATALOG_ADDRESS_SIZE];
+	char		network[IDENTITY_NAME_SIZE];
+	bool		balanced;
+	uint64_t	from_ns, to_ns;		/* to_ns 0: still so */
+};
+
 struct batch {
-	struct rows	vms, streams, interfaces, files, points, losses, stats, events;
+	struct rows	vms, streams, interfaces, files, points, losses, stats, events, clocks, withheld;
 	uint64_t	dirty_bytes;		/* of files, not known to be durable, and what the rows take */
 	uint64_t	file_bytes;		/* the first of the two */
 };
@@ -115,6 +131,8 @@ struct file_row		*batch_add_file(struct batch *);
 struct point_row	*batch_add_point(struct batch *);
 struct loss_row		*batch_add_loss(struct batch *);
 struct stat_row		*batch_add_stat(struct batch *);
+struct clock_row	*batch_add_clock(struct batch *);
+struct withheld_row	*batch_add_withheld(struct batch *);
 struct event_row	*batch_add_event(struct batch *, char *text);
 
 #endif

@@ -13,8 +13,9 @@
 #define STR_MAX(size)	(2 + (size) - 1)
 #define STREAM_SIZE	(MSG_ID_SIZE + 8 + 8 + 8)
 #define STAT_SIZE	(2 + 4 + 8)
+#define PEER_SIZE	(1 + 16)
 
-/* length_max is the longest that the message's fields can make; 0: not sent in this version. */
+/* length_max is the longest that the message's fields can make. */
 static const struct frame_row {
 	const char	*name;
 	size_t		 length_max;
@@ -24,9 +25,10 @@ static const struct frame_row {
 	[FRAME_WELCOME] =	{ "WELCOME", 2 + 4 + 4 + 8 + 2 + MSG_STREAMS_MAX * STREAM_SIZE },
 	[FRAME_INTERFACE] =	{ "INTERFACE", MSG_ID_SIZE + 4 + MSG_IDB_MAX },
 	[FRAME_POLICY] =	{ "POLICY",
-	    8 + STR_MAX(MSG_TEXT_SIZE) + STR_MAX(MSG_FILTER_SIZE) + 4 + 1 + STR_MAX(MSG_NAME_SIZE) + 8 + 1 + 2 },
+	    8 + STR_MAX(MSG_TEXT_SIZE) + STR_MAX(MSG_FILTER_SIZE) + 4 + 1 + STR_MAX(MSG_NAME_SIZE) + 8 + 1 + 2 + 1 +
+	    DIGEST_SECRET_SIZE },
 	[FRAME_POLICY_RESULT] =	{ "POLICY_RESULT", 8 + 1 + STR_MAX(MSG_TEXT_SIZE) },
-	[FRAME_HINTS] =		{ "HINTS", 0 },
+	[FRAME_HINTS] =		{ "HINTS", 8 + 8 + 4 + 1 + 2 * (2 + MSG_PEERS_MAX * PEER_SIZE) },
 	[FRAME_BLOCK] =		{ "BLOCK", MSG_BLOCK_HEADER_SIZE + MSG_BLOCK_MAX },
 	[FRAME_GAP] =		{ "GAP", MSG_ID_SIZE + 8 + 8 + 8 + 8 + 8 + 8 + 1 },
 	[FRAME_END] =		{ "END", MSG_ID_SIZE + 8 + 1 },
@@ -36,6 +38,7 @@ static const struct frame_row {
 	[FRAME_PONG] =		{ "PONG", 8 + 8 },
 	[FRAME_BYE] =		{ "BYE", 2 + STR_MAX(MSG_TEXT_SIZE) },
 	[FRAME_ERROR] =		{ "ERROR", 2 + STR_MAX(MSG_TEXT_SIZE) },
+	[FRAME_HINTS_RESULT] =	{ "HINTS_RESULT", 8 + 8 },
 };
 
 static const struct frame_row *
@@ -88,7 +91,7 @@ frame_parse(const uint8_t *data, size_t len, struct frame *f)
 	cursor_init(&c, data, len);
 	if (cursor_u16(&c, &type) == -1 || cursor_u16(&c, &reserved) == -1 || cursor_u32(&c, &length) == -1)
 		return FRAME_MORE;
-	if (row_of(type) == NULL || rows[type].length_max == 0)
+	if (row_of(type) == NULL)
 		return FRAME_UNKNOWN_TYPE;
 	if (reserved != 0)
 		return FRAME_RESERVED;

@@ -2,6 +2,7 @@
  * Copyright (c) 2026 The vmtap authors */
 #include "config.h"
 
+#include <sys/socket.h>
 #include <errno.h>
 #include <string.h>
 
@@ -229,6 +230,8 @@ msg_put_policy(struct buf *b, const struct msg_policy *m)
 	errs += buf_put_str(b, m->codec);
 	errs += buf_put_u64(b, m->rate_limit);
 	errs += slice_put(b, &m->slice);
+	errs += buf_put_u8(b, m->digest);
+	errs += buf_put(b, m->secret, sizeof(m->secret));
 	return close_frame(b, mark, errs);
 }
 
@@ -236,15 +239,18 @@ int
 msg_get_policy(const struct frame *f, struct msg_policy *m)
 {
 	struct cursor c;
+	uint8_t digest;
 
 	if (open_frame(f, FRAME_POLICY, &c) == -1)
 		return -1;
 	if (cursor_u64(&c, &m->version) == -1 || cursor_str(&c, m->interfaces, sizeof(m->interfaces)) == -1 ||
 	    cursor_str(&c, m->filter, sizeof(m->filter)) == -1 || cursor_u32(&c, &m->snaplen) == -1 ||
 	    cursor_u8(&c, &m->direction) == -1 || cursor_str(&c, m->codec, sizeof(m->codec)) == -1 ||
-	    cursor_u64(&c, &m->rate_limit) == -1 || slice_get(&c, &m->slice) == -1 || cursor_end(&c) == -1 ||
-	    m->snaplen > PCAPNG_SNAPLEN || m->direction > DIRECTION_OUT)
+	    cursor_u64(&c, &m->rate_limit) == -1 || slice_get(&c, &m->slice) == -1 || cursor_u8(&c, &digest) == -1 ||
+	    cursor_bytes(&c, m->secret, sizeof(m->secret)) == -1 || cursor_end(&c) == -1 || m->snaplen > PCAPNG_SNAPLEN ||
+	    m->direction > DIRECTION_OUT || digest > 1)
 		return refuse();
+	m->digest = digest == 1;
 	return 0;
 }
 
@@ -271,6 +277,102 @@ msg_get_policy_result(const struct frame *f, struct msg_policy_result *m)
 		return -1;
 	if (cursor_u64(&c, &m->version) == -1 || cursor_u8(&c, &m->accepted) == -1 ||
 	    cursor_str(&c, m->reason, sizeof(m->reason)) == -1 || cursor_end(&c) == -1 || m->accepted > 1)
+		return refuse();
+	return 0;
+}
+
+static int
+put_peers(struct buf *b, const struct bpf_peer *peer, uint16_t count)
+{
+	int errs = buf_put_u16(b, count);
+
+	for (uint16_t i = 0; i < count; i++) {
+		errs += buf_put_u8(b, peer[i].family == AF_INET ? 4 : 6);
+		errs += buf_put(b, peer[i].address, sizeof(peer[i].address));
+	}
+	return errs;
+}
+
+static int
+get_peer(struct cursor *c, struct bpf_peer *peer)
+{
+	static const uint8_t zeroes[12];
+	uint8_t version;
+
+	if (cursor_u8(c, &version) == -1 || cursor_bytes(c, peer->address, sizeof(peer->address)) == -1 ||
+	    (version != 4 && version != 6))
+		return -1;
+	peer->family = version == 4 ? AF_INET : AF_INET6;
+	return version == 4 && memcmp(peer->address + 4, zeroes, sizeof(zeroes)) != 0 ? -1 : 0;
+}
+
+static int
+get_peers(struct cursor *c, struct bpf_peer peer[MSG_PEERS_MAX], uint16_t *count)
+{
+	if (cursor_u16(c, count) == -1 || *count > MSG_PEERS_MAX)
+		return -1;
+	for (uint16_t i = 0; i < *count; i++)
+		if (get_peer(c, &peer[i]) == -1)
+			return -1;
+	return 0;
+}
+
+int
+msg_put_hints(struct buf *b, const struct msg_hints *m)
+{
+	size_t mark;
+	int errs;
+
+	if (m->gone_count > MSG_PEERS_MAX || m->added_count > MSG_PEERS_MAX)
+		return too_many();
+	if (frame_begin(b, FRAME_HINTS, &mark) == -1)
+		return -1;
+	errs = buf_put_u64(b, m->generation);
+	errs += buf_put_u64(b, m->base);
+	errs += buf_put_u32(b, m->lease_ms);
+	errs += buf_put_u8(b, m->flags);
+	errs += put_peers(b, m->gone, m->gone_count);
+	errs += put_peers(b, m->added, m->added_count);
+	return close_frame(b, mark, errs);
+}
+
+int
+msg_get_hints(const struct frame *f, struct msg_hints *m)
+{
+	struct cursor c;
+
+	if (open_frame(f, FRAME_HINTS, &c) == -1)
+		return -1;
+	if (cursor_u64(&c, &m->generation) == -1 || cursor_u64(&c, &m->base) == -1 || cursor_u32(&c, &m->lease_ms) == -1 ||
+	    cursor_u8(&c, &m->flags) == -1 || get_peers(&c, m->gone, &m->gone_count) == -1 ||
+	    get_peers(&c, m->added, &m->added_count) == -1 || cursor_end(&c) == -1 || m->lease_ms < HINTS_LEASE_MIN_MS ||
+	    m->lease_ms > HINTS_LEASE_MAX_MS || (m->flags & ~HINTS_BALANCED) != 0 ||
+	    (m->generation == 0 && m->added_count > 0))
+		return refuse();
+	return 0;
+}
+
+int
+msg_put_hints_result(struct buf *b, const struct msg_hints_result *m)
+{
+	size_t mark;
+	int errs;
+
+	if (frame_begin(b, FRAME_HINTS_RESULT, &mark) == -1)
+		return -1;
+	errs = buf_put_u64(b, m->generation);
+	errs += buf_put_u64(b, m->wall_ns);
+	return close_frame(b, mark, errs);
+}
+
+int
+msg_get_hints_result(const struct frame *f, struct msg_hints_result *m)
+{
+	struct cursor c;
+
+	if (open_frame(f, FRAME_HINTS_RESULT, &c) == -1)
+		return -1;
+	if (cursor_u64(&c, &m->generation) == -1 || cursor_u64(&c, &m->wall_ns) == -1 || cursor_end(&c) == -1)
 		return refuse();
 	return 0;
 }

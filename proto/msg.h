@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "proto/bpf_part.h"
+#include "proto/digest.h"
 #include "proto/slice.h"
 
 struct buf;
@@ -26,6 +28,7 @@ struct frame;
 #define MSG_TEXT_SIZE		1024
 #define MSG_NAME_SIZE		128
 #define MSG_STATS_MAX		4096
+#define MSG_PEERS_MAX		BPF_WITHHELD_PEERS_MAX
 #define MSG_BLOCK_RAW_MAX	(512u * 1024)	/* uncompressed bytes of one block */
 #define MSG_BLOCK_MAX		(576u * 1024)	/* encoded bytes of one block */
 
@@ -78,11 +81,32 @@ struct msg_policy {
 	char		codec[MSG_NAME_SIZE];	/* "zstd:1"; empty: the agent's own */
 	uint64_t	rate_limit;		/* bits a second the agent may send; 0: no limit */
 	struct slice	slice;
+	bool		digest;			/* packets carry their digest (proto/digest.h), keyed by: */
+	uint8_t		secret[DIGEST_SECRET_SIZE];
 };
 struct msg_policy_result {
 	uint64_t	version;
 	uint8_t		accepted;
 	char		reason[MSG_TEXT_SIZE];	/* of a refusal: pcap's own words; the policy before stays in force */
+};
+
+/* collector ->: a change of the list of peers whose packets shall be withheld, for their agents deliver them; each message renews the
+ * lease of the whole list. */
+#define HINTS_LEASE_MIN_MS	100u
+#define HINTS_LEASE_MAX_MS	600000u
+#define HINTS_BALANCED	0x1	/* flows are shared between both ends (PROTOCOL, HINTS), instead of leaving all to their senders */
+struct msg_hints {
+	uint64_t	generation;		/* of the list after this change; 0: it is empty */
+	uint64_t	base;			/* of the list that it changes; 0: an empty one, whatever was before */
+	uint32_t	lease_ms;		/* from its arrival; without another message all is captured then */
+	uint8_t		flags;			/* of the whole list */
+	uint16_t	gone_count, added_count;
+	struct bpf_peer	gone[MSG_PEERS_MAX], added[MSG_PEERS_MAX];	/* gone first; of a list the first ones are the most important */
+};
+/* agent ->: what is in force since when. Sent after each change, and also when the lease has ended or base was another. */
+struct msg_hints_result {
+	uint64_t	generation;		/* 0: nothing is withheld */
+	uint64_t	wall_ns;		/* from then on no packet was treated as before */
 };
 
 #define BLOCK_URGENT	0x1	/* the agent's spool is half full: acknowledge soon */
@@ -163,6 +187,10 @@ int	msg_put_policy(struct buf *, const struct msg_policy *);
 int	msg_get_policy(const struct frame *, struct msg_policy *);
 int	msg_put_policy_result(struct buf *, const struct msg_policy_result *);
 int	msg_get_policy_result(const struct frame *, struct msg_policy_result *);
+int	msg_put_hints(struct buf *, const struct msg_hints *);
+int	msg_get_hints(const struct frame *, struct msg_hints *);
+int	msg_put_hints_result(struct buf *, const struct msg_hints_result *);
+int	msg_get_hints_result(const struct frame *, struct msg_hints_result *);
 /* Only frame header and fields, FRAME_HEADER_SIZE + MSG_BLOCK_HEADER_SIZE bytes: data_len bytes of data follow by other means. */
 int	msg_put_block_header(struct buf *, const struct msg_block *);
 int	msg_get_block(const struct frame *, struct msg_block *);

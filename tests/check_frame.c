@@ -92,7 +92,7 @@ expected(const uint8_t *data, size_t len)
 	unsigned type = (unsigned)(data[0] << 8 | data[1]);
 	size_t length = (size_t)data[4] << 24 | (size_t)data[5] << 16 | (size_t)data[6] << 8 | data[7];
 
-	if (type == 0 || type >= FRAME_TYPE_MAX || type == FRAME_HINTS)
+	if (type == 0 || type >= FRAME_TYPE_MAX)
 		return FRAME_UNKNOWN_TYPE;
 	if (data[2] != 0 || data[3] != 0)
 		return FRAME_RESERVED;
@@ -121,14 +121,12 @@ END_TEST
 START_TEST(refused_at_the_header)
 {
 	static const uint8_t unknown[] = { 0x7f, 0xff, 0, 0, 0, 0, 0, 1 };
-	static const uint8_t hints[] = { 0, FRAME_HINTS, 0, 0, 0, 0, 0, 0 };
 	static const uint8_t reserved[] = { 0, FRAME_PING, 0, 1, 0, 0, 0, 16 };
 	static const uint8_t large[] = { 0, FRAME_PING, 0, 0, 0, 0, 0, 17 };
 	static const uint8_t huge[] = { 0, FRAME_BLOCK, 0, 0, 0xff, 0xff, 0xff, 0xff };
 	struct frame f;
 
 	ck_assert_int_eq(parse_copy(unknown, sizeof(unknown), &f), FRAME_UNKNOWN_TYPE);
-	ck_assert_int_eq(parse_copy(hints, sizeof(hints), &f), FRAME_UNKNOWN_TYPE);
 	ck_assert_int_eq(parse_copy(reserved, sizeof(reserved), &f), FRAME_RESERVED);
 	ck_assert_int_eq(parse_copy(large, sizeof(large), &f), FRAME_TOO_LARGE);
 	ck_assert_int_eq(parse_copy(huge, sizeof(huge), &f), FRAME_TOO_LARGE);
@@ -161,7 +159,6 @@ START_TEST(caps_and_names)
 {
 	ck_assert_uint_eq(frame_length_max(FRAME_BLOCK), MSG_BLOCK_HEADER_SIZE + MSG_BLOCK_MAX);
 	ck_assert_uint_eq(frame_length_max(FRAME_PING), 16);
-	ck_assert_uint_eq(frame_length_max(FRAME_HINTS), 0);
 	ck_assert_uint_eq(frame_length_max(FRAME_TYPE_MAX), 0);
 	ck_assert_str_eq(frame_type_name(FRAME_BLOCK), "BLOCK");
 	ck_assert_str_eq(frame_type_name(FRAME_HINTS), "HINTS");

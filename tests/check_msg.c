@@ -2,6 +2,7 @@
  * Copyright (c) 2026 The vmtap authors */
 #include "config.h"
 
+#include <sys/socket.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,7 +50,21 @@ policy(void)
 {
 	return (struct msg_policy){ .version = 9, .interfaces = "eth*,ens3", .filter = "tcp port 80", .snaplen = 262144,
 		.direction = DIRECTION_OUT, .codec = "zstd:1", .rate_limit = 1000000,
-		.slice = { .headers = true, .mask = true, .payload = 64 } };
+		.slice = { .headers = true, .mask = true, .payload = 64 }, .digest = true, .secret = "a secret of all agents" };
+}
+
+static struct msg_hints
+hints(void)
+{
+	return (struct msg_hints){ .generation = 12, .base = 11, .lease_ms = 5000, .flags = HINTS_BALANCED, .gone_count = 1,
+		.added_count = 2, .gone = { { AF_INET, { 10, 0, 0, 9 } } },
+		.added = { { AF_INET, { 10, 0, 0, 1 } }, { AF_INET6, { 0xfd, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 } } } };
+}
+
+static struct msg_hints_result
+hints_result(void)
+{
+	return (struct msg_hints_result){ .generation = 12, .wall_ns = 1790000000123456789u };
 }
 
 static struct msg_policy_result
@@ -134,6 +149,8 @@ KIND(welcome, welcome, msg_welcome)
 KIND(interface, interface, msg_interface)
 KIND(policy, policy, msg_policy)
 KIND(policy_result, policy_result, msg_policy_result)
+KIND(hints, hints, msg_hints)
+KIND(hints_result, hints_result, msg_hints_result)
 KIND(gap, gap, msg_gap)
 KIND(stream_end, stream_end, msg_stream_end)
 KIND(ack, mark, msg_mark)
@@ -189,6 +206,8 @@ static const struct kind {
 	{ FRAME_INTERFACE, put_interface, recode_interface, 23 },
 	{ FRAME_POLICY, put_policy, recode_policy, 0 },
 	{ FRAME_POLICY_RESULT, put_policy_result, recode_policy_result, 0 },
+	{ FRAME_HINTS, put_hints, recode_hints, 0 },
+	{ FRAME_HINTS_RESULT, put_hints_result, recode_hints_result, 0 },
 	{ FRAME_BLOCK, put_block, recode_block, 9 },
 	{ FRAME_GAP, put_gap, recode_gap, 0 },
 	{ FRAME_END, put_stream_end, recode_stream_end, 0 },
@@ -538,11 +557,41 @@ START_TEST(stats_fields)
 }
 END_TEST
 
+START_TEST(hints_lease)
+{
+	DECODES(hints, hints, m.lease_ms = HINTS_LEASE_MIN_MS, 0);
+	DECODES(hints, hints, m.lease_ms = HINTS_LEASE_MIN_MS - 1, -1);
+	DECODES(hints, hints, m.lease_ms = HINTS_LEASE_MAX_MS + 1, -1);
+}
+END_TEST
+
+START_TEST(hints_without_a_list)
+{
+	DECODES(hints, hints, (m.generation = 0, m.added_count = 0), 0);
+	DECODES(hints, hints, m.generation = 0, -1);
+}
+END_TEST
+
+START_TEST(hints_of_a_long_ipv4_address)
+{
+	DECODES(hints, hints, m.added[0].address[4] = 1, -1);
+}
+END_TEST
+
+START_TEST(too_many_hints)
+{
+	CANNOT_PUT(hints, hints, m.added_count = MSG_PEERS_MAX + 1);
+	CANNOT_PUT(hints, hints, m.gone_count = MSG_PEERS_MAX + 1);
+}
+END_TEST
+
 START_TEST(too_many_stats)
 {
 	CANNOT_PUT(stats, stats, m.count = MSG_STATS_MAX + 1);
 }
 END_TEST
+
+static struct msg_hints longest_hints = { .generation = 1, .lease_ms = HINTS_LEASE_MAX_MS };
 
 /* The longest of each kind fits its frame's cap exactly. */
 START_TEST(longest)
@@ -560,12 +609,18 @@ START_TEST(longest)
 	memset(p.filter, 'x', sizeof(p.filter) - 1);
 	memset(p.codec, 'x', sizeof(p.codec) - 1);
 	s.count = MSG_STATS_MAX;
+	for (size_t i = 0; i < MSG_PEERS_MAX; i++)
+		longest_hints.gone[i].family = longest_hints.added[i].family = AF_INET6;
+	longest_hints.gone_count = longest_hints.added_count = MSG_PEERS_MAX;
 	buf_init(&b, BUF_MAX);
 	ck_assert_int_eq(msg_put_hello(&b, &h), 0);
 	ck_assert_uint_eq(b.len, FRAME_HEADER_SIZE + frame_length_max(FRAME_HELLO));
 	buf_consume(&b, b.len);
 	ck_assert_int_eq(msg_put_policy(&b, &p), 0);
 	ck_assert_uint_eq(b.len, FRAME_HEADER_SIZE + frame_length_max(FRAME_POLICY));
+	buf_consume(&b, b.len);
+	ck_assert_int_eq(msg_put_hints(&b, &longest_hints), 0);
+	ck_assert_uint_eq(b.len, FRAME_HEADER_SIZE + frame_length_max(FRAME_HINTS));
 	buf_consume(&b, b.len);
 	ck_assert_int_eq(msg_put_stats(&b, &s), 0);
 	ck_assert_uint_eq(b.len, FRAME_HEADER_SIZE + frame_length_max(FRAME_STATS));
@@ -597,6 +652,10 @@ main(void)
 	tcase_add_test(fields, end_fields);
 	tcase_add_test(fields, strings);
 	tcase_add_test(fields, stats_fields);
+	tcase_add_test(fields, hints_lease);
+	tcase_add_test(fields, hints_without_a_list);
+	tcase_add_test(fields, hints_of_a_long_ipv4_address);
+	tcase_add_test(fields, too_many_hints);
 	tcase_add_test(fields, too_many_stats);
 	tcase_add_test(fields, longest);
 	suite_add_tcase(suite, fields);
