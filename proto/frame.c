@@ -39,6 +39,7 @@ static const struct frame_row {
 	[FRAME_BYE] =		{ "BYE", 2 + STR_MAX(MSG_TEXT_SIZE) },
 	[FRAME_ERROR] =		{ "ERROR", 2 + STR_MAX(MSG_TEXT_SIZE) },
 	[FRAME_HINTS_RESULT] =	{ "HINTS_RESULT", 8 + 8 },
+	[FRAME_ADDRESSES] =	{ "ADDRESSES", MSG_ID_SIZE + 4 + 2 + MSG_ADDRESSES_MAX * PEER_SIZE },
 };
 
 static const struct frame_row *

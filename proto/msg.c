@@ -214,6 +214,71 @@ msg_get_interface(const struct frame *f, struct msg_interface *m)
 	return 0;
 }
 
+static int
+put_peers(struct buf *b, const struct bpf_peer *peer, uint16_t count)
+{
+	int errs = buf_put_u16(b, count);
+
+	for (uint16_t i = 0; i < count; i++) {
+		errs += buf_put_u8(b, peer[i].family == AF_INET ? 4 : 6);
+		errs += buf_put(b, peer[i].address, sizeof(peer[i].address));
+	}
+	return errs;
+}
+
+static int
+get_peer(struct cursor *c, struct bpf_peer *peer)
+{
+	static const uint8_t zeroes[12];
+	uint8_t version;
+
+	if (cursor_u8(c, &version) == -1 || cursor_bytes(c, peer->address, sizeof(peer->address)) == -1 ||
+	    (version != 4 && version != 6))
+		return -1;
+	peer->family = version == 4 ? AF_INET : AF_INET6;
+	return version == 4 && memcmp(peer->address + 4, zeroes, sizeof(zeroes)) != 0 ? -1 : 0;
+}
+
+static int
+get_peers(struct cursor *c, struct bpf_peer *peer, uint16_t max, uint16_t *count)
+{
+	if (cursor_u16(c, count) == -1 || *count > max)
+		return -1;
+	for (uint16_t i = 0; i < *count; i++)
+		if (get_peer(c, &peer[i]) == -1)
+			return -1;
+	return 0;
+}
+
+int
+msg_put_addresses(struct buf *b, const struct msg_addresses *m)
+{
+	size_t mark;
+	int errs;
+
+	if (m->count > MSG_ADDRESSES_MAX)
+		return too_many();
+	if (frame_begin(b, FRAME_ADDRESSES, &mark) == -1)
+		return -1;
+	errs = buf_put(b, m->stream, MSG_ID_SIZE);
+	errs += buf_put_u32(b, m->id);
+	errs += put_peers(b, m->address, m->count);
+	return close_frame(b, mark, errs);
+}
+
+int
+msg_get_addresses(const struct frame *f, struct msg_addresses *m)
+{
+	struct cursor c;
+
+	if (open_frame(f, FRAME_ADDRESSES, &c) == -1)
+		return -1;
+	if (cursor_bytes(&c, m->stream, MSG_ID_SIZE) == -1 || cursor_u32(&c, &m->id) == -1 || m->id >= MSG_INTERFACES_MAX ||
+	    get_peers(&c, m->address, MSG_ADDRESSES_MAX, &m->count) == -1 || cursor_end(&c) == -1)
+		return refuse();
+	return 0;
+}
+
 int
 msg_put_policy(struct buf *b, const struct msg_policy *m)
 {
@@ -281,42 +346,6 @@ msg_get_policy_result(const struct frame *f, struct msg_policy_result *m)
 	return 0;
 }
 
-static int
-put_peers(struct buf *b, const struct bpf_peer *peer, uint16_t count)
-{
-	int errs = buf_put_u16(b, count);
-
-	for (uint16_t i = 0; i < count; i++) {
-		errs += buf_put_u8(b, peer[i].family == AF_INET ? 4 : 6);
-		errs += buf_put(b, peer[i].address, sizeof(peer[i].address));
-	}
-	return errs;
-}
-
-static int
-get_peer(struct cursor *c, struct bpf_peer *peer)
-{
-	static const uint8_t zeroes[12];
-	uint8_t version;
-
-	if (cursor_u8(c, &version) == -1 || cursor_bytes(c, peer->address, sizeof(peer->address)) == -1 ||
-	    (version != 4 && version != 6))
-		return -1;
-	peer->family = version == 4 ? AF_INET : AF_INET6;
-	return version == 4 && memcmp(peer->address + 4, zeroes, sizeof(zeroes)) != 0 ? -1 : 0;
-}
-
-static int
-get_peers(struct cursor *c, struct bpf_peer peer[MSG_PEERS_MAX], uint16_t *count)
-{
-	if (cursor_u16(c, count) == -1 || *count > MSG_PEERS_MAX)
-		return -1;
-	for (uint16_t i = 0; i < *count; i++)
-		if (get_peer(c, &peer[i]) == -1)
-			return -1;
-	return 0;
-}
-
 int
 msg_put_hints(struct buf *b, const struct msg_hints *m)
 {
@@ -344,8 +373,8 @@ msg_get_hints(const struct frame *f, struct msg_hints *m)
 	if (open_frame(f, FRAME_HINTS, &c) == -1)
 		return -1;
 	if (cursor_u64(&c, &m->generation) == -1 || cursor_u64(&c, &m->base) == -1 || cursor_u32(&c, &m->lease_ms) == -1 ||
-	    cursor_u8(&c, &m->flags) == -1 || get_peers(&c, m->gone, &m->gone_count) == -1 ||
-	    get_peers(&c, m->added, &m->added_count) == -1 || cursor_end(&c) == -1 || m->lease_ms < HINTS_LEASE_MIN_MS ||
+	    cursor_u8(&c, &m->flags) == -1 || get_peers(&c, m->gone, MSG_PEERS_MAX, &m->gone_count) == -1 ||
+	    get_peers(&c, m->added, MSG_PEERS_MAX, &m->added_count) == -1 || cursor_end(&c) == -1 || m->lease_ms < HINTS_LEASE_MIN_MS ||
 	    m->lease_ms > HINTS_LEASE_MAX_MS || (m->flags & ~HINTS_BALANCED) != 0 ||
 	    (m->generation == 0 && m->added_count > 0))
 		return refuse();

@@ -28,6 +28,7 @@ struct frame;
 #define MSG_TEXT_SIZE		1024
 #define MSG_NAME_SIZE		128
 #define MSG_STATS_MAX		4096
+#define MSG_ADDRESSES_MAX	64	/* of one interface that are told */
 #define MSG_PEERS_MAX		BPF_WITHHELD_PEERS_MAX
 #define MSG_BLOCK_RAW_MAX	(512u * 1024)	/* uncompressed bytes of one block */
 #define MSG_BLOCK_MAX		(576u * 1024)	/* encoded bytes of one block */
@@ -66,6 +67,14 @@ struct msg_interface {
 	uint32_t	 id;			/* dense from 0 */
 	const uint8_t	*idb;			/* a pcapng Interface Description Block, to the end of the payload */
 	size_t		 idb_len;
+};
+
+/* agent ->: the addresses that an interface of a stream has now; INTERFACE has those that it had when it was described. */
+struct msg_addresses {
+	uint8_t		stream[MSG_ID_SIZE];
+	uint32_t	id;
+	uint16_t	count;
+	struct bpf_peer	address[MSG_ADDRESSES_MAX];
 };
 
 /* -> agent: what to capture. Empty interfaces: as the agent's own configuration has it. The guest's configuration bounds it:
@@ -183,6 +192,8 @@ int	msg_put_welcome(struct buf *, const struct msg_welcome *);
 int	msg_get_welcome(const struct frame *, struct msg_welcome *);
 int	msg_put_interface(struct buf *, const struct msg_interface *);
 int	msg_get_interface(const struct frame *, struct msg_interface *);
+int	msg_put_addresses(struct buf *, const struct msg_addresses *);
+int	msg_get_addresses(const struct frame *, struct msg_addresses *);
 int	msg_put_policy(struct buf *, const struct msg_policy *);
 int	msg_get_policy(const struct frame *, struct msg_policy *);
 int	msg_put_policy_result(struct buf *, const struct msg_policy_result *);

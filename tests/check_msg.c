@@ -45,6 +45,13 @@ interface(void)
 	return (struct msg_interface){ .stream = "s", .id = 63, .idb = (const uint8_t *)"an interface description", .idb_len = 24 };
 }
 
+static struct msg_addresses
+addresses(void)
+{
+	return (struct msg_addresses){ .stream = "s", .id = 63, .count = 2,
+		.address = { { AF_INET, { 10, 0, 0, 1 } }, { AF_INET6, { 0xfd, [15] = 1 } } } };
+}
+
 static struct msg_policy
 policy(void)
 {
@@ -149,6 +156,7 @@ KIND(welcome, welcome, msg_welcome)
 KIND(interface, interface, msg_interface)
 KIND(policy, policy, msg_policy)
 KIND(policy_result, policy_result, msg_policy_result)
+KIND(addresses, addresses, msg_addresses)
 KIND(hints, hints, msg_hints)
 KIND(hints_result, hints_result, msg_hints_result)
 KIND(gap, gap, msg_gap)
@@ -206,6 +214,7 @@ static const struct kind {
 	{ FRAME_INTERFACE, put_interface, recode_interface, 23 },
 	{ FRAME_POLICY, put_policy, recode_policy, 0 },
 	{ FRAME_POLICY_RESULT, put_policy_result, recode_policy_result, 0 },
+	{ FRAME_ADDRESSES, put_addresses, recode_addresses, 0 },
 	{ FRAME_HINTS, put_hints, recode_hints, 0 },
 	{ FRAME_HINTS_RESULT, put_hints_result, recode_hints_result, 0 },
 	{ FRAME_BLOCK, put_block, recode_block, 9 },
@@ -578,9 +587,17 @@ START_TEST(hints_of_a_long_ipv4_address)
 }
 END_TEST
 
+START_TEST(addresses_of_no_interface)
+{
+	DECODES(addresses, addresses, m.id = MSG_INTERFACES_MAX, -1);
+	DECODES(addresses, addresses, m.count = 0, 0);
+}
+END_TEST
+
 START_TEST(too_many_hints)
 {
 	CANNOT_PUT(hints, hints, m.added_count = MSG_PEERS_MAX + 1);
+	CANNOT_PUT(addresses, addresses, m.count = MSG_ADDRESSES_MAX + 1);
 	CANNOT_PUT(hints, hints, m.gone_count = MSG_PEERS_MAX + 1);
 }
 END_TEST
@@ -652,6 +669,7 @@ main(void)
 	tcase_add_test(fields, end_fields);
 	tcase_add_test(fields, strings);
 	tcase_add_test(fields, stats_fields);
+	tcase_add_test(fields, addresses_of_no_interface);
 	tcase_add_test(fields, hints_lease);
 	tcase_add_test(fields, hints_without_a_list);
 	tcase_add_test(fields, hints_of_a_long_ipv4_address);
