@@ -111,6 +111,7 @@ flow_v4(struct reference_flow *flow, const uint8_t *d, size_t len, size_t off)
 
 	flow->family = AF_INET;
 	flow->source = ip + 12;
+	flow->destination = ip + 16;
 	if ((u16(ip + 6) & 0x3fff) != 0) {
 		flow->icmp_error = ip[9] == 1 || ip[9] == 58;
 		flow_hash(flow, NULL);
@@ -127,6 +128,7 @@ flow_v6(struct reference_flow *flow, const uint8_t *d, size_t len, size_t off)
 
 	flow->family = AF_INET6;
 	flow->source = ip + 8;
+	flow->destination = ip + 24;
 	for (off += 40; walked < 4 && (next == 0 || next == 43 || next == 51 || next == 60); walked++) {
 		if (off + 8 > len)
 			return;

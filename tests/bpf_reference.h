@@ -11,7 +11,7 @@ struct reference_flow {
 	bool		icmp_error;	/* or a fragment of ICMP, which might be one */
 	unsigned	hash;
 	uint8_t		family;		/* AF_INET, AF_INET6 */
-	const uint8_t	*source;
+	const uint8_t	*source, *destination;
 };
 
 struct reference_flow	reference_flow(enum bpf_link, uint16_t protocol, const uint8_t *data, size_t len);
