@@ -316,12 +316,14 @@ bool
 session_push_policy(struct session *session, bool again)
 {
 	const struct vm_row *row = &session->vm->row;
+	struct policy_dedup dedup;
 	struct msg_policy policy;
 	bool changed;
 	char *text;
 
-	policy_set_resolve(session->worker->policy, row->tenant, row->name, row->uuid, &policy);
-	if ((text = policy_to_text(&policy)) == NULL)
+	policy_set_resolve(session->worker->policy, row->tenant, row->name, row->uuid, &policy, &dedup);
+	policy.digest = false;	/* there is no secret to key it by */
+	if ((text = policy_to_text(&policy, &dedup)) == NULL)
 		return false;
 	changed = strcmp(text, row->policy_text != NULL ? row->policy_text : "") != 0;
 	if (changed)
