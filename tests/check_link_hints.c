@@ -365,6 +365,15 @@ START_TEST(only_the_newest_is_applied)
 	ck_assert_uint_eq(tap->peers_until_ns, lab.link.hints.until_ns);
 	answer(true);
 	expect_results(2, 3);
+	/* What is told may have begun with the list that is wanted by now. */
+	hint(&collector, 3, 4, 0, 4);
+	hint(&collector, 4, 5, 4, 0);
+	expect_peers("234");
+	ck_assert_uint_eq(leases, 0);
+	answer(true);
+	expect_peers("23");
+	answer(true);
+	expect_results(4, 5);
 }
 END_TEST
 
