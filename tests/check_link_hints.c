@@ -351,6 +351,8 @@ END_TEST
 
 START_TEST(only_the_newest_is_applied)
 {
+	struct msg_hints shorter = { .lease_ms = LEASE_MS / 2 };
+
 	hint(&collector, 0, 1, 0, 1);
 	hint(&collector, 1, 2, 0, 2);
 	hint(&collector, 2, 3, 1, 3);
@@ -370,6 +372,10 @@ START_TEST(only_the_newest_is_applied)
 	hint(&collector, 4, 5, 4, 0);
 	expect_peers("234");
 	ck_assert_uint_eq(leases, 0);
+	shorter.base = shorter.generation = 5;
+	say_hints(&collector, &shorter);
+	ck_assert_uint_eq(leases, 1);
+	ck_assert_uint_lt(lease_ns, tap->peers_until_ns);
 	answer(true);
 	expect_peers("23");
 	answer(true);
