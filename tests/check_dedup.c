@@ -6,7 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <dirent.h>
+
 #include <check.h>
+#include <pcap/pcap.h>
+
+#include "proto/pcapng.h"
+#include "proto/transit.h"
 
 #include "tests/dedup_lab.h"
 
@@ -498,6 +504,138 @@ START_TEST(kept_apart)
 }
 END_TEST
 
+/* --- real traffic: VMTAP_CAPTURES --- */
+
+#define FILES_MAX	64
+#define LINKTYPE_RAW	101
+
+static struct capture {
+	char	 path[512];
+	pcap_t	*pcap;
+	uint32_t out, in;		/* its sources, of VMs of its own */
+	uint64_t packets, comparable;
+} captures[FILES_MAX];
+static size_t capture_count;
+
+static uint16_t
+linktype_of(pcap_t *pcap)
+{
+	return pcap_datalink(pcap) == DLT_RAW ? LINKTYPE_RAW : (uint16_t)pcap_datalink(pcap);
+}
+
+static void
+open_capture(struct capture *capture, uint32_t out_vm, uint32_t in_vm)
+{
+	char error[PCAP_ERRBUF_SIZE];
+
+	capture->pcap = pcap_open_offline(capture->path, error);
+	ck_assert_msg(capture->pcap != NULL, "%s: %s", capture->path, error);
+	capture->out = dedup_add_source(dedup, out_vm, 0, linktype_of(capture->pcap));
+	capture->in = dedup_add_source(dedup, in_vm, 0, linktype_of(capture->pcap));
+	capture->packets = capture->comparable = 0;
+}
+
+static bool
+list_captures(void)
+{
+	const char *folder = getenv("VMTAP_CAPTURES");
+	struct dirent *item;
+	DIR *all;
+
+	if (folder == NULL || (all = opendir(folder)) == NULL) {
+		fprintf(stderr, "check_dedup: VMTAP_CAPTURES names no folder of captures: skipped\n");
+		return false;
+	}
+	capture_count = 0;
+	while ((item = readdir(all)) != NULL && capture_count < FILES_MAX)
+		if (strstr(item->d_name, ".pcap") != NULL)
+			snprintf(captures[capture_count++].path, sizeof(captures[0].path), "%s/%s", folder, item->d_name);
+	closedir(all);
+	return capture_count > 0;
+}
+
+/* Can it have a copy at all, as the engine's contract has it? */
+static bool
+has_copies(const struct capture *capture, const struct pcap_pkthdr *header, const uint8_t *data)
+{
+	struct transit t;
+
+	transit_parse(&t, linktype_of(capture->pcap), data, header->caplen, header->len);
+	return t.kind != TRANSIT_NONE && t.src[0] != 127 && t.dst[0] != 127 && (t.family == 0 || memcmp(t.src, t.dst, 16) != 0);
+}
+
+/* All packets of a file, a microsecond apart; of both: each is sent and then received. */
+static uint64_t
+play(struct capture *capture, bool sent_by, bool received_by, uint64_t at)
+{
+	struct pcap_pkthdr *header;
+	const uint8_t *data;
+
+	while (pcap_next_ex(capture->pcap, &header, &data) == 1) {
+		struct pcapng_packet packet = { .data = data, .captured_len = header->caplen, .original_len = header->len };
+		struct dedup_packet in = { .data_at = 28, .captured = header->caplen, .original = header->len };
+
+		block.len = 0;
+		ck_assert_int_eq(pcapng_put_epb(&block, &packet), 0);
+		in.block = block.data;
+		in.block_len = block.len;
+		capture->packets++;
+		capture->comparable += has_copies(capture, header, data);
+		for (unsigned i = 0; i < 2; i++) {
+			if (i == 0 ? !sent_by : !received_by)
+				continue;
+			in.time_ns = LAB_START + at++ * LAB_US;
+			in.direction = i == 0 ? DEDUP_OUT : DEDUP_IN;
+			in.source = i == 0 ? capture->out : capture->in;
+			ck_assert_int_eq(dedup_put(dedup, &in), 1);
+		}
+	}
+	pcap_close(capture->pcap);
+	return at;
+}
+
+/* Each file as sent by A and received by B: all copies are found, but those of packets that have none. */
+START_TEST(captured_on_both_sides)
+{
+	if (!list_captures())
+		return;
+	for (size_t i = 0; i < capture_count; i++) {
+		open_capture(&captures[i], 0, 1);
+		play(&captures[i], true, true, 0);
+		ck_assert_int_eq(dedup_finish(dedup), 1);
+		ck_assert_msg(dedup_stats(dedup)->removed == captures[i].comparable, "%s: %llu of %llu", captures[i].path,
+		    (unsigned long long)dedup_stats(dedup)->removed, (unsigned long long)captures[i].comparable);
+		tear_down();
+		set_up();
+	}
+}
+END_TEST
+
+/* All files but one as received, in one window with that one as sent: none is a copy of anything. */
+START_TEST(captured_elsewhere)
+{
+	uint64_t at;
+
+	if (!list_captures())
+		return;
+	for (size_t sender = 0; sender < capture_count; sender++) {
+		open_capture(&captures[sender], 100, 100);
+		at = play(&captures[sender], true, false, 0);
+		for (size_t i = 0; i < capture_count; i++) {
+			if (i == sender)
+				continue;
+			open_capture(&captures[i], (uint32_t)i, (uint32_t)i);
+			at = play(&captures[i], false, true, at);
+			ck_assert_msg(dedup_removed(dedup, 100, (uint32_t)i) == 0, "%s: %llu in %s", captures[sender].path,
+			    (unsigned long long)dedup_removed(dedup, 100, (uint32_t)i), captures[i].path);
+		}
+		ck_assert_int_eq(dedup_finish(dedup), 1);
+		tear_down();
+		set_up();
+	}
+}
+END_TEST
+
 static TCase *
 cases(void)
 {
@@ -532,6 +670,8 @@ cases(void)
 	tcase_add_loop_test(tc, full_window, 6, 7);
 	tcase_add_loop_test(tc, full_window, 17, 18);
 	tcase_add_test(tc, kept_apart);
+	tcase_add_test(tc, captured_on_both_sides);
+	tcase_add_test(tc, captured_elsewhere);
 	return tc;
 }
 
