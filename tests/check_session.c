@@ -232,6 +232,26 @@ put_interface_far(struct agent *a)
 }
 
 static void
+put_addresses(struct agent *a, uint8_t stream, uint32_t id)
+{
+	const struct msg_addresses msg = { .stream = { stream }, .id = id, .count = 1, .address = { { AF_INET, { 192, 0, 2, 1 } } } };
+
+	ck_assert_int_eq(msg_put_addresses(&a->out, &msg), 0);
+}
+
+static void
+put_addresses_unknown_stream(struct agent *a)
+{
+	put_addresses(a, 9, 0);
+}
+
+static void
+put_addresses_unknown_id(struct agent *a)
+{
+	put_addresses(a, 7, 1);
+}
+
+static void
 put_encoded(struct agent *a, const struct codec *codec, size_t raw_len, uint32_t announced)
 {
 	uint8_t *raw = calloc(1, raw_len), *out = malloc(codec->bound(raw_len));
@@ -298,6 +318,8 @@ static const struct {
 	{ put_gap_backwards, true, MSG_ERR_PROTOCOL, "GAP is malformed" },
 	{ put_gap_endless, true, MSG_ERR_PROTOCOL, "GAP is malformed" },
 	{ put_interface_far, true, MSG_ERR_PROTOCOL, "dense" },
+	{ put_addresses_unknown_stream, true, MSG_ERR_PROTOCOL, "ADDRESSES: of a stream that neither" },
+	{ put_addresses_unknown_id, true, MSG_ERR_PROTOCOL, "of interface 1, which" },
 	{ put_bomb, true, MSG_ERR_BLOCK, "zlib" },
 	{ put_large_announcement, true, MSG_ERR_PROTOCOL, "BLOCK is malformed" },
 	{ put_not_pcapng, true, MSG_ERR_BLOCK, "BLOCK: 2" },
@@ -327,6 +349,8 @@ put_all(struct agent *a, int kind)
 	const struct msg_gap gap = { .stream = { 7 }, .first = 2, .last = 3, .place = GAP_SPOOL };
 	const struct msg_ping ping = { .token = 1 };
 	const struct msg_policy_result result = { .version = 1, .reason = "no" };
+	const struct msg_addresses addresses = { .stream = { 7 }, .count = 1, .address = { { AF_INET, { 192, 0, 2, 1 } } } };
+	const struct msg_hints_result hints = { .generation = 1 };
 
 	switch (kind) {
 	case 0:
@@ -352,6 +376,12 @@ put_all(struct agent *a, int kind)
 		break;
 	case 7:
 		ck_assert_int_eq(msg_put_policy_result(&a->out, &result), 0);
+		break;
+	case 8:
+		ck_assert_int_eq(msg_put_addresses(&a->out, &addresses), 0);
+		break;
+	case 9:
+		ck_assert_int_eq(msg_put_hints_result(&a->out, &hints), 0);
 		break;
 	}
 }
@@ -738,7 +768,7 @@ main(void)
 	tcase_add_test(tcase, a_session_resumes);
 	tcase_add_test(tcase, stopping_says_bye_after_all_is_durable);
 	tcase_add_loop_test(tcase, bad_messages_end_the_session_and_say_why, 0, (int)(sizeof(bad) / sizeof(bad[0])));
-	tcase_add_loop_test(tcase, truncated_messages_are_refused, 0, 8);
+	tcase_add_loop_test(tcase, truncated_messages_are_refused, 0, 10);
 	tcase_add_test(tcase, only_agents_are_taken);
 	tcase_add_test(tcase, only_tenants_named_are_taken);
 	tcase_add_test(tcase, versions_must_meet);
