@@ -68,7 +68,8 @@ static const char *const catalog_sql[SQL_MAX] = {
 	[SQL_EVENT] = "INSERT INTO event (vm, stream, block, at_ns, text) VALUES (?1,?2,?3,?4,?5)",
 	[SQL_CLOCK] = "INSERT INTO clock (vm, at_ns, offset_ns, rtt_ns) VALUES (?1,?2,?3,?4)"
 	    " ON CONFLICT (vm, at_ns) DO UPDATE SET offset_ns = excluded.offset_ns, rtt_ns = excluded.rtt_ns",
-	[SQL_WITHHELD] = "INSERT INTO withheld (vm, peer, address, network, balanced, from_ns, to_ns) VALUES (?1,?2,?3,?4,?5,?6,?7)"
+	[SQL_WITHHELD] = "INSERT INTO withheld (vm, peer, address, own, network, balanced, from_ns, to_ns)"
+	    " VALUES (?1,?2,?3,?4,?5,?6,?7,?8)"
 	    " ON CONFLICT (vm, peer, address, network, from_ns) DO UPDATE SET to_ns = excluded.to_ns",
 };
 
@@ -325,10 +326,11 @@ catalog_write_withheld(sqlite3_stmt *stmt, const void *any)
 	errs += bind_text(stmt, 1, row->vm);
 	errs += bind_text(stmt, 2, row->peer);
 	errs += bind_text(stmt, 3, row->address);
-	errs += bind_text(stmt, 4, row->network);
-	errs += sqlite3_bind_int(stmt, 5, row->balanced);
-	errs += bind_u64(stmt, 6, row->from_ns);
-	errs += bind_u64_or_null(stmt, 7, row->to_ns);
+	errs += bind_text(stmt, 4, row->own);
+	errs += bind_text(stmt, 5, row->network);
+	errs += sqlite3_bind_int(stmt, 6, row->balanced);
+	errs += bind_u64(stmt, 7, row->from_ns);
+	errs += bind_u64_or_null(stmt, 8, row->to_ns);
 	return catalog_step(stmt, errs);
 }
 

@@ -108,7 +108,7 @@ struct clock_row {
 
 struct withheld_row {			/* begins one, or with to_ns ends it */
 	char		vm[IDENTITY_UUID_SIZE], peer[IDENTITY_UUID_SIZE];
-	char		address[CATALOG_ADDRESS_SIZE];
+	char		address[CATALOG_ADDRESS_SIZE], own[CATALOG_OWN_SIZE];
 	char		network[IDENTITY_NAME_SIZE];
 	bool		balanced;
 	uint64_t	from_ns, to_ns;		/* to_ns 0: still so */

@@ -16,6 +16,7 @@
 #include "proto/bpf.h"
 #include "proto/bpf_code.h"
 #include "proto/bpf_part.h"
+#include "proto/flow.h"
 #include "tests/bpf_frames.h"
 #include "tests/bpf_reference.h"
 
@@ -136,7 +137,7 @@ hash_by_program(enum bpf_link link, uint16_t protocol, const uint8_t *data, size
 static void
 check_hash(enum bpf_link link, uint16_t protocol, const uint8_t *data, size_t len)
 {
-	struct reference_flow flow = reference_flow(link, protocol, data, len);
+	struct flow flow = flow_of(link, protocol, data, len);
 
 	ck_assert_int_eq(hash_by_program(link, protocol, data, len), flow.known ? (int)flow.hash : 0);
 }
@@ -161,7 +162,7 @@ START_TEST(hash_both_directions)
 		const struct bytes *b = &frames_both[_i][i];
 
 		hash[i] = hash_by_program(BPF_LINK_ETHERNET, 0, b->data, b->len);
-		ck_assert(reference_flow(BPF_LINK_ETHERNET, 0, b->data, b->len).known);
+		ck_assert(flow_of(BPF_LINK_ETHERNET, 0, b->data, b->len).known);
 		check_hash_cuts(BPF_LINK_ETHERNET, 0, b->data, b->len);
 		if (memcmp(b->data + 12, "\x08\0", 2) == 0 || memcmp(b->data + 12, "\x86\xdd", 2) == 0) {
 			uint16_t protocol = b->data[12] == 8 ? 0x0800 : 0x86dd;
@@ -178,7 +179,7 @@ START_TEST(no_hash)
 {
 	const struct bytes *b = &frames_unhashed[_i];
 
-	ck_assert(!reference_flow(BPF_LINK_ETHERNET, 0, b->data, b->len).known);
+	ck_assert(!flow_of(BPF_LINK_ETHERNET, 0, b->data, b->len).known);
 	ck_assert_int_eq(hash_by_program(BPF_LINK_ETHERNET, 0, b->data, b->len), 0);
 	check_hash_cuts(BPF_LINK_ETHERNET, 0, b->data, b->len);
 }
@@ -296,7 +297,7 @@ check_captures(check_fn *check)
 static void
 check_hash_near(enum bpf_link link, uint16_t protocol, const uint8_t *data, size_t len)
 {
-	struct reference_flow flow = reference_flow(link, protocol, data, len);
+	struct flow flow = flow_of(link, protocol, data, len);
 	unsigned hash = flow.known ? flow.hash : 0;
 
 	if (hash > 0 && run(&sampled[link][hash], protocol, data, len) == 0)
@@ -365,7 +366,7 @@ is_peer(size_t count, uint8_t family, const uint8_t *address)
 static void
 check_withheld(const struct program *p, size_t placed, enum bpf_link link, uint16_t protocol, const uint8_t *data, size_t len)
 {
-	struct reference_flow flow = reference_flow(link, protocol, data, len);
+	struct flow flow = flow_of(link, protocol, data, len);
 	bool want = flow.known && flow.hash != 0 && !flow.icmp_error && is_peer(placed, flow.family, flow.source);
 	struct bpf_packet packet = { .data = data, .captured_len = len, .len = len, .protocol = protocol };
 
@@ -389,7 +390,7 @@ check_address(const struct program *p, size_t placed, uint8_t family, const uint
 		memcpy(packet + 8, address, 16);
 	packet[len - 19] = (uint8_t)random_u32();
 	check_withheld(p, placed, BPF_LINK_RAW, family == AF_INET ? 0x0800 : 0x86dd, packet, len);
-	return reference_flow(BPF_LINK_RAW, family == AF_INET ? 0x0800 : 0x86dd, packet, len).hash != 0;
+	return flow_of(BPF_LINK_RAW, family == AF_INET ? 0x0800 : 0x86dd, packet, len).hash != 0;
 }
 
 /* Each peer, and neighbours of it in each word. */
@@ -525,7 +526,7 @@ static struct program by_source[2];
 static void
 add_source(enum bpf_link link, uint16_t protocol, const uint8_t *data, size_t len)
 {
-	struct reference_flow flow = reference_flow(link, protocol, data, len);
+	struct flow flow = flow_of(link, protocol, data, len);
 
 	if (!flow.known || source_count == 60 || is_peer(source_count, flow.family, flow.source) || random_u32() % 8 != 0)
 		return;
@@ -536,7 +537,7 @@ add_source(enum bpf_link link, uint16_t protocol, const uint8_t *data, size_t le
 static void
 check_source(enum bpf_link link, uint16_t protocol, const uint8_t *data, size_t len)
 {
-	struct reference_flow flow = reference_flow(link, protocol, data, len);
+	struct flow flow = flow_of(link, protocol, data, len);
 	bool want = flow.known && flow.hash != 0 && !flow.icmp_error && is_peer(source_count, flow.family, flow.source);
 
 	if (run(&by_source[link], protocol, data, len) != want)

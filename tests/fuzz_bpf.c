@@ -11,6 +11,7 @@
 
 #include "proto/bpf.h"
 #include "proto/bpf_part.h"
+#include "proto/flow.h"
 #include "tests/bpf_reference.h"
 
 int	LLVMFuzzerTestOneInput(const uint8_t *, size_t);
@@ -82,7 +83,7 @@ check_ready_made(enum bpf_link link, uint16_t protocol, const uint8_t *data, siz
 	make_withheld(&withheld, link, data, left);
 	tail.len = bpf_tail_headers(tail.insn, BPF_CHAIN_MAX, link, 3, 1500);
 	for (size_t len = 0; len <= left; len++) {
-		struct reference_flow flow = reference_flow(link, protocol, data, len);
+		struct flow flow = flow_of(link, protocol, data, len);
 		size_t cut;
 
 		packet.captured_len = packet.len = len;
