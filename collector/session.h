@@ -48,6 +48,7 @@ struct session {
 	bool			 welcomed;
 	bool			 backlog;	/* whole frames may wait in the input */
 	bool			 policy_asked;	/* a POLICY is out whose result has not come */
+	bool			 secret_wanted;	/* its policy asks for digests, and there was no secret to key them */
 	struct identity		 identity;
 	char			 address[MSG_NAME_SIZE];
 	uint8_t			 instance[MSG_ID_SIZE];

@@ -209,6 +209,7 @@ static void
 worker_settings(struct worker *worker, const struct worker_settings *settings)
 {
 	worker->keepalive_ms = settings->keepalive_ms;
+	worker->dedup = settings->dedup;
 	worker->archive.settings.rotate_size = settings->rotate_size;
 	worker->archive.settings.rotate_interval_ms = settings->rotate_interval_ms;
 }
@@ -240,6 +241,17 @@ worker_policy(struct worker *worker, struct note *note)
 	reply = note_new(NOTE_POLICY_PUSHED_ALL);
 	reply->token = note->token;
 	mailbox_post(worker->all->main, reply);
+}
+
+/* A VM was alone until now: what its policy leaves unset means another thing. */
+static void
+worker_peers(struct worker *worker, const char *tenant)
+{
+	struct session *session;
+
+	TAILQ_FOREACH(session, &worker->sessions, entry)
+		if (session->state == SESSION_OPEN && strcmp(session->identity.tenant, tenant) == 0)
+			session_push_policy(session, false);
 }
 
 static void
@@ -304,6 +316,9 @@ worker_note(struct worker *worker, struct note *note)
 	case NOTE_POLICY:
 		worker_policy(worker, note);
 		break;
+	case NOTE_PEERS:
+		worker_peers(worker, note->text);
+		break;
 	case NOTE_STATUS:
 		worker_status(worker, note->token);
 		break;
@@ -357,6 +372,8 @@ worker_tick(evutil_socket_t fd, short events, void *arg)
 
 		session->bytes_per_second = bytes - session->tick_bytes;
 		session->tick_bytes = bytes;
+		if (session->secret_wanted && session->state == SESSION_OPEN)
+			session_push_policy(session, false);
 	}
 	archive_rotate_old(&worker->archive);
 	archive_give_places(&worker->archive);
@@ -402,6 +419,7 @@ worker_init(struct worker *worker, const struct worker_settings *settings, char 
 	TAILQ_INIT(&worker->sessions);
 	buf_init(&worker->out, WORKER_OUT_MAX);
 	worker->keepalive_ms = settings->keepalive_ms;
+	worker->dedup = settings->dedup;
 	if (worker_make_events(worker) == -1 || (worker->stats = calloc(MSG_STATS_MAX, sizeof(*worker->stats))) == NULL) {
 		snprintf(error, error_size, "worker: %s", strerror(errno));
 		return -1;
@@ -492,6 +510,7 @@ workers_tell(struct workers *workers, const struct note *like)
 
 		note->token = like->token;
 		note->settings = like->settings;
+		memcpy(note->text, like->text, sizeof(note->text));
 		if (like->policy != NULL)
 			note->policy = policy_set_ref(like->policy);
 		mailbox_post(workers->worker[i].inbox, note);

@@ -687,6 +687,74 @@ START_TEST(policies_are_pushed)
 }
 END_TEST
 
+static struct msg_policy
+wait_policy(struct agent *a)
+{
+	struct msg_policy policy;
+
+	agent_wait(a, FRAME_POLICY);
+	ck_assert_int_eq(msg_get_policy(&a->frame, &policy), 0);
+	return policy;
+}
+
+/* One that is alone is asked for none; the first hears of the second at once, and both have the tenant's one secret. */
+START_TEST(the_second_vm_brings_digests)
+{
+	static const uint8_t none[DIGEST_SECRET_SIZE];
+	struct msg_policy policy;
+
+	open_session(&agent, 1, true);
+	agent_wait_ack(&agent, 1);
+	ck_assert_int_eq(session_lab_number("SELECT count(policy_version) + (SELECT count(*) FROM tenant) FROM vm"), 0);
+	agent_open(&other, "web2", 1);
+	agent_hello(&other, 0);
+	answer_policy(true, "", "");
+	ck_assert(asked.digest);
+	ck_assert_mem_ne(asked.secret, none, sizeof(none));
+	policy = wait_policy(&other);
+	ck_assert(policy.digest);
+	ck_assert_mem_eq(policy.secret, asked.secret, sizeof(none));
+	ck_assert_int_eq(session_lab_number("SELECT length(secret) FROM tenant WHERE name = 'acme'"), DIGEST_SECRET_SIZE);
+	set_policy("[vm web1]\ndedup = off\n[vm web2]\ndedup = withhold\n", 5);
+	answer_policy(true, "", "");
+	ck_assert(!asked.digest);
+	ck_assert_mem_eq(asked.secret, none, sizeof(none));
+	ck_assert(wait_policy(&other).digest);
+	agent_put_block(&agent, 7, 2);
+	agent_send(&agent);
+	agent_wait_ack(&agent, 2);
+	ck_assert_int_eq(session_lab_number("SELECT count(*) FROM vm WHERE name = 'web1' AND policy_text = ''"), 1);
+	ck_assert_int_eq(session_lab_number("SELECT count(*) FROM vm WHERE name = 'web2' AND policy_text = 'dedup = withhold'"
+	    " || char(10)"), 1);
+	agent_close(&agent);
+	agent_close(&other);
+}
+END_TEST
+
+/* What an unset policy means is an option, and can be changed. */
+START_TEST(unset_means_what_the_option_says)
+{
+	struct note settings = { .kind = NOTE_SETTINGS,
+	    .settings = { .rotate_size = 1u << 20, .rotate_interval_ms = 3600000, .keepalive_ms = 60000, .dedup = DEDUP_OFF } };
+
+	workers_tell(&session_lab.workers, &settings);
+	open_session(&agent, 1, false);
+	agent_open(&other, "web2", 1);
+	agent_hello(&other, 0);
+	set_policy("[vm web1]\nsnaplen = 96\n", 5);
+	answer_policy(true, "", "");
+	ck_assert(!asked.digest);
+	settings.settings.dedup = DEDUP_WITHHOLD;
+	workers_tell(&session_lab.workers, &settings);
+	set_policy("[vm web1]\nsnaplen = 96\n", 6);
+	answer_policy(true, "", "");
+	ck_assert(asked.digest);
+	ck_assert(wait_policy(&other).digest);
+	agent_close(&agent);
+	agent_close(&other);
+}
+END_TEST
+
 /* A block of one packet that is as large as a packet may be. */
 static void
 put_large_block(struct agent *a, uint64_t number)
@@ -782,6 +850,8 @@ main(void)
 	tcase_add_test(tcase, who_answers_lives);
 	tcase_add_test(tcase, vms_do_not_meet);
 	tcase_add_test(tcase, policies_are_pushed);
+	tcase_add_test(tcase, the_second_vm_brings_digests);
+	tcase_add_test(tcase, unset_means_what_the_option_says);
 	tcase_add_test(tcase, reading_stops_while_too_much_is_not_durable);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
