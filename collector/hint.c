@@ -210,6 +210,7 @@ hint_up(struct hints *hints, const char *tenant, const char *uuid, unsigned grou
 	if (vm->generation != 0) {	/* of a session before, and still in force */
 		vm->generation = 0;
 		vm->whole = true;
+		vm->hold_ns = now->mono_ns + hints->settings.lease_ns;
 		hint_queue(vm);
 	}
 	return vm;
@@ -236,8 +237,8 @@ hint_policy(struct hint_vm *vm, const struct hint_policy *policy, const struct h
 		hint_forget_proofs(vm);
 		vm->valid_wall_ns = now->wall_ns;
 	}
-	/* Shares must not differ at the two ends, at no time: the list before is out of force by then. */
-	if (other)
+	/* Shares must not differ at the two ends, at no time: a list of before is out of force by then. */
+	if (other && (vm->generation != 0 || !TAILQ_EMPTY(&vm->going)))
 		vm->hold_ns = now->mono_ns + vm->hints->settings.lease_ns;
 	vm->withhold = policy->withhold;
 	vm->balanced = policy->balanced;
