@@ -15,7 +15,7 @@
 #include "collector/store_batch.h"
 
 enum catalog_sql {
-	SQL_VM, SQL_STREAM, SQL_RESUMED, SQL_INTERFACE, SQL_FILE, SQL_REVEALED, SQL_POINT, SQL_LOSS, SQL_STAT, SQL_EVENT,
+	SQL_VM, SQL_STREAM, SQL_RESUMED, SQL_INTERFACE, SQL_NETWORK, SQL_FILE, SQL_REVEALED, SQL_POINT, SQL_LOSS, SQL_STAT, SQL_EVENT,
 	SQL_CLOCK, SQL_WITHHELD, SQL_MAX
 };
 
@@ -43,6 +43,7 @@ static const char *const catalog_sql[SQL_MAX] = {
 	[SQL_RESUMED] = "DELETE FROM loss WHERE vm = ?2 AND stream = ?1 AND place = 'cut'",
 	[SQL_INTERFACE] = "INSERT INTO interface (stream, id, name, mac, linktype, filter, idb, network)"
 	    " VALUES (?1,?2,?3,?4,?5,?6,?7,?8) ON CONFLICT (stream, id) DO UPDATE SET network = excluded.network",
+	[SQL_NETWORK] = "UPDATE interface SET network = ?3 WHERE stream = ?1 AND id = ?2 AND network <> ?3",
 	[SQL_FILE] = "INSERT INTO file (id, vm, stream, path, codec, live, created_ns, length, raw, packets, bytes, first_block,"
 	    " last_block, first_ns, last_ns) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15)"
 	    " ON CONFLICT (id) DO UPDATE SET live = excluded.live, length = excluded.length, raw = excluded.raw,"
@@ -216,6 +217,18 @@ catalog_write_interface(sqlite3_stmt *stmt, const void *any)
 }
 
 static int
+catalog_write_network(sqlite3_stmt *stmt, const void *any)
+{
+	const struct network_row *row = any;
+	int errs = 0;
+
+	errs += bind_id(stmt, 1, row->stream);
+	errs += sqlite3_bind_int64(stmt, 2, row->id);
+	errs += bind_text(stmt, 3, row->network);
+	return catalog_step(stmt, errs);
+}
+
+static int
 catalog_write_file(sqlite3_stmt *stmt, const void *any)
 {
 	const struct file_row *row = any;
@@ -356,6 +369,7 @@ catalog_write_batch(struct catalog_writer *writer, const struct batch *batch)
 		{ SQL_VM, &batch->vms, sizeof(struct vm_row), catalog_write_vm },
 		{ SQL_STREAM, &batch->streams, sizeof(struct stream_row), catalog_write_stream },
 		{ SQL_INTERFACE, &batch->interfaces, sizeof(struct interface_row), catalog_write_interface },
+		{ SQL_NETWORK, &batch->networks, sizeof(struct network_row), catalog_write_network },
 		{ SQL_FILE, &batch->files, sizeof(struct file_row), catalog_write_file },
 		{ SQL_POINT, &batch->points, sizeof(struct point_row), catalog_write_point },
 		{ SQL_LOSS, &batch->losses, sizeof(struct loss_row), catalog_write_loss },

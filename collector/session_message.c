@@ -193,7 +193,7 @@ session_pong(struct session *session, const struct frame *frame, struct fault *f
 
 	if (msg_get_pong(frame, &msg) == -1)
 		return fault_set(fault, MSG_ERR_PROTOCOL, "PONG is malformed");
-	session->vm->row.clock_offset_ns = (int64_t)(msg.wall_ns - clock_wall_ns());
+	session_told_clock(session, &msg);
 	session_ponged(session, msg.token);
 	return 0;
 }

@@ -154,6 +154,8 @@ session_open(struct session *session, const struct msg_hello *hello, struct faul
 		tlsio_read_stop(session->tls);
 	session_tell_peers(session);
 	session_push_policy(session, true);
+	if (session_ask_clock(session, clock_mono_ns()))
+		worker_ask_clocks_soon(worker);
 	return 0;
 }
 
@@ -348,6 +350,18 @@ session_resolve_dedup(struct session *session, struct msg_policy *policy, struct
 	session->secret_wanted = true;
 }
 
+/* A catalog that has it from before may have it from another policy. */
+static void
+session_set_dedup(struct session *session, const struct policy_dedup *dedup, bool anyway)
+{
+	struct vm *vm = session->vm;
+	bool moved = strcmp(vm->dedup.network, dedup->network) != 0;
+
+	vm->dedup = *dedup;
+	if (moved || anyway)
+		stream_networks_changed(&session->worker->archive, vm);
+}
+
 bool
 session_push_policy(struct session *session, bool again)
 {
@@ -359,7 +373,7 @@ session_push_policy(struct session *session, bool again)
 
 	policy_set_resolve(session->worker->policy, row->tenant, row->name, row->uuid, &policy, &dedup);
 	session_resolve_dedup(session, &policy, &dedup);
-	session->vm->dedup = dedup;
+	session_set_dedup(session, &dedup, again);
 	if ((text = policy_to_text(&policy, &dedup)) == NULL)
 		return false;
 	changed = strcmp(text, row->policy_text != NULL ? row->policy_text : "") != 0;

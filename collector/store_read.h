@@ -10,11 +10,7 @@
 
 struct sqlite3;
 
-/*
- * What the store holds of one VM, as the catalog says it is durable: file after file, of each what the sparse index says may lie
- * within from_ns and to_ns.
- * Files that are being written, rotated or expired meanwhile are read as far as the catalog knew them when it was asked.
- */
+/* All that a store_cursor without follow gives, one call for each block. */
 struct store_reader {
 	struct sqlite3	*db;
 	const char	*store;

@@ -164,7 +164,6 @@ bool
 withheld_left_out(const struct withheld_span *span, const struct withheld_packet *packet)
 {
 	enum bpf_link link = packet->linktype == LINK_ETHERNET ? BPF_LINK_ETHERNET : BPF_LINK_RAW;
-	const uint8_t *source, *destination;
 	struct flow flow;
 
 	if (packet->at_ns < span->from_ns || packet->at_ns > span->to_ns || strcmp(packet->network, span->network) != 0)
@@ -174,8 +173,6 @@ withheld_left_out(const struct withheld_span *span, const struct withheld_packet
 		return false;
 	if (packet->sent ? span->balanced && flow.hash % 2 == 1 : !span->balanced || flow.hash % 2 == 0)
 		return false;
-	source = flow.source;
-	destination = flow.source + (flow.family == AF_INET ? 4 : 16);
-	return packet->sent ? is_address(&span->address, flow.family, source) && is_own(span, flow.family, destination)
-	    : is_own(span, flow.family, source) && is_address(&span->address, flow.family, destination);
+	return packet->sent ? is_address(&span->address, flow.family, flow.source) && is_own(span, flow.family, flow.destination)
+	    : is_own(span, flow.family, flow.source) && is_address(&span->address, flow.family, flow.destination);
 }

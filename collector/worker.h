@@ -44,6 +44,7 @@ struct worker {
 	struct mailbox		*inbox;
 	struct event		*inbox_event, *commit_timer, *tick;
 	struct event		*come_back;	/* to sessions with a backlog */
+	struct event		*clock_timer;	/* while sessions that have begun are asked for their clocks */
 	struct tls_context	*tls;		/* of new connections */
 	struct policy_set	*policy;
 	uint64_t		 keepalive_ms;
@@ -87,5 +88,7 @@ unsigned workers_home(const struct workers *, const char *uuid);
 void	worker_consider_commit(struct worker *);
 /* ... and one has a backlog: its turn comes again after all others'. */
 void	worker_come_back(struct worker *);
+/* ... and one has begun, and is asked for its clock again. */
+void	worker_ask_clocks_soon(struct worker *);
 
 #endif

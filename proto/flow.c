@@ -67,7 +67,7 @@ static void
 flow_set_hash(struct flow *flow, const uint8_t *ports)
 {
 	unsigned words = flow->family == AF_INET ? 1 : 4;
-	uint32_t source = address_number(flow->source, words), destination = address_number(flow->source + 4 * words, words);
+	uint32_t source = address_number(flow->source, words), destination = address_number(flow->destination, words);
 
 	if (ports != NULL) {
 		source += u16(ports) * 0x9e3779b1u;
@@ -105,6 +105,7 @@ flow_v4(struct flow *flow, const uint8_t *d, size_t len, size_t off)
 
 	flow->family = AF_INET;
 	flow->source = ip + 12;
+	flow->destination = ip + 16;
 	if ((u16(ip + 6) & 0x3fff) != 0) {
 		flow->icmp_error = ip[9] == 1 || ip[9] == 58;
 		flow_set_hash(flow, NULL);
@@ -121,6 +122,7 @@ flow_v6(struct flow *flow, const uint8_t *d, size_t len, size_t off)
 
 	flow->family = AF_INET6;
 	flow->source = ip + 8;
+	flow->destination = ip + 24;
 	for (off += 40; walked < 4 && (next == 0 || next == 43 || next == 51 || next == 60); walked++) {
 		if (off + 8 > len)
 			return;

@@ -15,7 +15,7 @@ struct flow {
 	bool		 icmp_error;	/* or a fragment of ICMP, which might be one */
 	unsigned	 hash;		/* 0 to 63; 0 is never withheld */
 	uint8_t		 family;	/* AF_INET, AF_INET6 */
-	const uint8_t	*source;	/* its address, in the packet, and behind it the destination's */
+	const uint8_t	*source, *destination;	/* their addresses, in the packet */
 };
 
 /* protocol: the kernel's Ethertype, of use where the link shows none. */

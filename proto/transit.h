@@ -12,7 +12,7 @@
  * copies of one transmission are told to be the same. MACs, tags, TTL, DSCP, ECN, checksums and the options that routers change are
  * left out. Of tunnels, the innermost packet is described, and what encloses it is one number.
  */
-enum transit_kind {
+enum transit_kind {	/* the numbers are part of the digest */
 	TRANSIT_NONE,		/* cut short or malformed: nothing can be said of it */
 	TRANSIT_TCP,		/* a range of sequence numbers: offloads part and join segments on the way */
 	TRANSIT_UDP,		/* a run of payloads: offloads part and join datagrams, too */

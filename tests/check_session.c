@@ -18,6 +18,7 @@
 
 #include "collector/catalog.h"
 #include "collector/policy.h"
+#include "collector/session.h"
 
 #include "tests/session_lab.h"
 
@@ -473,13 +474,33 @@ START_TEST(the_same_instance_replaces)
 }
 END_TEST
 
-static void
-answer_ping(struct agent *a)
+static struct msg_ping
+wait_ping(struct agent *a)
 {
 	struct msg_ping ping;
 
 	agent_wait(a, FRAME_PING);
 	ck_assert_int_eq(msg_get_ping(&a->frame, &ping), 0);
+	return ping;
+}
+
+/* The one that decides who the VM is. Its token is random; those of others are our clock's, which is near its beginning. */
+static struct msg_ping
+wait_contended(struct agent *a)
+{
+	struct msg_ping ping;
+
+	do
+		ping = wait_ping(a);
+	while (ping.token <= clock_mono_ns());
+	return ping;
+}
+
+/* As one whose clock is ahead by so much. */
+static void
+answer_ping(struct agent *a, struct msg_ping ping, int64_t ahead_ns)
+{
+	ping.wall_ns = clock_wall_ns() + (uint64_t)ahead_ns;
 	ck_assert_int_eq(msg_put_pong(&a->out, &ping), 0);
 	agent_send(a);
 }
@@ -491,7 +512,7 @@ START_TEST(a_clone_is_refused)
 	agent_open(&other, "web1", 2);
 	agent_put_hello(&other, 7, 1);
 	agent_send(&other);
-	answer_ping(&agent);
+	answer_ping(&agent, wait_contended(&agent), 0);
 	agent_wait_error(&other, MSG_ERR_CLONE, "certificate of its own: vmtap pki agent");
 	agent_put_block(&agent, 7, 2);
 	agent_send(&agent);
@@ -509,7 +530,7 @@ START_TEST(who_comes_again_is_no_clone)
 	agent_open(&other, "web1", 2);
 	agent_put_hello(&other, 7, 1);
 	agent_send(&other);
-	agent_wait(&agent, FRAME_PING);
+	wait_contended(&agent);
 	open_session(&third, 1, false);
 	agent_wait_error(&other, MSG_ERR_CLONE, "certificate");
 	agent_wait_error(&agent, MSG_ERR_REPLACED, "another session");
@@ -551,7 +572,7 @@ START_TEST(a_contender_wins_when_the_other_leaves)
 	agent_open(&other, "web1", 2);
 	agent_put_hello(&other, 7, 1);
 	agent_send(&other);
-	agent_wait(&agent, FRAME_PING);
+	wait_contended(&agent);
 	start = clock_mono_ns();
 	agent_close(&agent);
 	agent_wait(&other, FRAME_WELCOME);
@@ -576,7 +597,9 @@ START_TEST(who_is_silent_is_asked_and_then_dead)
 	set_keepalive(1500);
 	open_session(&agent, 1, false);
 	start = clock_mono_ns();
-	agent_wait(&agent, FRAME_PING);
+	for (unsigned i = 0; i < SESSION_CLOCK_FIRST; i++)
+		wait_ping(&agent);
+	wait_ping(&agent);
 	asked = clock_mono_ns() - start;
 	agent_wait_error(&agent, MSG_ERR_TIMEOUT, "nothing was heard");
 	ck_assert_uint_ge(asked, 400000000u);
@@ -590,11 +613,36 @@ START_TEST(who_answers_lives)
 {
 	set_keepalive(1000);
 	open_session(&agent, 1, false);
-	for (int i = 0; i < 6; i++)
-		answer_ping(&agent);
+	for (unsigned i = 0; i < SESSION_CLOCK_FIRST + 6; i++)
+		answer_ping(&agent, wait_ping(&agent), 0);
 	agent_put_block(&agent, 7, 1);
 	agent_send(&agent);
 	agent_wait_ack(&agent, 1);
+	agent_close(&agent);
+}
+END_TEST
+
+/* By PINGs when it begins; what nobody asked for measures nothing. */
+START_TEST(clocks_are_measured)
+{
+	struct msg_ping unasked = { .token = 1 };
+	uint64_t start;
+
+	open_session(&agent, 1, false);
+	start = clock_mono_ns();
+	answer_ping(&agent, unasked, INT64_C(77000000000));
+	answer_ping(&agent, wait_ping(&agent), INT64_C(5000000000));
+	answer_ping(&agent, wait_ping(&agent), INT64_C(5000000000));
+	answer_ping(&agent, wait_ping(&agent), INT64_C(-3600000000000));
+	ck_assert_uint_ge(clock_mono_ns() - start, 100000000u);
+	agent_put_block(&agent, 7, 1);
+	agent_send(&agent);
+	agent_wait_ack(&agent, 1);
+	ck_assert_int_eq(session_lab_number("SELECT count(*) FROM clock"), 2);
+	ck_assert_int_eq(session_lab_number("SELECT count(*) FROM clock WHERE abs(offset_ns - 5000000000) <= rtt_ns / 2"), 1);
+	ck_assert_int_eq(session_lab_number("SELECT count(*) FROM clock, vm WHERE abs(offset_ns + 3600000000000) <= rtt_ns / 2"
+	    " AND offset_ns = clock_offset_ns AND clock.vm = uuid"), 1);
+	ck_assert_int_eq(session_lab_number("SELECT max(at_ns) - min(at_ns) > 3604000000000 FROM clock"), 1);
 	agent_close(&agent);
 }
 END_TEST
@@ -707,7 +755,8 @@ START_TEST(the_second_vm_brings_digests)
 	agent_wait_ack(&agent, 1);
 	ck_assert_int_eq(session_lab_number("SELECT count(policy_version) + (SELECT count(*) FROM tenant) FROM vm"), 0);
 	agent_open(&other, "web2", 1);
-	agent_hello(&other, 0);
+	agent_hello(&other, 8);
+	agent_put_interface(&other, 8, 0);
 	answer_policy(true, "", "");
 	ck_assert(asked.digest);
 	ck_assert_mem_ne(asked.secret, none, sizeof(none));
@@ -723,11 +772,40 @@ START_TEST(the_second_vm_brings_digests)
 	agent_put_block(&agent, 7, 2);
 	agent_send(&agent);
 	agent_wait_ack(&agent, 2);
+	agent_put_block(&other, 8, 1);
+	agent_send(&other);
+	agent_wait_ack(&other, 1);
 	ck_assert_int_eq(session_lab_number("SELECT count(*) FROM vm WHERE name = 'web1' AND policy_text = ''"), 1);
 	ck_assert_int_eq(session_lab_number("SELECT count(*) FROM vm WHERE name = 'web2' AND policy_text = 'dedup = withhold'"
 	    " || char(10)"), 1);
 	agent_close(&agent);
 	agent_close(&other);
+}
+END_TEST
+
+/* The collector alone says in which network an interface is; also of one that is known, and to a session that comes back. */
+START_TEST(networks_follow_the_policy)
+{
+	set_policy("[tenant acme]\nnetwork = blue\n", 5);
+	open_session(&agent, 1, true);
+	ck_assert(!wait_policy(&agent).digest);
+	agent_wait_ack(&agent, 1);
+	ck_assert_int_eq(session_lab_number("SELECT count(*) FROM interface WHERE network = 'blue'"), 1);
+	set_policy("[tenant acme]\nnetwork = blue, eth0:red\n", 6);
+	wait_policy(&agent);
+	agent_put_block(&agent, 7, 2);
+	agent_send(&agent);
+	agent_wait_ack(&agent, 2);
+	ck_assert_int_eq(session_lab_number("SELECT count(*) FROM interface WHERE network = 'red'"), 1);
+	agent_close(&agent);
+	set_policy("[default]\n", 7);
+	open_session(&agent, 1, false);
+	wait_policy(&agent);
+	agent_put_block(&agent, 7, 3);
+	agent_send(&agent);
+	agent_wait_ack(&agent, 3);
+	ck_assert_int_eq(session_lab_number("SELECT count(*) FROM interface WHERE network = ''"), 1);
+	agent_close(&agent);
 }
 END_TEST
 
@@ -848,9 +926,11 @@ main(void)
 	tcase_add_test(tcase, a_contender_wins_when_the_other_leaves);
 	tcase_add_test(tcase, who_is_silent_is_asked_and_then_dead);
 	tcase_add_test(tcase, who_answers_lives);
+	tcase_add_test(tcase, clocks_are_measured);
 	tcase_add_test(tcase, vms_do_not_meet);
 	tcase_add_test(tcase, policies_are_pushed);
 	tcase_add_test(tcase, the_second_vm_brings_digests);
+	tcase_add_test(tcase, networks_follow_the_policy);
 	tcase_add_test(tcase, unset_means_what_the_option_says);
 	tcase_add_test(tcase, reading_stops_while_too_much_is_not_durable);
 	suite_add_tcase(suite, tcase);

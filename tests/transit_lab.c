@@ -3,9 +3,12 @@
 #include "config.h"
 
 #include <netinet/in.h>
-
+#include <dirent.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <pcap/pcap.h>
 
 #include "tests/transit_lab.h"
 
@@ -276,22 +279,22 @@ pppoe(struct lab *lab)
 /* Tagged bytes: of the link the MACs and tags; of IPv4 DSCP, ECN, identification, DF, TTL, checksum; of IPv6 class, flow label, hop
  * limit; of TCP with data the acknowledgement, window, checksum, urgent pointer, options. */
 const struct lab_case lab_cases[] = {
-	{ "TCP with data", tcp_data, TRANSIT_TCP, "1-11,15,18-19,20.c0,22,24-25,42-45,46.0f,47.c0,48-57" },
-	{ "TCP without data", tcp_ack, TRANSIT_TCP, "1-11,15,18-19,20.c0,22,24-25,46.0f,47.c0,48-57" },
-	{ "TCP of IPv6", tcp6_data, TRANSIT_TCP, "1-11,14.0f,15-17,21,62-65,66.0f,67.c0,68-77" },
-	{ "UDP", udp, TRANSIT_UDP, "1-11,15,18-19,20.c0,22,24-25,38-41" },
-	{ "UDP behind two tags", udp_tagged, TRANSIT_UDP, "1-11,14-15,16.10,18-19,23,26-27,28.c0,30,32-33,46-49" },
-	{ "fragment", fragment, TRANSIT_FRAGMENT, "1-11,15,20.c0,22,24-25" },
-	{ "fragment of IPv6", fragment6, TRANSIT_FRAGMENT, "1-11,14.0f,15-17,21,56-61,63,65.06" },
-	{ "ICMP", icmp, TRANSIT_IP, "1-11,15,18-19,20.c0,22,24-25" },
-	{ "SCTP", sctp, TRANSIT_IP, "1-11,15,18-19,20.c0,22,24-25,42-45" },
-	{ "ARP", arp, TRANSIT_ARP, "1-11,42-59" },
-	{ "frame", frame, TRANSIT_FRAME, "1-11" },
-	{ "VXLAN", vxlan, TRANSIT_TCP, "1-11,15,18-19,20.c0,22,24-25,38-41,42.f7,43-45,49,50-61,65,68-69,70.c0,72,74-75,92-95,96.0f,97.c0,98-107" },
-	{ "Geneve", geneve, TRANSIT_UDP, "1-11,14.0f,15-17,21,58-61,63,69,70-73,74.0f,75-77,81,118-121" },
-	{ "GRE", gre, TRANSIT_TCP, "1-11,15,18-19,20.c0,22,24-25,34.0f,35.f8,38-41,46-49,51,54-55,56.c0,58,60-61,78-81,82.0f,83.c0,84-93" },
-	{ "IPv6 in IPv4", sixinfour, TRANSIT_UDP, "1-11,15,18-19,20.c0,22,24-25,34.0f,35-37,41,78-81" },
-	{ "PPPoE", pppoe, TRANSIT_TCP, "1-11,16-19,23,26-27,28.c0,30,32-33,50-53,54.0f,55.c0,56-65" },
+	{ "TCP with data", tcp_data, TRANSIT_TCP, "0-11,15,18-19,20.c0,22,24-25,42-45,46.0f,47.c0,48-57" },
+	{ "TCP without data", tcp_ack, TRANSIT_TCP, "0-11,15,18-19,20.c0,22,24-25,46.0f,47.c0,48-57" },
+	{ "TCP of IPv6", tcp6_data, TRANSIT_TCP, "0-11,14.0f,15-17,21,62-65,66.0f,67.c0,68-77" },
+	{ "UDP", udp, TRANSIT_UDP, "0-11,15,18-19,20.c0,22,24-25,38-41" },
+	{ "UDP behind two tags", udp_tagged, TRANSIT_UDP, "0-11,14-15,16.10,18-19,23,26-27,28.c0,30,32-33,46-49" },
+	{ "fragment", fragment, TRANSIT_FRAGMENT, "0-11,15,20.c0,22,24-25" },
+	{ "fragment of IPv6", fragment6, TRANSIT_FRAGMENT, "0-11,14.0f,15-17,21,56-61,63,65.06" },
+	{ "ICMP", icmp, TRANSIT_IP, "0-11,15,18-19,20.c0,22,24-25" },
+	{ "SCTP", sctp, TRANSIT_IP, "0-11,15,18-19,20.c0,22,24-25,42-45" },
+	{ "ARP", arp, TRANSIT_ARP, "0-11,42-59" },
+	{ "frame", frame, TRANSIT_FRAME, "0-11" },
+	{ "VXLAN", vxlan, TRANSIT_TCP, "0-11,15,18-19,20.c0,22,24-25,38-41,42.f7,43-45,49,50-61,65,68-69,70.c0,72,74-75,92-95,96.0f,97.c0,98-107" },
+	{ "Geneve", geneve, TRANSIT_UDP, "0-11,14.0f,15-17,21,58-61,63,69,70-73,74.0f,75-77,81,118-121" },
+	{ "GRE", gre, TRANSIT_TCP, "0-11,15,18-19,20.c0,22,24-25,34.0f,35.f8,38-41,46-49,51,54-55,56.c0,58,60-61,78-81,82.0f,83.c0,84-93" },
+	{ "IPv6 in IPv4", sixinfour, TRANSIT_UDP, "0-11,15,18-19,20.c0,22,24-25,34.0f,35-37,41,78-81" },
+	{ "PPPoE", pppoe, TRANSIT_TCP, "0-11,16-19,23,26-27,28.c0,30,32-33,50-53,54.0f,55.c0,56-65" },
 };
 const size_t lab_cases_count = sizeof(lab_cases) / sizeof(lab_cases[0]);
 
@@ -314,4 +317,64 @@ lab_free_bit(const struct lab_case *what, size_t offset, unsigned bit)
 		if (*end != ',')
 			return false;
 	}
+}
+
+bool
+lab_same(const struct transit *a, const struct transit *b)
+{
+	bool tcp = a->kind == TRANSIT_TCP, empty = a->payload_len == 0;
+
+	return a->kind == b->kind && a->family == b->family && a->flow == b->flow && a->protocol == b->protocol &&
+	    memcmp(a->src, b->src, 16) == 0 && memcmp(a->dst, b->dst, 16) == 0 &&
+	    a->src_port == b->src_port && a->dst_port == b->dst_port && a->fragment == b->fragment &&
+	    (a->kind != TRANSIT_FRAGMENT || a->ip_id == b->ip_id) &&
+	    (!tcp || (a->seq == b->seq && (a->tcp_flags & LAB_TCP_FLAGS) == (b->tcp_flags & LAB_TCP_FLAGS))) &&
+	    (!tcp || !empty || a->ack == b->ack) &&
+	    a->payload_len == b->payload_len && (empty || memcmp(a->payload, b->payload, a->payload_len) == 0);
+}
+
+/* --- capture files --- */
+
+static size_t
+each_of_file(const char *path, unsigned file, lab_packet_fn *each)
+{
+	char error[PCAP_ERRBUF_SIZE];
+	pcap_t *handle = pcap_open_offline(path, error);
+	struct pcap_pkthdr *header;
+	const u_char *data;
+	size_t packets = 0;
+	int linktype;
+
+	if (handle == NULL) {
+		printf("%s: not read: %s\n", path, error);
+		return 0;
+	}
+	linktype = pcap_datalink(handle);
+	for (; pcap_next_ex(handle, &header, &data) == 1; packets++)
+		each(file, (uint16_t)(linktype == DLT_RAW ? LAB_RAW : linktype), data, header->caplen, header->len);
+	pcap_close(handle);
+	return packets;
+}
+
+size_t
+lab_captures(const char *program, lab_packet_fn *each)
+{
+	const char *folder = getenv("VMTAP_CAPTURES");
+	struct dirent **entries;
+	char path[1024];
+	size_t packets = 0;
+	int count = folder == NULL ? -1 : scandir(folder, &entries, NULL, alphasort);
+
+	if (count == -1) {
+		printf("%s: no capture files are tried; VMTAP_CAPTURES names a folder of them\n", program);
+		return 0;
+	}
+	for (int i = 0; i < count; i++) {
+		snprintf(path, sizeof(path), "%s/%s", folder, entries[i]->d_name);
+		if (strstr(entries[i]->d_name, ".pcap") != NULL)
+			packets += each_of_file(path, (unsigned)i, each);
+		free(entries[i]);
+	}
+	free(entries);
+	return packets;
 }

@@ -12,6 +12,7 @@
 /* A packet built from its end: each header is put before what is there, with the lengths that follow from it. */
 #define LAB_ROOM	(128 * 1024)
 #define LAB_TEXT	"payload of a packet, fifty bytes long, as sent by."
+#define LAB_TCP_FLAGS	0x3f	/* without those of ECN */
 #define LAB_ETHERNET	1
 #define LAB_RAW		101
 #define LAB_SLL		113
@@ -43,6 +44,11 @@ struct lab_case {
 };
 extern const struct lab_case lab_cases[];
 extern const size_t lab_cases_count;
+/* Is their identity the same, by its bytes? As those that merge streams compare. */
+bool	lab_same(const struct transit *, const struct transit *);
+/* All packets of the capture files in the folder VMTAP_CAPTURES; says so and returns 0 if it is not set. */
+typedef void lab_packet_fn(unsigned file, uint16_t linktype, const uint8_t *, size_t captured, size_t original);
+size_t	lab_captures(const char *program, lab_packet_fn *);
 bool	lab_free_bit(const struct lab_case *, size_t offset, unsigned bit);	/* is it left out? */
 
 #endif
