@@ -99,7 +99,7 @@ struct hint_sample {
 };
 struct hint_block {
 	uint64_t	first_ns, last_ns;
-	uint64_t	ceiling[2];	/* all outbound packets whose digest is no larger are among the samples; [1]: of audit flows */
+	uint64_t	ceiling[2];	/* all packets whose digest is no larger are among the samples; [1]: those of audit flows */
 	bool		urgent;
 	bool		dropped;	/* it tells of packets lost before it */
 	size_t		count;

@@ -212,8 +212,7 @@ hint_must_have(const struct hint_vm *sender, const struct hint_seen *seen)
 	for (; number <= last; number++) {
 		const struct hint_slot *slot = &sender->slot[number % HINT_SLOTS];
 
-		if (slot->number > number || (slot->number == number && seen->digest > slot->ceiling[0] &&
-		    !(seen->audit && seen->digest <= slot->ceiling[1])))
+		if (slot->number > number || (slot->number == number && seen->digest > slot->ceiling[seen->audit]))
 			return false;
 	}
 	return true;
