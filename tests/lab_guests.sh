@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# Sourced after tests/lab.sh (bash): guests on a switch, an agent in each, beside it tcpdump as the reference, and applications between them.
+#
+#	a --- eth0 ---+                   +--- mgmt0 ---+
+#	b --- eth0 ---+ br0 of "switch"   +--- mgmt0 ---+ br0 of "collector"
+#	c --- eth0 ---+                   +--- mgmt0 ---+
+#
+# The switch has an address of its own: a machine that nobody monitors. Guest number N has 10.78.0.N and fd78::N on eth0. Offloads
+# as they are found: a sends and gets super-packets, b knows none, c sends them and joins what comes in wire's sizes.
+
+PCAPCHECK=$BUILD/tests/e2e/pcapcheck
+LAB_NS=
+OUTSIDER=10.78.0.254
+GUESTS=()
+declare -A GUEST_NUMBER GUEST_MAC GUEST_SWITCH
+FROM=0 TO=0	# what is compared came between these
+
+of() { local VM=$1; shift; "$@"; }	# of VM COMMAND...: those of tests/lab.sh are about $VM
+guest_address() { echo "10.78.0.${GUEST_NUMBER[$1]}"; }
+guest_address6() { echo "fd78::${GUEST_NUMBER[$1]}"; }
+need() {	# need PROGRAM...: or the test is skipped
+	local program
+	for program in "$@"; do
+		command -v "$program" >/dev/null || { echo "skip	$(basename "$0"): no $program"; exit 0; }
+	done
+}
+
+namespace_up() {	# no address is probed for, no router asked for: what is not a test's own traffic is little
+	ip netns add "$(lab_ns "$1")" || return 1
+	LAB_NS="$LAB_NS $1"
+	in_ns "$1" sysctl -qw net.ipv6.conf.{all,default}.accept_dad=0 net.ipv6.conf.{all,default}.router_solicitations=0 \
+		net.ipv4.icmp_ratelimit=0 net.ipv4.icmp_echo_ignore_broadcasts=0
+	ip -n "$(lab_ns "$1")" link set lo up
+}
+
+switch_up() {	# switch_up NAME ADDRESS [ADDRESS6]
+	namespace_up "$1" || return 1
+	ip -n "$(lab_ns "$1")" -batch - <<-END
+		link add br0 type bridge mcast_snooping 0
+		address add $2/24 dev br0
+		${3:+address add $3/64 dev br0}
+		link set dev br0 up
+	END
+}
+
+switch_port() {	# switch_port SWITCH GUEST INTERFACE: plugs it in
+	ip link add "$3" netns "$(lab_ns "$2")" type veth peer name "$2" netns "$(lab_ns "$1")" &&
+	ip -n "$(lab_ns "$1")" link set dev "$2" master br0 up
+}
+
+# guest_up NAME NUMBER [SWITCH [MGMT-NUMBER]]
+guest_up() {
+	local name=$1 number=$2 switch=${3:-switch}
+	namespace_up "$name" || return 1
+	GUESTS+=("$name") GUEST_NUMBER[$name]=$number GUEST_SWITCH[$name]=$switch GUEST_MAC[$name]=$(printf 02:78:00:00:00:%02x "${4:-$number}")
+	switch_port "$switch" "$name" eth0 && switch_port collector "$name" mgmt0 || return 1
+	in_ns "$name" sysctl -qw net.ipv6.conf.mgmt0.disable_ipv6=1
+	ip -n "$(lab_ns "$name")" -batch - <<-END
+		link set dev eth0 address ${GUEST_MAC[$name]}
+		address add $(guest_address "$name")/24 brd + dev eth0
+		address add $(guest_address6 "$name")/64 dev eth0
+		link set dev eth0 up
+		address add 10.77.1.$((10 + ${4:-$number}))/24 dev mgmt0
+		link set dev mgmt0 up
+	END
+}
+
+wire_sized() { in_ns "$1" ethtool -K "$2" tso off gso off tx-udp-segmentation off >/dev/null; }	# wire_sized NS INTERFACE: what leaves fits the wire
+joins() { in_ns "$1" ethtool -K eth0 gro on rx-udp-gro-forwarding on >/dev/null; }	# joins GUEST: what comes is joined before it is seen
+
+# The collector, and guests a, b, c on one switch.
+guests_up() {
+	chmod 755 "$LAB"
+	switch_up collector $COLLECTOR_ADDRESS && switch_up switch $OUTSIDER fd78::fe && guest_up a 1 && guest_up b 2 && guest_up c 3 &&
+		wire_sized b eth0 && wire_sized switch b && wire_sized switch c && joins c
+}
+
+guests_pki() {	# of all guests; those of TENANT "default", others by guest_pki
+	of "${GUESTS[0]}" lab_pki || return 1
+	local name
+	for name in "${GUESTS[@]:1}"; do guest_pki "$name" || return 1; done
+}
+guest_pki() { "$BUILD/vmtap" pki agent "$LAB/pki" "$1" ${2:+--tenant "$2"} >/dev/null; }	# guest_pki NAME [TENANT]
+
+start_guest() {	# start_guest NAME [OPTION...]: its agent, with room for all that a test sends
+	local name=$1
+	shift
+	start "agent-$name" "$name" "$BUILD/vmtap-agent" -i eth0 $UNGOVERNED --buffer-size 32768 --spool-memory 96M --memory-limit 192M \
+		--collector $COLLECTOR_ADDRESS --metrics "$LAB/$name.sock" $(credentials "$name") "$@"
+}
+start_guests() {	# start_guests [OPTION...]: and waits until all capture
+	local name
+	for name in "${GUESTS[@]}"; do start_guest "$name" "$@"; done
+	for name in "${GUESTS[@]}"; do
+		wait_for 20 of "$name" capturing || { echo "$name captures nothing:"; tail -n 5 "$LAB/agent-$name.log"; return 1; }
+	done
+}
+stop_guests() { local name; for name in "${GUESTS[@]}"; do stop "agent-$name"; done; }
+each_guest() { local name; for name in "${GUESTS[@]}"; do of "$name" "$@" || return 1; done; }
+guests_stored() { wait_for 30 each_guest ledger_rests; }	# all that they have captured
+
+# The reference: all that a guest's eth0 sees, in $LAB/NAME.pcap. What it sends has its MAC.
+start_references() {
+	local name
+	for name in "${GUESTS[@]}"; do
+		start "ref-$name" "$name" tcpdump -p -Z root -n -i eth0 -B 65536 -s 262144 --time-stamp-precision nano -w "$LAB/$name.pcap"
+	done
+	for name in "${GUESTS[@]}"; do wait_for 10 logged "ref-$name" "listening on" || return 1; done
+}
+reference_drained() {	# tcpdump has taken all that is in its ring, as it says when asked
+	kill -USR1 "${LAB_PID[ref-$1]}"
+	read -rt 0.05 <> <(:) || :
+	tail -n 1 "$LAB/ref-$1.log" | awk '/captured.*received.*dropped/ && $2 == $5 { drained = 1 } END { exit !drained }'
+}
+stop_references() {
+	local name
+	for name in "${GUESTS[@]}"; do
+		wait_for 10 reference_drained "$name"
+		stop "ref-$name" INT
+	done
+}
+references_whole() { local name; for name in "${GUESTS[@]}"; do logged "ref-$name" "^0 packets dropped by kernel" || return 1; done; }
+
+# The window: what is compared, from one moment of silence to another.
+guest_packets() {
+	local name
+	for name in "${GUESTS[@]}"; do in_ns "$name" cat /sys/class/net/eth0/statistics/{rx,tx}_packets; done | tr '\n' ' '
+}
+silent() {
+	local before=$LAST_PACKETS
+	LAST_PACKETS=$(guest_packets)
+	[ "$before" = "$LAST_PACKETS" ] || { read -rt 0.2 <> <(:) || :; return 1; }
+}
+wait_silence() { LAST_PACKETS=; WAIT_STEP=0.3 wait_for 15 silent; }
+now() { echo "${EPOCHREALTIME/[.,]/.}000"; }
+open_window() { wait_silence; FROM=$(now); }
+close_window() { wait_silence; TO=$(now); }
+
+# Packets as sorted lines: lengths and a hash, of one guest's reference or of a file that the product wrote.
+packets_of() { "$PCAPCHECK" packets "$1" "${2:-}" "$FROM" "$TO" | cut -d' ' -f2- | LC_ALL=C sort; }	# packets_of FILE [FILTER]
+seen_at() { packets_of "$LAB/$1.pcap" "${2:-}"; }	# seen_at GUEST [FILTER]
+macs() { local name; for name in "$@"; do printf ' or ether src %s' "${GUEST_MAC[$name]}"; done | cut -c5-; }
+also() { [ -z "${1:-}" ] || echo " and ($1)"; }
+sent_by() { seen_at "$1" "$(macs "$1")$(also "${2:-}")"; }	# sent_by GUEST [FILTER]
+from_others() { seen_at "$1" "not ($(macs "${GUESTS[@]}"))$(also "${2:-}")"; }	# what came from machines that nobody monitors
+came_twice() { LC_ALL=C comm -13 <(sent_by "$1" "$3") <(seen_at "$2" "$3"); }	# came_twice FROM TO FILTER: what came more often than it went
+transmissions() {	# transmissions [FILTER]: what a merged stream must have
+	local name
+	for name in "${GUESTS[@]}"; do sent_by "$name" "${1:-}"; from_others "$name" "${1:-}"; done | LC_ALL=C sort
+}
+differing() { LC_ALL=C comm -3 "$1" "$2" | wc -l; }	# of two sorted files
+in_order() { "$PCAPCHECK" packets "$1" | cut -d' ' -f1 >"$LAB/times" && [ -s "$LAB/times" ] && LC_ALL=C sort -c "$LAB/times"; }	# in_order FILE: of time
+
+# What each direction of each flow carried, of a guest's reference and of a file of the product's.
+same_flows() {	# same_flows GUEST FILE [FILTER]
+	LC_ALL=C diff <("$PCAPCHECK" flows "$LAB/$1.pcap" "${3:-}" "$FROM" "$TO" | LC_ALL=C sort) \
+		<("$PCAPCHECK" flows "$2" "${3:-}" "$FROM" "$TO" | LC_ALL=C sort)
+}
