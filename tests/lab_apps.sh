@@ -32,10 +32,11 @@ start_servers() {
 	serve b 7004 socat TCP-LISTEN:7004,fork PIPE && serve b 7001 socat -u UDP-RECV:7001 /dev/null && serve c 7001 socat -u UDP-RECV:7001 /dev/null
 }
 
-# send_datagrams GUEST ADDRESS PORT COUNT SIZE [SEGMENT]: all the same, without an id of their own. SEGMENT: each leaves as one super-packet.
+# send_datagrams GUEST ADDRESS PORT COUNT SIZE [SEGMENT]: all the same, without checksums. SEGMENT: each leaves as a super-packet.
 send_datagrams() {
 	in_ns "$1" perl -MSocket -e 'my ($to, $port, $count, $size, $segment) = @ARGV;
 		socket(S, PF_INET, SOCK_DGRAM, 17) && setsockopt(S, SOL_SOCKET, SO_BROADCAST, 1) or die;
+		setsockopt(S, SOL_SOCKET, 11, $segment ? 0 : 1) or die;	# SO_NO_CHECK
 		!$segment || setsockopt(S, 17, 103, pack("i", $segment)) or die;
 		for (1 .. $count) { defined(send(S, "v" x $size, 0, sockaddr_in($port, inet_aton($to)))) or die $! }' "${@:2}"
 }
@@ -76,7 +77,6 @@ app_dns() {
 app_ping() { in_ns a ping -q -c 20 -i 0.01 "$(guest_address b)" && in_ns b ping -q -c 20 -i 0.01 "$(guest_address c)"; }
 app_ping6() { in_ns a ping -q -c 20 -i 0.01 "$(guest_address6 c)" && in_ns c ping -6 -q -c 2 -i 0.2 ff02::1%eth0; }
 app_fragments() { in_ns a ping -q -c 5 -i 0.01 -s 5000 "$(guest_address b)" && in_ns a ping -q -c 5 -i 0.01 -s 5000 "$(guest_address6 c)"; }
-app_repeats() { send_datagrams a "$(guest_address b)" 7001 50 160 && send_datagrams b "$(guest_address c)" 7001 50 160; }
 app_broadcasts() { send_datagrams a 10.78.0.255 7002 20 80 && send_datagrams c 10.78.0.255 7002 20 80; }
 app_superpackets() { send_datagrams a "$(guest_address c)" 7003 10 12000 1200 && send_datagrams a "$(guest_address b)" 7003 5 12000 1200; }
 keepalives_sent() { [ "$(in_ns a nstat -asz TcpExtTCPKeepAlive | awk '/KeepAlive/ { print $2 }')" -ge 2 ]; }
@@ -116,6 +116,10 @@ send_frames() {
 		my $eth0 = pack("Snlsccx8", 17, 3, <$index>, 0, 0, 6);
 		for (1 .. $count) { defined(send(S, pack("H*", "$to$from$rest"), 0, $eth0)) or die $! }' \
 		"${GUEST_MAC[$2]//:/}" "${GUEST_MAC[$1]//:/}" "$3" "$4"
+}
+app_repeats() {	# the same payload, and the same bytes altogether
+	send_datagrams a "$(guest_address b)" 7001 50 160 &&
+	send_frames b c 50 08004500003400004000401126190a4e00020a4e00031b591b5900200000"$(printf '%048d' 5)"
 }
 app_frames() { send_frames a b 5 88b5"$(printf '%0100d' 7)"; }	# not IP
 app_vlan() {	# IPv4 and UDP, in VLAN 5

@@ -97,7 +97,6 @@ start_guests() {	# start_guests [OPTION...]: and waits until all capture
 }
 stop_guests() { local name; for name in "${GUESTS[@]}"; do stop "agent-$name"; done; }
 each_guest() { local name; for name in "${GUESTS[@]}"; do of "$name" "$@" || return 1; done; }
-guests_stored() { wait_for 30 each_guest ledger_rests; }	# all that they have captured
 
 # The reference: all that a guest's eth0 sees, in $LAB/NAME.pcap. What it sends has its MAC.
 start_references() {
