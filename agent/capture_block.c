@@ -10,6 +10,7 @@
 #include "common/buf.h"
 #include "common/clock.h"
 #include "proto/pcapng.h"
+#include "proto/transit.h"
 #include "agent/capture_block.h"
 #include "agent/spool.h"
 
@@ -75,6 +76,26 @@ capture_block_set_store(struct capture_block *b, bool store)
 {
 	b->store = store;
 	encoder_set_store(b->encoder, store);
+}
+
+void
+capture_block_set_digest(struct capture_block *b, const uint8_t *secret)
+{
+	b->digest = secret != NULL;
+	if (b->digest)
+		memcpy(b->secret, secret, sizeof(b->secret));
+}
+
+/* Of a packet that was cut, nothing could be shown to be equal. */
+uint64_t
+capture_block_digest(const struct capture_block *b, uint16_t linktype, const struct pcapng_packet *packet)
+{
+	struct transit transit;
+
+	if (!b->digest || packet->zeroes != 0 || packet->captured_len != packet->original_len)
+		return DIGEST_NONE;
+	transit_parse(&transit, linktype, packet->data, packet->captured_len, packet->original_len);
+	return digest_packet(&transit, b->secret);
 }
 
 void

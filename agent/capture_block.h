@@ -9,6 +9,7 @@
 
 #include "agent/capture_stream.h"
 #include "proto/codec.h"
+#include "proto/digest.h"
 
 struct pcapng_packet;
 struct spool;
@@ -40,6 +41,8 @@ struct capture_block {
 	const struct codec *codec;
 	int		 level;
 	bool		 store;
+	bool		 digest;		/* packets shall have one, with this secret: */
+	uint8_t		 secret[DIGEST_SECRET_SIZE];
 	uint8_t		*raw;			/* MSG_BLOCK_RAW_MAX */
 	size_t		 len, limit;
 	size_t		 row_count;		/* rows in it */
@@ -71,6 +74,9 @@ int	capture_block_seal(struct capture_block *);
 void	capture_block_count_kernel(struct capture_block *, uint64_t received, uint64_t dropped, uint64_t left_out);
 /* For the blocks after this one, which must be empty. */
 void	capture_block_set_store(struct capture_block *, bool);	/* uncompressed, inside the codec's format */
+void	capture_block_set_digest(struct capture_block *, const uint8_t *secret);	/* from the next packet on; NULL: none */
+/* What the packet's packetid shall be. */
+uint64_t capture_block_digest(const struct capture_block *, uint16_t linktype, const struct pcapng_packet *);
 /* Without waiting for room. */
 void	capture_block_seal_now(struct capture_block *);
 

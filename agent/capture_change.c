@@ -422,6 +422,7 @@ change_commit(struct change *c)
 	c->tap->codec = c->codec;
 	c->tap->level = c->tap->orders.cheaper && c->level > c->codec->level_quick ? c->codec->level_quick : c->level;
 	c->tap->store = c->tap->orders.store;
+	capture_block_set_digest(&c->tap->block, c->want->digest ? c->want->secret : NULL);
 }
 
 static void

@@ -249,7 +249,7 @@ parts_add_withheld(struct filter_parts *parts, const struct capture_wish *w)
 		return 0;
 	if ((insn = calloc(BPF_CHAIN_MAX, sizeof(*insn))) == NULL)
 		return -1;
-	len = bpf_part_withheld(insn, room, parts->link, w->peer, w->peer_count, &placed);
+	len = bpf_part_withheld(insn, room, parts->link, w->peer, w->peer_count, w->balanced, &placed);
 	if (len > 0 && placed > 0)
 		result = parts_add(parts, "not what a peer delivers", FILTER_WITHHELD, insn, len);
 	parts->peers_left = w->peer_count - placed;

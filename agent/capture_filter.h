@@ -36,6 +36,7 @@ struct capture_wish {
 	unsigned	 keep;		/* of 64 parts of the flows */
 	const struct bpf_peer *peer;	/* whose packets are withheld */
 	size_t		 peer_count;
+	bool		 balanced;	/* bpf_part_withheld() */
 	size_t		 own_count;
 	struct ipc_endpoint own[CAPTURE_ENDPOINTS_MAX];
 };

@@ -101,6 +101,7 @@ ring_packet(u_char *arg, const struct pcap_pkthdr *h, const u_char *data)
 	packet.original_len = h->len;
 	packet.data = data;
 	packet.flags = packet_direction(r, data, present);
+	packet.packetid = capture_block_digest(r->block, r->description.linktype, &packet);
 	packet.comment = NULL;
 	if (capture_block_put(r->block, r->row, &packet) == -1)
 		pcap_breakloop(r->pcap);

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "proto/bpf_part.h"
+#include "proto/digest.h"
 #include "proto/msg.h"
 #include "proto/slice.h"
 
@@ -73,6 +74,8 @@ struct ipc_tap {
 	uint8_t		direction;	/* enum msg_direction */
 	struct slice	slice;
 	char		codec[MSG_NAME_SIZE];
+	bool		digest;		/* packets carry theirs, keyed by: */
+	uint8_t		secret[DIGEST_SECRET_SIZE];
 	uint16_t	own_count;
 	struct ipc_endpoint own[IPC_OWN_MAX];
 	uint16_t	peer_count;	/* whose packets are withheld, for their own agents deliver them; the first ones first */

@@ -78,6 +78,8 @@ ipc_put_tap(struct buf *buf, const struct ipc_tap *tap)
 	errs += buf_put_u8(buf, tap->direction);
 	errs += slice_put(buf, &tap->slice);
 	errs += buf_put_str(buf, tap->codec);
+	errs += buf_put_u8(buf, tap->digest);
+	errs += buf_put(buf, tap->secret, sizeof(tap->secret));
 	errs += buf_put_u16(buf, tap->own_count);
 	for (size_t i = 0; i < tap->own_count; i++)
 		errs += ipc_put_endpoint(buf, &tap->own[i]);
@@ -221,6 +223,7 @@ ipc_get_tap(const struct ipc_message *message, struct ipc_tap *tap)
 	    cursor_u32(&cursor, &tap->snaplen) == 0 &&
 	    cursor_u8(&cursor, &tap->direction) == 0 && tap->direction <= DIRECTION_OUT &&
 	    slice_get(&cursor, &tap->slice) == 0 && cursor_str(&cursor, tap->codec, sizeof(tap->codec)) == 0 &&
+	    ipc_get_bool(&cursor, &tap->digest) == 0 && cursor_bytes(&cursor, tap->secret, sizeof(tap->secret)) == 0 &&
 	    ipc_get_tap_lists(&cursor, tap) == 0)
 		return 0;
 	errno = EBADMSG;

@@ -84,6 +84,7 @@ interfaces_changed(void *arg)
 	link->netifs = fresh;
 	gone_review(link);
 	tap_update_all(link);
+	session_addresses_all(link);
 	life_check_addresses(link);
 }
 

@@ -55,8 +55,7 @@ void
 netif_clear(struct netif_table *table)
 {
 	free(table->netif);
-	table->netif = NULL;
-	table->count = 0;
+	memset(table, 0, sizeof(*table));
 }
 
 /* --- getifaddrs(3) --- */
@@ -126,6 +125,19 @@ add_ipv6(struct ipc_tap_interface *tap, const struct ifaddrs *ifa)
 	out[16] = mask != NULL ? prefix_length(&mask->sin6_addr) : PREFIX_MAX;
 }
 
+/* For ADDRESSES. */
+static void
+add_told(struct netif *netif, uint8_t family, const void *bytes, size_t len)
+{
+	struct bpf_peer *address;
+
+	if (netif->address_count == MSG_ADDRESSES_MAX)
+		return;
+	address = &netif->address[netif->address_count++];
+	address->family = family;
+	memcpy(address->address, bytes, len);
+}
+
 /* An IPv4 address may stand under a label such as "eth0:1". */
 static void
 add_address(struct netif_table *table, const struct ifaddrs *ifa)
@@ -134,10 +146,13 @@ add_address(struct netif_table *table, const struct ifaddrs *ifa)
 
 	if (netif == NULL)
 		return;
-	if (ifa->ifa_addr->sa_family == AF_INET)
+	if (ifa->ifa_addr->sa_family == AF_INET) {
 		add_ipv4(&netif->tap, ifa);
-	else if (ifa->ifa_addr->sa_family == AF_INET6)
+		add_told(netif, AF_INET, &((const struct sockaddr_in *)(const void *)ifa->ifa_addr)->sin_addr, 4);
+	} else if (ifa->ifa_addr->sa_family == AF_INET6) {
 		add_ipv6(&netif->tap, ifa);
+		add_told(netif, AF_INET6, &((const struct sockaddr_in6 *)(const void *)ifa->ifa_addr)->sin6_addr, 16);
+	}
 }
 
 static int
@@ -304,14 +319,25 @@ netif_wanted(struct netif *netif, const struct conf_list *guest, const char *pol
 	return netif->known_as[0] != '\0' && name_wanted(netif, netif->known_as, guest, policy);
 }
 
+static bool
+same_addresses(const struct netif *a, const struct netif *b)
+{
+	return a->address_count == b->address_count && memcmp(a->address, b->address, a->address_count * sizeof(a->address[0])) == 0;
+}
+
 void
 netif_carry(const struct netif_table *before, struct netif_table *fresh)
 {
 	const struct netif *old;
 	size_t i;
 
+	fresh->addresses = before->addresses;
 	for (i = 0; i < fresh->count; i++) {
 		old = netif_by_index(before, fresh->netif[i].tap.ifindex);
+		if (old != NULL && same_addresses(old, &fresh->netif[i]))
+			fresh->netif[i].addresses = old->addresses;
+		else
+			fresh->netif[i].addresses = ++fresh->addresses;
 		if (old != NULL && old->tap.has_mac && fresh->netif[i].tap.has_mac &&
 		    memcmp(old->tap.mac, fresh->netif[i].tap.mac, sizeof(old->tap.mac)) == 0)
 			memcpy(fresh->netif[i].known_as, old->known_as, sizeof(old->known_as));

@@ -18,6 +18,9 @@ struct netif {
 	struct ipc_tap_interface tap;	/* as a tap carries it; paused is false */
 	bool		up, running, loopback;
 	bool		default_route;
+	uint16_t	address_count;
+	struct bpf_peer	address[MSG_ADDRESSES_MAX];	/* all that are told; of the tap's, the first few of each family */
+	uint64_t	addresses;		/* a number that these addresses alone have; grows when they change, from 1 */
 	bool		gone;			/* capture could not keep it open; not picked */
 	char		known_as[IF_NAMESIZE];	/* its name when it was last picked by it; "": never was */
 	bool		has_drops;
@@ -27,6 +30,7 @@ struct netif {
 struct netif_table {
 	struct netif	*netif;		/* sorted by ifindex */
 	size_t		 count;
+	uint64_t	 addresses;		/* the newest number of them */
 };
 
 /* What there is now. 0, or -1 with errno and the table empty. */
@@ -39,7 +43,8 @@ struct netif	*netif_by_name(const struct netif_table *, const char *);
 void		 netif_routes_ipv4(struct netif_table *, FILE *);
 void		 netif_routes_ipv6(struct netif_table *, FILE *);
 
-/* What fresh has of before, by ifindex and MAC, is known as it was: a rename does not end its capture. */
+/* What fresh has of before, by ifindex and MAC, is known as it was: a rename does not end its capture. Addresses that an ifindex had
+ * before keep their number, others get one. */
 void		 netif_carry(const struct netif_table *before, struct netif_table *fresh);
 
 /*

@@ -83,6 +83,9 @@ build(struct link *link, struct link_tap *t, struct ipc_tap *tap)
 		tap->snaplen = policy->snaplen;
 		tap->direction = policy->direction;
 		tap->slice = policy->slice;
+		tap->digest = policy->digest;
+		if (tap->digest)
+			memcpy(tap->secret, policy->secret, sizeof(tap->secret));
 	}
 	build_own(link, tap);
 	build_interfaces(link, t, policy != NULL ? policy->interfaces : "", tap);

@@ -204,6 +204,15 @@ sender_introduce(struct sender *s, const uint8_t stream[MSG_ID_SIZE])
 	return put_interfaces(s, stream, &s->control);
 }
 
+uint32_t
+sender_introduced(const struct sender *s, const uint8_t stream[MSG_ID_SIZE])
+{
+	for (size_t i = 0; i < s->stream_count; i++)
+		if (memcmp(s->stream[i].id, stream, MSG_ID_SIZE) == 0)
+			return s->stream[i].interfaces;
+	return 0;
+}
+
 static int
 put_block_header(struct sender *s, const struct spool_item *item)
 {

@@ -60,6 +60,7 @@ void	sender_clear(struct sender *);
 void	sender_start(struct sender *, uint32_t codecs);		/* the receiver is ready for what the spool holds */
 /* The interfaces of the stream that the receiver has not heard of, as small messages; returns as msg_put_interface(). */
 int	sender_introduce(struct sender *, const uint8_t stream[MSG_ID_SIZE]);
+uint32_t sender_introduced(const struct sender *, const uint8_t stream[MSG_ID_SIZE]);	/* how many it has heard of */
 void	sender_limit(struct sender *, uint64_t bits, uint64_t burst, uint64_t now_ns);
 enum sender_result sender_run(struct sender *, uint64_t now_ns);
 uint64_t sender_wait_ns(const struct sender *);		/* after SENDER_LIMITED */

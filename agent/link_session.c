@@ -178,6 +178,7 @@ session_stats(struct session *s)
 	s->stats_ns = clock_mono_ns();
 	errs = sender_introduce(&s->sender, msg.stream);
 	session_put(s, errs + msg_put_stats(&s->sender.control, &msg));
+	session_addresses(s);
 }
 
 void

@@ -49,6 +49,8 @@ struct session {
 	uint32_t	 keepalive_ms;
 	uint64_t	 pings;		/* sent so far */
 	uint64_t	 stats_ns;	/* when STATS were sent */
+	uint8_t		 addresses_stream[MSG_ID_SIZE];	/* link_addresses.c: of which ADDRESSES were told, */
+	uint64_t	 addresses_told[MSG_INTERFACES_MAX];	/* by its interface ids: netif's number */
 	struct sockaddr_storage local;	/* its own address; family 0: an interface never had it */
 	uint64_t	 missing_ns;	/* since when no interface has it; 0: one has */
 	uint8_t		 certificate[TLS_FINGERPRINT_SIZE];	/* our own, that it was made with */
@@ -82,6 +84,10 @@ bool		 message_take(struct session *, struct buf *input);	/* one whole frame; fa
 void		 session_begin(struct session *, uint32_t codecs, uint32_t keepalive_ms);	/* WELCOME came */
 void		 session_ended(struct session *, uint16_t peer_error, const char *text);	/* BYE (0) or ERROR came */
 void		 session_put(struct session *, int errs);	/* of the msg_put_x() into sender.control: sends it */
+
+/* link_addresses.c */
+void		 session_addresses(struct session *);	/* ADDRESSES of what is captured, where they are not as told last */
+void		 session_addresses_all(struct link *);
 
 /* link_life.c: how a live session notices that its end has come. */
 void		 life_start(struct session *);

@@ -11,6 +11,7 @@
 #include "proto/msg.h"
 
 #include "collector/budget.h"
+#include "collector/policy.h"
 #include "collector/store_batch.h"
 
 struct session;
@@ -48,6 +49,7 @@ struct vm {
 	bool			 dirty;		/* it or a stream of it has changes for the next batch */
 	bool			 row_dirty;
 	struct vm_row		 row;
+	struct policy_dedup	 dedup;		/* of the policy in force, mode resolved; from its first session on */
 	TAILQ_HEAD(, stream)	 streams;
 	unsigned		 stream_count;
 	bool			 has_place;	/* of quota.h: from its first session until that and its files are closed */

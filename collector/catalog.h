@@ -23,6 +23,7 @@ enum stream_cut { STREAM_WHOLE, STREAM_CUT, STREAM_ELSEWHERE };
  */
 #define CATALOG_NAME	"catalog.sqlite"
 #define CATALOG_ADDRESS_SIZE	46	/* INET6_ADDRSTRLEN */
+#define CATALOG_OWN_SIZE	(CATALOG_ADDRESS_SIZE * MSG_ADDRESSES_MAX)
 #define CATALOG_VERSION	3	/* PRAGMA user_version; a newer one is refused, an older one migrated by the collector */
 
 /* What the ledger asks about a stream when its files may be gone. */
@@ -42,7 +43,8 @@ enum stream_cut { STREAM_WHOLE, STREAM_CUT, STREAM_ELSEWHERE };
 	"CREATE TABLE clock (vm TEXT NOT NULL REFERENCES vm, at_ns INTEGER NOT NULL, offset_ns INTEGER NOT NULL,"	/* from then on */ \
 	" rtt_ns INTEGER NOT NULL, PRIMARY KEY (vm, at_ns)) WITHOUT ROWID;"	/* at_ns by the guest's clock; offset_ns: it minus ours */ \
 	"CREATE TABLE withheld (id INTEGER PRIMARY KEY, vm TEXT NOT NULL REFERENCES vm, peer TEXT NOT NULL REFERENCES vm,"	\
-	" address TEXT NOT NULL, network TEXT NOT NULL, balanced INTEGER NOT NULL,"	/* of the peer; the network of both */		\
+	" address TEXT NOT NULL, own TEXT NOT NULL,"	/* the peer's; those that the VM had then, comma-separated */			\
+	" network TEXT NOT NULL, balanced INTEGER NOT NULL,"	/* that of both; HINTS' flag */						\
 	" from_ns INTEGER NOT NULL, to_ns INTEGER,"	/* by the collector's clock, rather too wide; NULL: still so */			\
 	" UNIQUE (vm, peer, address, network, from_ns));"									\
 	"CREATE INDEX withheld_peer ON withheld (peer);"									\

@@ -15,7 +15,7 @@
 #include "collector/store_batch.h"
 
 enum catalog_sql {
-	SQL_VM, SQL_STREAM, SQL_RESUMED, SQL_INTERFACE, SQL_FILE, SQL_REVEALED, SQL_POINT, SQL_LOSS, SQL_STAT, SQL_EVENT,
+	SQL_VM, SQL_STREAM, SQL_RESUMED, SQL_INTERFACE, SQL_NETWORK, SQL_FILE, SQL_REVEALED, SQL_POINT, SQL_LOSS, SQL_STAT, SQL_EVENT,
 	SQL_CLOCK, SQL_WITHHELD, SQL_MAX
 };
 
@@ -43,6 +43,7 @@ static const char *const catalog_sql[SQL_MAX] = {
 	[SQL_RESUMED] = "DELETE FROM loss WHERE vm = ?2 AND stream = ?1 AND place = 'cut'",
 	[SQL_INTERFACE] = "INSERT INTO interface (stream, id, name, mac, linktype, filter, idb, network)"
 	    " VALUES (?1,?2,?3,?4,?5,?6,?7,?8) ON CONFLICT (stream, id) DO UPDATE SET network = excluded.network",
+	[SQL_NETWORK] = "UPDATE interface SET network = ?3 WHERE stream = ?1 AND id = ?2 AND network <> ?3",
 	[SQL_FILE] = "INSERT INTO file (id, vm, stream, path, codec, live, created_ns, length, raw, packets, bytes, first_block,"
 	    " last_block, first_ns, last_ns) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15)"
 	    " ON CONFLICT (id) DO UPDATE SET live = excluded.live, length = excluded.length, raw = excluded.raw,"
@@ -68,7 +69,8 @@ static const char *const catalog_sql[SQL_MAX] = {
 	[SQL_EVENT] = "INSERT INTO event (vm, stream, block, at_ns, text) VALUES (?1,?2,?3,?4,?5)",
 	[SQL_CLOCK] = "INSERT INTO clock (vm, at_ns, offset_ns, rtt_ns) VALUES (?1,?2,?3,?4)"
 	    " ON CONFLICT (vm, at_ns) DO UPDATE SET offset_ns = excluded.offset_ns, rtt_ns = excluded.rtt_ns",
-	[SQL_WITHHELD] = "INSERT INTO withheld (vm, peer, address, network, balanced, from_ns, to_ns) VALUES (?1,?2,?3,?4,?5,?6,?7)"
+	[SQL_WITHHELD] = "INSERT INTO withheld (vm, peer, address, own, network, balanced, from_ns, to_ns)"
+	    " VALUES (?1,?2,?3,?4,?5,?6,?7,?8)"
 	    " ON CONFLICT (vm, peer, address, network, from_ns) DO UPDATE SET to_ns = excluded.to_ns",
 };
 
@@ -215,6 +217,18 @@ catalog_write_interface(sqlite3_stmt *stmt, const void *any)
 }
 
 static int
+catalog_write_network(sqlite3_stmt *stmt, const void *any)
+{
+	const struct network_row *row = any;
+	int errs = 0;
+
+	errs += bind_id(stmt, 1, row->stream);
+	errs += sqlite3_bind_int64(stmt, 2, row->id);
+	errs += bind_text(stmt, 3, row->network);
+	return catalog_step(stmt, errs);
+}
+
+static int
 catalog_write_file(sqlite3_stmt *stmt, const void *any)
 {
 	const struct file_row *row = any;
@@ -325,10 +339,11 @@ catalog_write_withheld(sqlite3_stmt *stmt, const void *any)
 	errs += bind_text(stmt, 1, row->vm);
 	errs += bind_text(stmt, 2, row->peer);
 	errs += bind_text(stmt, 3, row->address);
-	errs += bind_text(stmt, 4, row->network);
-	errs += sqlite3_bind_int(stmt, 5, row->balanced);
-	errs += bind_u64(stmt, 6, row->from_ns);
-	errs += bind_u64_or_null(stmt, 7, row->to_ns);
+	errs += bind_text(stmt, 4, row->own);
+	errs += bind_text(stmt, 5, row->network);
+	errs += sqlite3_bind_int(stmt, 6, row->balanced);
+	errs += bind_u64(stmt, 7, row->from_ns);
+	errs += bind_u64_or_null(stmt, 8, row->to_ns);
 	return catalog_step(stmt, errs);
 }
 
@@ -354,6 +369,7 @@ catalog_write_batch(struct catalog_writer *writer, const struct batch *batch)
 		{ SQL_VM, &batch->vms, sizeof(struct vm_row), catalog_write_vm },
 		{ SQL_STREAM, &batch->streams, sizeof(struct stream_row), catalog_write_stream },
 		{ SQL_INTERFACE, &batch->interfaces, sizeof(struct interface_row), catalog_write_interface },
+		{ SQL_NETWORK, &batch->networks, sizeof(struct network_row), catalog_write_network },
 		{ SQL_FILE, &batch->files, sizeof(struct file_row), catalog_write_file },
 		{ SQL_POINT, &batch->points, sizeof(struct point_row), catalog_write_point },
 		{ SQL_LOSS, &batch->losses, sizeof(struct loss_row), catalog_write_loss },

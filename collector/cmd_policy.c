@@ -38,7 +38,8 @@ static const struct conf_row policy_rows[] = {
 };
 static const char usage[] = "show | set SCOPE KEY=VALUE... | clear SCOPE\n"
     "       SCOPE is a VM (name or UUID), tenant:NAME, label:NAME or default;\n"
-    "       KEY is interfaces, filter, snaplen, direction, compress, rate-limit, slice, mask or, of a VM, labels";
+    "       KEY is interfaces, filter, snaplen, direction, compress, rate-limit, slice, mask, dedup, network,\n"
+    "       withhold-share or, of a VM, labels";
 
 static const struct table_column show_columns[] = {
 	{ "scope", "SCOPE", TABLE_TEXT }, { "origin", "FROM", TABLE_TEXT }, { "text", "POLICY", TABLE_TEXT }, { NULL, NULL, TABLE_TEXT }

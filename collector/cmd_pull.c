@@ -288,6 +288,7 @@ static int (*const handlers[FRAME_TYPE_MAX])(struct pull *, const struct frame *
 	[FRAME_HELLO] = on_hello,
 	[FRAME_POLICY_RESULT] = on_policy_result,
 	[FRAME_INTERFACE] = on_interface,
+	[FRAME_ADDRESSES] = on_nothing,
 	[FRAME_BLOCK] = on_block,
 	[FRAME_GAP] = on_gap,
 	[FRAME_END] = on_nothing,

@@ -20,6 +20,7 @@ struct listeners;
 struct pulls;
 struct scrape;
 struct sqlite3;
+struct tenants;
 
 #define COLLECTOR_STOP_S	5	/* SIGTERM to exit, whatever a disk does */
 #define COLLECTOR_SIGNALS	4
@@ -37,6 +38,7 @@ struct collector {
 	struct sqlite3		*db;		/* for overrides of the policy */
 	struct retainer		*retainer;
 	struct policy_set	*policy;
+	struct tenants		*known;
 	struct tls_context	*tls[WORKERS_MAX];	/* until the workers have them */
 	time_t			 not_after;	/* of the certificate in use */
 	struct credentials	*credentials;

@@ -30,6 +30,7 @@
 #include "collector/scrape.h"
 #include "collector/quota.h"
 #include "collector/store_retain.h"
+#include "collector/tenant.h"
 
 #define START_ERROR_SIZE	1024
 
@@ -39,6 +40,7 @@ collector_fill_settings(const struct collector *collector, struct worker_setting
 	settings->rotate_size = collector->options.rotate_size;
 	settings->rotate_interval_ms = collector->options.rotate_interval_ms;
 	settings->keepalive_ms = collector->options.keepalive_ms;
+	settings->dedup = collector->options.dedup;
 }
 
 /* Every VM is a socket and a file or two. */
@@ -84,6 +86,7 @@ start_open_store(struct collector *collector)
 
 	if (store_open(&collector->store, collector->options.store, collector->options.group, error, sizeof(error)) == -1 ||
 	    (collector->db = catalog_open(collector->options.store, error, sizeof(error))) == NULL ||
+	    (collector->known = tenants_new(collector->options.store, error, sizeof(error))) == NULL ||
 	    (collector->policy = collector_make_policy(collector, NULL, NULL, error, sizeof(error))) == NULL ||
 	    (collector->retainer = retainer_new(&collector->store, &limits, error, sizeof(error))) == NULL)
 		fatal("%s", error);
@@ -124,6 +127,7 @@ start_workers(struct collector *collector)
 	collector->workers.store = &collector->store;
 	collector->workers.retainer = collector->retainer;
 	collector->workers.tenants = &collector->options.tenants;
+	collector->workers.known = collector->known;
 	log_info("descriptors for %u VMs at a time", quota_vms_max());
 	if (workers_start(&collector->workers, (unsigned)collector->options.workers, collector->tls, collector->policy, &settings,
 	    error, sizeof(error)) == -1)
@@ -183,6 +187,7 @@ collector_clear(struct collector *collector)
 	credentials_free(collector->credentials);
 	retainer_free(collector->retainer);
 	policy_set_unref(collector->policy);
+	tenants_free(collector->known);
 	sqlite3_close(collector->db);
 	store_close(&collector->store);
 	for (int i = 0; i < COLLECTOR_SIGNALS; i++)

@@ -25,8 +25,9 @@ enum note_kind {
 	NOTE_POLICY,		/* policy, token */
 	NOTE_STATUS,		/* token */
 	NOTE_STOP,
-	/* worker -> worker: the session's VM is yours */
-	NOTE_SESSION,		/* session */
+	/* worker -> worker */
+	NOTE_SESSION,		/* session: its VM is yours */
+	NOTE_PEERS,		/* text: this tenant has several VMs now */
 	/* committer -> worker */
 	NOTE_COMMITTED,		/* batch */
 	NOTE_COMMIT_FAILING,	/* text */
@@ -43,6 +44,7 @@ enum note_kind {
 
 struct worker_settings {
 	uint64_t	rotate_size, rotate_interval_ms, keepalive_ms;
+	int		dedup;		/* enum dedup_mode: an unset one of a VM with peers */
 };
 
 struct note {

@@ -54,6 +54,8 @@ const struct conf_row collector_rows[] = {
 	    .help = "take only agents of this tenant; default: of all" },
 	{ .name = "policy", .type = CONF_STRING, .argument = "FILE", .flags = CONF_RELOAD, .offset = OFFSET(policy),
 	    .help = "what agents shall capture, see vmtap.conf(5)" },
+	{ .name = "dedup", .type = CONF_ENUM, .initial = "tag", .values = "off|tag|withhold", .argument = "MODE", .flags = CONF_RELOAD,
+	    .offset = OFFSET(dedup), .help = "what an unset \"dedup\" of a policy means to VMs of a tenant that has several" },
 	{ .name = "keepalive", .type = CONF_TIME, .min = 1000, .max = 3600 * 1000, .initial = "10s", .argument = "TIME",
 	    .flags = CONF_RELOAD, .offset = OFFSET(keepalive_ms),
 	    .help = "an agent of which nothing is heard for this time is dead; it is asked before" },

@@ -20,6 +20,7 @@ struct collector_options {
 	uint64_t	 retain_size, retain_size_vm, retain_age_ms;
 	struct conf_list tenants;	/* empty: all */
 	char		*policy;
+	int		 dedup;		/* enum dedup_mode: of a VM with peers whose policy says nothing of it */
 	uint64_t	 keepalive_ms;
 	char		*group;
 	struct conf_list metrics;	/* ADDR:PORT or PATH */

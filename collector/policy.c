@@ -3,6 +3,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <fnmatch.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -199,9 +200,30 @@ policy_set_override(struct policy_set *set, const char *scope, const char *text,
 	return policy_parse_lines(NULL, section, scope, text, error, error_size);
 }
 
+/* What becomes of the sections that hold for a VM. */
+struct policy_merged {
+	struct msg_policy	*policy;
+	struct policy_dedup	*dedup;
+	const char		*labels;
+};
+
 static void
-policy_merge(struct msg_policy *policy, const struct policy_section *section)
+policy_merge_dedup(struct policy_dedup *dedup, const struct policy_section *section)
 {
+	if (section->set & (1u << KEY_DEDUP)) {
+		dedup->mode = section->dedup.mode;
+		dedup->mode_set = true;
+	}
+	if (section->set & (1u << KEY_NETWORK))
+		memcpy(dedup->network, section->dedup.network, sizeof(dedup->network));
+	if (section->set & (1u << KEY_WITHHOLD_SHARE))
+		dedup->balanced = section->dedup.balanced;
+}
+
+static void
+policy_merge(const struct policy_merged *merged, const struct policy_section *section)
+{
+	struct msg_policy *policy = merged->policy;
 	const struct msg_policy *from = &section->policy;
 
 	if (section->set & (1u << KEY_INTERFACES))
@@ -222,6 +244,7 @@ policy_merge(struct msg_policy *policy, const struct policy_section *section)
 	}
 	if (section->set & (1u << KEY_MASK))
 		policy->slice.mask = from->slice.mask;
+	policy_merge_dedup(merged->dedup, section);
 }
 
 /* Is label one of the comma-separated list's? */
@@ -251,20 +274,20 @@ policy_label(const struct policy_set *set, const char *label, bool override)
 
 /* In the file's order, each with its override right behind it; overrides of labels that are not in the file come last. */
 static bool
-policy_merge_labels(const struct policy_set *set, const char *labels, struct msg_policy *policy)
+policy_merge_labels(const struct policy_set *set, const struct policy_merged *merged)
 {
 	const struct policy_section *section, *override;
 	bool any = false;
 
 	TAILQ_FOREACH(section, &set->sections, entry) {
-		if (section->scope != SCOPE_LABEL || !policy_has_label(labels, section->name))
+		if (section->scope != SCOPE_LABEL || !policy_has_label(merged->labels, section->name))
 			continue;
 		if (section->override && policy_label(set, section->name, false) != NULL)
 			continue;
 		any = true;
-		policy_merge(policy, section);
+		policy_merge(merged, section);
 		if (!section->override && (override = policy_label(set, section->name, true)) != NULL)
-			policy_merge(policy, override);
+			policy_merge(merged, override);
 	}
 	return any;
 }
@@ -292,7 +315,7 @@ policy_applies(const struct policy_section *section, const struct policy_subject
 /* The sections of one scope that apply: the file's in their order, then overrides. */
 static bool
 policy_merge_scope(const struct policy_set *set, enum policy_scope scope, const struct policy_subject *subject,
-    struct msg_policy *policy, const char **labels)
+    struct policy_merged *merged)
 {
 	const struct policy_section *section;
 	bool any = false;
@@ -303,27 +326,51 @@ policy_merge_scope(const struct policy_set *set, enum policy_scope scope, const 
 				continue;
 			any = any || (section->set & ~(1u << KEY_LABELS)) != 0;
 			if (section->set & (1u << KEY_LABELS))
-				*labels = section->labels;
-			policy_merge(policy, section);
+				merged->labels = section->labels;
+			policy_merge(merged, section);
 		}
 	return any;
 }
 
 bool
-policy_set_resolve(const struct policy_set *set, const char *tenant, const char *name, const char *uuid, struct msg_policy *policy)
+policy_set_resolve(const struct policy_set *set, const char *tenant, const char *name, const char *uuid, struct msg_policy *policy,
+    struct policy_dedup *dedup)
 {
 	const struct policy_subject subject = { .tenant = tenant, .name = name, .uuid = uuid };
-	const char *labels = "";
+	struct policy_merged merged = { .policy = policy, .dedup = dedup, .labels = "" };
 	bool any;
 
 	/* The VM's own sections come last, but say first which labels it has. */
-	policy_merge_scope(set, SCOPE_VM, &subject, policy, &labels);
+	policy_merge_scope(set, SCOPE_VM, &subject, &merged);
 	memset(policy, 0, sizeof(*policy));
-	any = policy_merge_scope(set, SCOPE_DEFAULT, &subject, policy, &labels);
-	any |= policy_merge_scope(set, SCOPE_TENANT, &subject, policy, &labels);
-	any |= policy_merge_labels(set, labels, policy);
-	any |= policy_merge_scope(set, SCOPE_VM, &subject, policy, &labels);
+	memset(dedup, 0, sizeof(*dedup));
+	any = policy_merge_scope(set, SCOPE_DEFAULT, &subject, &merged);
+	any |= policy_merge_scope(set, SCOPE_TENANT, &subject, &merged);
+	any |= policy_merge_labels(set, &merged);
+	any |= policy_merge_scope(set, SCOPE_VM, &subject, &merged);
+	policy->digest = dedup->mode != DEDUP_OFF;
 	return any;
+}
+
+/* Of patterns the first that fits holds; the name without one is the rest's, wherever it stands. */
+void
+policy_network(const struct policy_dedup *dedup, const char *ifname, char *name, size_t size)
+{
+	char copy[POLICY_NETWORK_SIZE], *rest = copy, *item, *colon;
+
+	name[0] = '\0';
+	memcpy(copy, dedup->network, sizeof(copy));
+	while ((item = strsep(&rest, ",")) != NULL) {
+		if ((colon = strchr(item, ':')) == NULL) {
+			snprintf(name, size, "%s", item);
+			continue;
+		}
+		*colon = '\0';
+		if (fnmatch(item, ifname, 0) == 0) {
+			snprintf(name, size, "%s", colon + 1);
+			return;
+		}
+	}
 }
 
 char *

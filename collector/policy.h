@@ -16,6 +16,8 @@
  *	interfaces = eth0,eth1*		filter = tcp port 443		snaplen = 128
  *	direction = in|out|inout	compress = zstd:1		rate-limit = 10M	(bits a second)
  *	slice = headers:64		mask = yes|no
+ *	dedup = off|tag|withhold	withhold-share = sender|balanced
+ *	network = blue			or eth0:blue,vpn*:red,green: of each interface, green being all others'
  *	labels = web,edge		(vm only)
  *
  * A VM's policy takes each key from the last section that has it: default, its tenant, its labels in the order of the file, itself.
@@ -24,6 +26,16 @@
 #define POLICY_SCOPE_SIZE	80	/* "vm web1" */
 #define POLICY_TEXT_MAX		(64u * 1024)
 #define POLICY_ERROR_SIZE	512
+#define POLICY_NETWORK_SIZE	512
+
+/* What the collector does about packets that two of a tenant's VMs see; of this agents are told whether to send digests. */
+enum dedup_mode { DEDUP_OFF, DEDUP_TAG, DEDUP_WITHHOLD };
+struct policy_dedup {
+	enum dedup_mode	mode;
+	bool		mode_set;	/* else it depends on whether the tenant has others */
+	bool		balanced;	/* flows are shared between both ends, instead of leaving all to their senders */
+	char		network[POLICY_NETWORK_SIZE];	/* "" , NAME or GLOB:NAME,...,NAME; without white space */
+};
 
 struct policy_set;
 
@@ -40,10 +52,14 @@ int	policy_set_override(struct policy_set *, const char *scope, const char *text
 /* Is the scope well-formed? 0, or -1 with a line. */
 int	policy_check_scope(const char *scope, char *error, size_t error_size);
 
-/* The VM's policy, version 0; false: no section says anything of it. */
-bool	policy_set_resolve(const struct policy_set *, const char *tenant, const char *name, const char *uuid, struct msg_policy *);
-/* "key = value" lines of what is not as it would be without a policy, heap; "" when nothing is. NULL: ENOMEM. */
-char	*policy_to_text(const struct msg_policy *);
+/* The VM's policy, version 0, digest as mode says, without secret; false: no section says anything of it. */
+bool	policy_set_resolve(const struct policy_set *, const char *tenant, const char *name, const char *uuid, struct msg_policy *,
+	    struct policy_dedup *);
+/* The name of the network that the interface is in; "" is the tenant's unnamed one. */
+void	policy_network(const struct policy_dedup *, const char *ifname, char *name, size_t size);
+/* "key = value" lines of what is not as it would be without a policy (and no peers), heap; "" when nothing is. NULL: ENOMEM. */
+char	*policy_to_text(const struct msg_policy *, const struct policy_dedup *);
+const char *policy_dedup_name(enum dedup_mode);
 /* The lines of an override, heap; NULL: there is none, or ENOMEM. */
 char	*policy_set_override_text(const struct policy_set *, const char *scope);
 /* Each section: scope as in overrides, its lines, and whether it was set by command. */

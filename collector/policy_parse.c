@@ -161,6 +161,64 @@ policy_set_mask(struct policy_section *section, const char *value, char *error, 
 }
 
 static int
+policy_set_dedup(struct policy_section *section, const char *value, char *error, size_t error_size)
+{
+	for (int mode = DEDUP_OFF; mode <= DEDUP_WITHHOLD; mode++)
+		if (strcmp(value, policy_dedup_name((enum dedup_mode)mode)) == 0) {
+			section->dedup.mode = (enum dedup_mode)mode;
+			section->dedup.mode_set = true;
+			return 0;
+		}
+	return policy_value_error(error, error_size, value, "off, tag or withhold");
+}
+
+/* One of the list: PATTERN:NAME, or NAME, which holds for the rest and is there once. */
+static int
+policy_check_network(char *item, bool *rest, char *error, size_t error_size)
+{
+	char *name = strrchr(item, ':');
+	bool pattern = name != NULL;
+
+	if (strpbrk(item, " \t") != NULL || !identity_name_valid(pattern ? name + 1 : item) ||
+	    (pattern && (name == item || memchr(item, ':', (size_t)(name - item)) != NULL)))
+		return policy_value_error(error, error_size, item, "a network, as NAME or INTERFACE-PATTERN:NAME");
+	if (!pattern && *rest)
+		return policy_value_error(error, error_size, item, "possible: the network of all other interfaces is named before");
+	*rest = *rest || !pattern;
+	return 0;
+}
+
+static int
+policy_set_network(struct policy_section *section, const char *value, char *error, size_t error_size)
+{
+	char copy[POLICY_NETWORK_SIZE], *rest = copy, *item;
+	bool has_rest = false;
+
+	if (strlen(value) >= sizeof(copy))
+		return policy_value_error(error, error_size, value, "a list of networks short enough (511 bytes)");
+	strcpy(copy, value);
+	section->dedup.network[0] = '\0';
+	while (value[0] != '\0' && (item = strsep(&rest, ",")) != NULL) {
+		item = policy_trim(item);
+		if (policy_check_network(item, &has_rest, error, error_size) == -1)
+			return -1;
+		if (section->dedup.network[0] != '\0')
+			strcat(section->dedup.network, ",");
+		strcat(section->dedup.network, item);
+	}
+	return 0;
+}
+
+static int
+policy_set_withhold_share(struct policy_section *section, const char *value, char *error, size_t error_size)
+{
+	if (strcmp(value, "sender") != 0 && strcmp(value, "balanced") != 0)
+		return policy_value_error(error, error_size, value, "sender or balanced");
+	section->dedup.balanced = strcmp(value, "balanced") == 0;
+	return 0;
+}
+
+static int
 policy_set_labels(struct policy_section *section, const char *value, char *error, size_t error_size)
 {
 	char copy[MSG_TEXT_SIZE], *rest = copy, *label;
@@ -196,6 +254,9 @@ static const struct policy_row {
 	[KEY_RATE_LIMIT] = { "rate-limit", policy_set_rate_limit },
 	[KEY_SLICE] = { "slice", policy_set_slice },
 	[KEY_MASK] = { "mask", policy_set_mask },
+	[KEY_DEDUP] = { "dedup", policy_set_dedup },
+	[KEY_NETWORK] = { "network", policy_set_network },
+	[KEY_WITHHOLD_SHARE] = { "withhold-share", policy_set_withhold_share },
 	[KEY_LABELS] = { "labels", policy_set_labels },
 };
 
@@ -237,6 +298,7 @@ policy_parse_line(struct policy_section *section, char *line, char *error, size_
 		return policy_rows[i].set(section, value, error, error_size);
 	}
 	snprintf(error, error_size,
-	    "unknown key \"%.64s\"; keys are: interfaces, filter, snaplen, direction, compress, rate-limit, slice, mask, labels", name);
+	    "unknown key \"%.64s\"; keys are: interfaces, filter, snaplen, direction, compress, rate-limit, slice, mask, dedup, network,"
+	    " withhold-share, labels", name);
 	return -1;
 }

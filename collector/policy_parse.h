@@ -10,7 +10,8 @@
 enum policy_scope { SCOPE_DEFAULT, SCOPE_TENANT, SCOPE_LABEL, SCOPE_VM };
 
 enum policy_key {
-	KEY_INTERFACES, KEY_FILTER, KEY_SNAPLEN, KEY_DIRECTION, KEY_COMPRESS, KEY_RATE_LIMIT, KEY_SLICE, KEY_MASK, KEY_LABELS, KEY_MAX
+	KEY_INTERFACES, KEY_FILTER, KEY_SNAPLEN, KEY_DIRECTION, KEY_COMPRESS, KEY_RATE_LIMIT, KEY_SLICE, KEY_MASK, KEY_DEDUP,
+	KEY_NETWORK, KEY_WITHHOLD_SHARE, KEY_LABELS, KEY_MAX
 };
 
 struct policy_section {
@@ -20,6 +21,7 @@ struct policy_section {
 	bool		override;
 	unsigned	set;				/* bit 1 << enum policy_key */
 	struct msg_policy policy;
+	struct policy_dedup dedup;
 	char		labels[MSG_TEXT_SIZE];
 };
 

@@ -13,6 +13,7 @@
 #include "proto/msg.h"
 
 #include "collector/archive.h"
+#include "collector/clock_offset.h"
 
 struct event;
 struct json_t;
@@ -37,6 +38,17 @@ enum session_state {
 #define SESSION_HELLO_MS	5000u
 #define SESSION_CONTEND_MS	2000u
 #define SESSION_LINGER_MS	2000u
+/* PINGs that measure the agent's clock: some when it begins, and then one each time. */
+#define SESSION_CLOCK_FIRST	3u
+#define SESSION_CLOCK_FIRST_MS	100u
+#define SESSION_CLOCK_NS	UINT64_C(10000000000)
+
+struct session_clock {
+	struct clock_offset	offset;
+	struct clock_moment	sent;		/* the PING that is out, its monotonic time being its token; 0: none is */
+	uint64_t		due_ns;		/* monotonic: the next one */
+	unsigned		asked;
+};
 
 struct session {
 	TAILQ_ENTRY(session)	 entry;
@@ -48,6 +60,7 @@ struct session {
 	bool			 welcomed;
 	bool			 backlog;	/* whole frames may wait in the input */
 	bool			 policy_asked;	/* a POLICY is out whose result has not come */
+	bool			 secret_wanted;	/* its policy asks for digests, and there was no secret to key them */
 	struct identity		 identity;
 	char			 address[MSG_NAME_SIZE];
 	uint8_t			 instance[MSG_ID_SIZE];
@@ -55,6 +68,7 @@ struct session {
 	struct msg_hello	*hello;		/* kept while contending */
 	uint64_t		 token;		/* of the PING that decides */
 	struct keepalive	 alive;		/* while open */
+	struct session_clock	 clock;
 	uint64_t		 since_ns;	/* wall clock */
 	uint64_t		 blocks, gaps;
 	uint64_t		 tick_bytes, bytes_per_second;
@@ -74,6 +88,10 @@ void	session_acknowledge(struct session *, struct stream *);
 /* Sends the VM's policy if it changed (that is what it returns), or anyway if again and there has ever been one. */
 bool	session_push_policy(struct session *, bool again);
 struct json_t	*session_status(const struct session *);	/* NULL: ENOMEM */
+
+/* Asks the agent for its clock if it is time to. Are there more of the first PINGs to come? */
+bool	session_ask_clock(struct session *, uint64_t now_ns);
+void	session_told_clock(struct session *, const struct msg_ping *pong);
 
 /* session.c <-> session_open.c, session_message.c */
 void	session_change_state(struct session *, enum session_state);

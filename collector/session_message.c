@@ -27,15 +27,15 @@ session_stream(struct session *session, const uint8_t *id, struct fault *fault)
 	return stream;
 }
 
-/* The stream of a BLOCK. What the collector knows of it from a session before is not enough. */
+/* The stream of what cannot be the first of it. What the collector knows of it from a session before is not enough. */
 static struct stream *
-session_told_stream(struct session *session, const uint8_t *id, struct fault *fault)
+session_told_stream(struct session *session, const char *what, const uint8_t *id, struct fault *fault)
 {
 	struct stream *stream = stream_find(session->vm, id);
 
 	if (stream != NULL && stream->told)
 		return stream;
-	fault_set(fault, MSG_ERR_PROTOCOL, "BLOCK: of a stream that neither HELLO nor INTERFACE has told");
+	fault_set(fault, MSG_ERR_PROTOCOL, "%s: of a stream that neither HELLO nor INTERFACE has told", what);
 	return NULL;
 }
 
@@ -52,6 +52,22 @@ session_interface(struct session *session, const struct frame *frame, struct fau
 	return stream_add_interface(&session->worker->archive, stream, &msg, fault);
 }
 
+/* The id may be one that a session before has told: the stream is the same. */
+static int
+session_addresses(struct session *session, const struct frame *frame, struct fault *fault)
+{
+	struct msg_addresses msg;
+	struct stream *stream;
+
+	if (msg_get_addresses(frame, &msg) == -1)
+		return fault_set(fault, MSG_ERR_PROTOCOL, "ADDRESSES is malformed");
+	if ((stream = session_told_stream(session, "ADDRESSES", msg.stream, fault)) == NULL)
+		return -1;
+	if (msg.id >= stream->interface_count)
+		return fault_set(fault, MSG_ERR_PROTOCOL, "ADDRESSES: of interface %u, which no INTERFACE has told", msg.id);
+	return 0;
+}
+
 static int
 session_block(struct session *session, const struct frame *frame, struct fault *fault)
 {
@@ -60,7 +76,7 @@ session_block(struct session *session, const struct frame *frame, struct fault *
 
 	if (msg_get_block(frame, &msg) == -1)
 		return fault_set(fault, MSG_ERR_PROTOCOL, "BLOCK is malformed");
-	if ((stream = session_told_stream(session, msg.stream, fault)) == NULL)
+	if ((stream = session_told_stream(session, "BLOCK", msg.stream, fault)) == NULL)
 		return -1;
 	session->blocks++;
 	return stream_add_block(&session->worker->archive, stream, &msg, fault);
@@ -146,6 +162,17 @@ session_policy_result(struct session *session, const struct frame *frame, struct
 }
 
 static int
+session_hints_result(struct session *session, const struct frame *frame, struct fault *fault)
+{
+	struct msg_hints_result msg;
+
+	(void)session;
+	if (msg_get_hints_result(frame, &msg) == -1)
+		return fault_set(fault, MSG_ERR_PROTOCOL, "HINTS_RESULT is malformed");
+	return 0;
+}
+
+static int
 session_ping(struct session *session, const struct frame *frame, struct fault *fault)
 {
 	struct msg_ping msg;
@@ -166,7 +193,7 @@ session_pong(struct session *session, const struct frame *frame, struct fault *f
 
 	if (msg_get_pong(frame, &msg) == -1)
 		return fault_set(fault, MSG_ERR_PROTOCOL, "PONG is malformed");
-	session->vm->row.clock_offset_ns = (int64_t)(msg.wall_ns - clock_wall_ns());
+	session_told_clock(session, &msg);
 	session_ponged(session, msg.token);
 	return 0;
 }
@@ -189,7 +216,9 @@ session_ends(struct session *session, const struct frame *frame, struct fault *f
 static int (*const session_messages[FRAME_TYPE_MAX])(struct session *, const struct frame *, struct fault *) = {
 	[FRAME_HELLO] = session_hello,
 	[FRAME_INTERFACE] = session_interface,
+	[FRAME_ADDRESSES] = session_addresses,
 	[FRAME_POLICY_RESULT] = session_policy_result,
+	[FRAME_HINTS_RESULT] = session_hints_result,
 	[FRAME_BLOCK] = session_block,
 	[FRAME_GAP] = session_gap,
 	[FRAME_END] = session_end,

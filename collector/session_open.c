@@ -18,6 +18,7 @@
 #include "collector/quota.h"
 #include "collector/session.h"
 #include "collector/stream.h"
+#include "collector/tenant.h"
 #include "collector/worker.h"
 
 /* How a session becomes its VM's one session: HELLO, takeover or clone, WELCOME. */
@@ -114,6 +115,18 @@ session_take_place(struct vm *vm, struct fault *fault)
 	    " is %" PRIu64 "; LimitNOFILE= of its systemd unit, or ulimit -n, raises it", quota_vms_max(), quota_descriptors());
 }
 
+/* The tenant's VMs so far, which is one, get other policies by it. */
+static void
+session_tell_peers(const struct session *session)
+{
+	struct note note = { .kind = NOTE_PEERS };
+
+	if (!tenants_meet(session->worker->all->known, session->identity.tenant, session->identity.uuid))
+		return;
+	snprintf(note.text, sizeof(note.text), "%s", session->identity.tenant);
+	workers_tell(session->worker->all, &note);
+}
+
 /* From here on the session's blocks are the VM's. */
 static int
 session_open(struct session *session, const struct msg_hello *hello, struct fault *fault)
@@ -139,7 +152,10 @@ session_open(struct session *session, const struct msg_hello *hello, struct faul
 	session_change_state(session, SESSION_OPEN);
 	if (worker->paused)
 		tlsio_read_stop(session->tls);
+	session_tell_peers(session);
 	session_push_policy(session, true);
+	if (session_ask_clock(session, clock_mono_ns()))
+		worker_ask_clocks_soon(worker);
 	return 0;
 }
 
@@ -312,16 +328,53 @@ session_set_policy(struct session *session, char *text)
 	archive_vm_changed(&session->worker->archive, session->vm);
 }
 
+/* What is left unset is decided, and digests get their key; without one there are none. */
+static void
+session_resolve_dedup(struct session *session, struct msg_policy *policy, struct policy_dedup *dedup)
+{
+	struct worker *worker = session->worker;
+	struct tenants *known = worker->all->known;
+	const char *tenant = session->vm->row.tenant;
+	char error[POLICY_ERROR_SIZE];
+
+	if (!dedup->mode_set)
+		dedup->mode = tenants_has_peers(known, tenant) ? (enum dedup_mode)worker->dedup : DEDUP_OFF;
+	policy->digest = dedup->mode != DEDUP_OFF;
+	session->secret_wanted = false;
+	if (!policy->digest || tenants_secret(known, tenant, policy->secret, error, sizeof(error)) == 0)
+		return;
+	if (error[0] != '\0')
+		log_warn("tenant %s: no secret for its digests: %s; trying again", tenant, error);
+	policy->digest = false;
+	dedup->mode = DEDUP_OFF;
+	session->secret_wanted = true;
+}
+
+/* A catalog that has it from before may have it from another policy. */
+static void
+session_set_dedup(struct session *session, const struct policy_dedup *dedup, bool anyway)
+{
+	struct vm *vm = session->vm;
+	bool moved = strcmp(vm->dedup.network, dedup->network) != 0;
+
+	vm->dedup = *dedup;
+	if (moved || anyway)
+		stream_networks_changed(&session->worker->archive, vm);
+}
+
 bool
 session_push_policy(struct session *session, bool again)
 {
 	const struct vm_row *row = &session->vm->row;
+	struct policy_dedup dedup;
 	struct msg_policy policy;
 	bool changed;
 	char *text;
 
-	policy_set_resolve(session->worker->policy, row->tenant, row->name, row->uuid, &policy);
-	if ((text = policy_to_text(&policy)) == NULL)
+	policy_set_resolve(session->worker->policy, row->tenant, row->name, row->uuid, &policy, &dedup);
+	session_resolve_dedup(session, &policy, &dedup);
+	session_set_dedup(session, &dedup, again);
+	if ((text = policy_to_text(&policy, &dedup)) == NULL)
 		return false;
 	changed = strcmp(text, row->policy_text != NULL ? row->policy_text : "") != 0;
 	if (changed)

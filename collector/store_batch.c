@@ -56,6 +56,7 @@ batch_free(struct batch *batch)
 	free(batch->vms.row);
 	free(batch->streams.row);
 	free(batch->interfaces.row);
+	free(batch->networks.row);
 	free(batch->files.row);
 	free(batch->points.row);
 	free(batch->losses.row);
@@ -99,6 +100,12 @@ batch_add_interface(struct batch *batch, uint8_t *idb, size_t idb_len)
 	row->idb_len = idb_len;
 	batch->dirty_bytes += idb_len;
 	return row;
+}
+
+struct network_row *
+batch_add_network(struct batch *batch)
+{
+	return rows_add(batch, &batch->networks, sizeof(struct network_row));
 }
 
 struct file_row *

@@ -64,6 +64,12 @@ struct interface_row {
 	size_t		idb_len;
 };
 
+struct network_row {		/* of an interface that is known */
+	uint8_t		stream[MSG_ID_SIZE];
+	uint32_t	id;
+	char		network[IDENTITY_NAME_SIZE];
+};
+
 struct file_row {
 	struct store_file file;			/* a copy with what is to be written; the descriptor is its own at the end */
 	char		vm[IDENTITY_UUID_SIZE];
@@ -108,14 +114,14 @@ struct clock_row {
 
 struct withheld_row {			/* begins one, or with to_ns ends it */
 	char		vm[IDENTITY_UUID_SIZE], peer[IDENTITY_UUID_SIZE];
-	char		address[CATALOG_ADDRESS_SIZE];
+	char		address[CATALOG_ADDRESS_SIZE], own[CATALOG_OWN_SIZE];
 	char		network[IDENTITY_NAME_SIZE];
 	bool		balanced;
 	uint64_t	from_ns, to_ns;		/* to_ns 0: still so */
 };
 
 struct batch {
-	struct rows	vms, streams, interfaces, files, points, losses, stats, events, clocks, withheld;
+	struct rows	vms, streams, interfaces, networks, files, points, losses, stats, events, clocks, withheld;
 	uint64_t	dirty_bytes;		/* of files, not known to be durable, and what the rows take */
 	uint64_t	file_bytes;		/* the first of the two */
 };
@@ -127,6 +133,7 @@ bool		 batch_empty(const struct batch *);
 void			 batch_add_vm(struct batch *, const struct vm_row *);	/* copied whole */
 struct stream_row	*batch_add_stream(struct batch *);
 struct interface_row	*batch_add_interface(struct batch *, uint8_t *idb, size_t idb_len);
+struct network_row	*batch_add_network(struct batch *);
 struct file_row		*batch_add_file(struct batch *);
 struct point_row	*batch_add_point(struct batch *);
 struct loss_row		*batch_add_loss(struct batch *);

@@ -65,6 +65,12 @@ static const char *const retain_forget[] = {
 	"DELETE FROM stream WHERE id IN " RETAIN_FORGOTTEN,
 };
 
+/* Of the clocks of a VM those before the oldest packet stored, but the last: it holds from there on. ?1: no packet is that late. */
+#define RETAIN_OLD_CLOCKS	" FROM vm CROSS JOIN clock ON clock.vm = vm.uuid AND clock.at_ns < (SELECT max(at_ns) FROM clock"	\
+	" WHERE vm = vm.uuid AND at_ns <= coalesce((SELECT min(first_ns) FROM file WHERE vm = vm.uuid), ?1))"
+static const char retain_any_old_clock[] = "SELECT EXISTS (SELECT 1" RETAIN_OLD_CLOCKS ")";
+static const char retain_forget_clocks[] = "DELETE FROM clock WHERE (vm, at_ns) IN (SELECT clock.vm, clock.at_ns" RETAIN_OLD_CLOCKS ")";
+
 static int
 retain_fail(struct retain *retain)
 {
@@ -203,6 +209,17 @@ retain_forget_streams(struct retain *retain)
 	return catalog_end(retain->db, good, retain->error, sizeof(retain->error));
 }
 
+/* Of all VMs in one statement. */
+static int
+retain_forget_old_clocks(struct retain *retain)
+{
+	int any = retain_any(retain->db, retain_any_old_clock, INT64_MAX);
+
+	if (any == 0 || (any == 1 && retain_exec(retain->db, retain_forget_clocks, INT64_MAX) == 0))
+		return 0;
+	return retain_fail(retain);
+}
+
 int
 store_retain(const struct store *store, struct sqlite3 *db, const struct retain_limits *limits, char *error, size_t error_size)
 {
@@ -215,7 +232,7 @@ store_retain(const struct store *store, struct sqlite3 *db, const struct retain_
 	if ((aged = retain_limit(&retain, retain_by_age, age_ns)) >= 0 &&
 	    (vm_sized = retain_limit(&retain, retain_by_size_vm, limits->size_vm)) >= 0 &&
 	    (sized = retain_limit(&retain, retain_by_size, limits->size)) >= 0 &&
-	    retain_forget_streams(&retain) == 0)
+	    retain_forget_streams(&retain) == 0 && retain_forget_old_clocks(&retain) == 0)
 		return aged + vm_sized + sized;
 	snprintf(error, error_size, "%s: retention: %s", store->path, retain.error);
 	return -1;

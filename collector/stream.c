@@ -73,12 +73,18 @@ stream_pay_row(struct vm *vm, struct fault *fault)
 	return stream_pay_rows(vm, ARCHIVE_ROW_COUNTERS, fault);
 }
 
+bool
+stream_pay_report(struct vm *vm)
+{
+	return budget_take(&vm->reports, &report_rate, 1);
+}
+
 /* Neighbours are one row; beyond the VM's budget, others too. */
 static bool
 stream_joins_loss(struct stream *stream, enum loss_place place, enum loss_bound bound, const struct msg_gap *gap)
 {
 	bool next = stream->lost.last + 1 == gap->first && stream->lost.place == place && stream->lost.bound == bound &&
-	    stream->lost.last > 0, paid = next || budget_take(&stream->vm->reports, &report_rate, 1);
+	    stream->lost.last > 0, paid = next || stream_pay_report(stream->vm);
 
 	stream->lost.last = gap->last;
 	stream->lost.place = place;
@@ -159,9 +165,37 @@ stream_put_interface(struct archive *archive, const struct stream *stream, uint3
 	snprintf(row->filter, sizeof(row->filter), "%s", parsed->filter);
 	archive_clean_text(row->name);
 	archive_clean_text(row->filter);
+	policy_network(&stream->vm->dedup, parsed->name, row->network, sizeof(row->network));
 	if (parsed->has_mac)
 		snprintf(row->mac, sizeof(row->mac), "%02x:%02x:%02x:%02x:%02x:%02x", parsed->mac[0], parsed->mac[1],
 		    parsed->mac[2], parsed->mac[3], parsed->mac[4], parsed->mac[5]);
+}
+
+static void
+stream_put_networks(struct archive *archive, const struct stream *stream)
+{
+	for (uint32_t i = 0; i < stream->interface_count; i++) {
+		const struct stream_interface *interface = &stream->interface[i];
+		struct pcapng_interface parsed;
+		struct network_row *row;
+
+		if (pcapng_parse_idb(interface->idb, interface->len, &parsed) == -1)
+			continue;
+		row = batch_add_network(archive->batch);
+		memcpy(row->stream, stream->id, MSG_ID_SIZE);
+		row->id = i;
+		policy_network(&stream->vm->dedup, parsed.name, row->network, sizeof(row->network));
+	}
+}
+
+void
+stream_networks_changed(struct archive *archive, const struct vm *vm)
+{
+	const struct stream *stream;
+
+	TAILQ_FOREACH(stream, &vm->streams, entry)
+		if (!stream->ended)
+			stream_put_networks(archive, stream);
 }
 
 static uint8_t *
@@ -260,7 +294,7 @@ stream_take_events(struct archive *archive, struct stream *stream, const struct 
 {
 	size_t before = archive->batch->events.count;
 
-	if (budget_take(&stream->vm->reports, &report_rate, 1)) {
+	if (stream_pay_report(stream->vm)) {
 		stream_record_events(archive, stream, block);
 		stream->vm->events_left_out = false;
 	} else

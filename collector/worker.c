@@ -10,6 +10,7 @@
 #include <event2/event.h>
 #include <jansson.h>
 
+#include "common/clock.h"
 #include "common/tls.h"
 
 #include "collector/policy.h"
@@ -104,6 +105,36 @@ worker_come_back(struct worker *worker)
 	static const struct timeval now = { 0 };
 
 	event_add(worker->come_back, &now);
+}
+
+void
+worker_ask_clocks_soon(struct worker *worker)
+{
+	static const struct timeval soon = { .tv_usec = SESSION_CLOCK_FIRST_MS * 1000 };
+
+	if (!event_pending(worker->clock_timer, EV_TIMEOUT, NULL))
+		event_add(worker->clock_timer, &soon);
+}
+
+static void
+worker_ask_clocks(struct worker *worker)
+{
+	uint64_t now_ns = clock_mono_ns();
+	struct session *session;
+	bool more = false;
+
+	TAILQ_FOREACH(session, &worker->sessions, entry)
+		more |= session_ask_clock(session, now_ns);
+	if (more)
+		worker_ask_clocks_soon(worker);
+}
+
+static void
+worker_clock_timeout(evutil_socket_t fd, short events, void *arg)
+{
+	(void)fd;
+	(void)events;
+	worker_ask_clocks(arg);
 }
 
 static void
@@ -209,6 +240,7 @@ static void
 worker_settings(struct worker *worker, const struct worker_settings *settings)
 {
 	worker->keepalive_ms = settings->keepalive_ms;
+	worker->dedup = settings->dedup;
 	worker->archive.settings.rotate_size = settings->rotate_size;
 	worker->archive.settings.rotate_interval_ms = settings->rotate_interval_ms;
 }
@@ -240,6 +272,17 @@ worker_policy(struct worker *worker, struct note *note)
 	reply = note_new(NOTE_POLICY_PUSHED_ALL);
 	reply->token = note->token;
 	mailbox_post(worker->all->main, reply);
+}
+
+/* A VM was alone until now: what its policy leaves unset means another thing. */
+static void
+worker_peers(struct worker *worker, const char *tenant)
+{
+	struct session *session;
+
+	TAILQ_FOREACH(session, &worker->sessions, entry)
+		if (session->state == SESSION_OPEN && strcmp(session->identity.tenant, tenant) == 0)
+			session_push_policy(session, false);
 }
 
 static void
@@ -304,6 +347,9 @@ worker_note(struct worker *worker, struct note *note)
 	case NOTE_POLICY:
 		worker_policy(worker, note);
 		break;
+	case NOTE_PEERS:
+		worker_peers(worker, note->text);
+		break;
 	case NOTE_STATUS:
 		worker_status(worker, note->token);
 		break;
@@ -357,7 +403,10 @@ worker_tick(evutil_socket_t fd, short events, void *arg)
 
 		session->bytes_per_second = bytes - session->tick_bytes;
 		session->tick_bytes = bytes;
+		if (session->secret_wanted && session->state == SESSION_OPEN)
+			session_push_policy(session, false);
 	}
+	worker_ask_clocks(worker);
 	archive_rotate_old(&worker->archive);
 	archive_give_places(&worker->archive);
 	worker_consider_commit(worker);
@@ -385,8 +434,10 @@ worker_make_events(struct worker *worker)
 	worker->inbox_event = event_new(worker->base, mailbox_fd(worker->inbox), EV_READ | EV_PERSIST, worker_inbox, worker);
 	worker->commit_timer = evtimer_new(worker->base, worker_commit_timeout, worker);
 	worker->come_back = evtimer_new(worker->base, worker_came_back, worker);
+	worker->clock_timer = evtimer_new(worker->base, worker_clock_timeout, worker);
 	worker->tick = event_new(worker->base, -1, EV_PERSIST, worker_tick, worker);
-	if (worker->inbox_event == NULL || worker->commit_timer == NULL || worker->come_back == NULL || worker->tick == NULL)
+	if (worker->inbox_event == NULL || worker->commit_timer == NULL || worker->come_back == NULL ||
+	    worker->clock_timer == NULL || worker->tick == NULL)
 		return -1;
 	if (event_add(worker->inbox_event, NULL) == -1 || event_add(worker->tick, &worker_second) == -1)
 		return -1;
@@ -402,6 +453,7 @@ worker_init(struct worker *worker, const struct worker_settings *settings, char 
 	TAILQ_INIT(&worker->sessions);
 	buf_init(&worker->out, WORKER_OUT_MAX);
 	worker->keepalive_ms = settings->keepalive_ms;
+	worker->dedup = settings->dedup;
 	if (worker_make_events(worker) == -1 || (worker->stats = calloc(MSG_STATS_MAX, sizeof(*worker->stats))) == NULL) {
 		snprintf(error, error_size, "worker: %s", strerror(errno));
 		return -1;
@@ -425,6 +477,8 @@ worker_clear(struct worker *worker)
 		event_free(worker->commit_timer);
 	if (worker->come_back != NULL)
 		event_free(worker->come_back);
+	if (worker->clock_timer != NULL)
+		event_free(worker->clock_timer);
 	if (worker->tick != NULL)
 		event_free(worker->tick);
 	if (worker->base != NULL)
@@ -492,6 +546,7 @@ workers_tell(struct workers *workers, const struct note *like)
 
 		note->token = like->token;
 		note->settings = like->settings;
+		memcpy(note->text, like->text, sizeof(note->text));
 		if (like->policy != NULL)
 			note->policy = policy_set_ref(like->policy);
 		mailbox_post(workers->worker[i].inbox, note);

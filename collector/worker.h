@@ -20,6 +20,7 @@ struct event;
 struct event_base;
 struct policy_set;
 struct retainer;
+struct tenants;
 struct tls_context;
 
 /*
@@ -43,9 +44,11 @@ struct worker {
 	struct mailbox		*inbox;
 	struct event		*inbox_event, *commit_timer, *tick;
 	struct event		*come_back;	/* to sessions with a backlog */
+	struct event		*clock_timer;	/* while sessions that have begun are asked for their clocks */
 	struct tls_context	*tls;		/* of new connections */
 	struct policy_set	*policy;
 	uint64_t		 keepalive_ms;
+	int			 dedup;		/* of the settings */
 	struct archive		 archive;
 	struct committer	*committer;
 	bool			 committing;	/* a batch is at the committer */
@@ -69,12 +72,13 @@ struct workers {
 	struct store		*store;
 	struct retainer		*retainer;
 	const struct conf_list	*tenants;	/* empty: all; as long as the workers live */
+	struct tenants		*known;		/* likewise */
 };
 
 /* Makes and starts count workers; tls: one context for each, taken; policy is referenced. -1 with a line for people. */
 int	workers_start(struct workers *, unsigned count, struct tls_context *tls[], struct policy_set *,
 	    const struct worker_settings *, char *error, size_t error_size);
-/* A note for each of them; like is copied, its policy referenced. */
+/* A note for each of them; like's token, settings and text are copied, its policy referenced. Any worker's thread may. */
 void	workers_tell(struct workers *, const struct note *like);
 /* After each has told NOTE_STOPPED. */
 void	workers_join(struct workers *);
@@ -84,5 +88,7 @@ unsigned workers_home(const struct workers *, const char *uuid);
 void	worker_consider_commit(struct worker *);
 /* ... and one has a backlog: its turn comes again after all others'. */
 void	worker_come_back(struct worker *);
+/* ... and one has begun, and is asked for its clock again. */
+void	worker_ask_clocks_soon(struct worker *);
 
 #endif

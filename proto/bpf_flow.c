@@ -13,7 +13,6 @@
 #include "proto/bpf_walk.h"
 
 /* Words of M[], beside those of the header and of the walk. */
-#define M_DESTINATION	4	/* to 7 */
 #define M_FROM		9	/* the ends as numbers, then mixed */
 #define M_TO		10
 #define M_PORTS		11
@@ -74,7 +73,7 @@ mix(struct bpf_code *code, uint32_t m)
 
 /* To "fragment" with A as bpf_walk_v4() has it, or to "transport". */
 static void
-read_v4(struct bpf_code *code, struct bpf_label *fragment, struct bpf_label *transport)
+read_v4(struct bpf_code *code, bool destination, struct bpf_label *fragment, struct bpf_label *transport)
 {
 	struct bpf_label whole = { 0 };
 
@@ -84,6 +83,8 @@ read_v4(struct bpf_code *code, struct bpf_label *fragment, struct bpf_label *tra
 		bpf_code_stmt(code, BPF_ST, BPF_FLOW_M_SOURCE + i);
 	bpf_code_stmt(code, BPF_ST, M_FROM);
 	load_word(code, 16, M_TO);
+	for (uint32_t i = 0; destination && i < 4; i++)
+		bpf_code_stmt(code, BPF_ST, BPF_FLOW_M_DESTINATION + i);
 	set_version(code, 4);
 	bpf_code_stmt(code, BPF_LD | BPF_MEM, BPF_WALK_M_HEADER);
 	bpf_walk_v4(code);
@@ -102,11 +103,11 @@ read_v6(struct bpf_code *code, struct bpf_label *fragment, struct bpf_label *tra
 	bpf_code_stmt(code, BPF_STX, BPF_WALK_M_NEXT);
 	for (int i = 0; i < 4; i++) {
 		load_word(code, -32 + 4 * i, BPF_FLOW_M_SOURCE + (uint32_t)i);
-		load_word(code, -16 + 4 * i, M_DESTINATION + (uint32_t)i);
+		load_word(code, -16 + 4 * i, BPF_FLOW_M_DESTINATION + (uint32_t)i);
 	}
 	set_version(code, 6);
 	fold(code, BPF_FLOW_M_SOURCE, M_FROM);
-	fold(code, M_DESTINATION, M_TO);
+	fold(code, BPF_FLOW_M_DESTINATION, M_TO);
 	bpf_code_stmt(code, BPF_LD | BPF_MEM, BPF_WALK_M_HEADER);
 	bpf_code_stmt(code, BPF_LDX | BPF_MEM, BPF_WALK_M_NEXT);
 	for (int i = 0; i < EXTENSIONS; i++)
@@ -180,7 +181,7 @@ mix_both(struct bpf_code *code)
 }
 
 void
-bpf_flow_hash(struct bpf_code *code, enum bpf_link link, bool no_icmp_errors, struct bpf_label *none)
+bpf_flow_hash(struct bpf_code *code, enum bpf_link link, unsigned flags, struct bpf_label *none)
 {
 	struct bpf_label ip = { 0 }, v6 = { 0 }, fragment4 = { 0 }, fragment6 = { 0 };
 	struct bpf_label transport = { 0 }, ports = { 0 }, mixed = { 0 };
@@ -191,12 +192,12 @@ bpf_flow_hash(struct bpf_code *code, enum bpf_link link, bool no_icmp_errors, st
 	bpf_code_unless(code, BPF_JEQ, ETH_P_IPV6, none);
 	bpf_code_here(code, &ip);
 	bpf_walk_version(code, &v6, none, none);
-	read_v4(code, &fragment4, &transport);
+	read_v4(code, (flags & BPF_FLOW_DESTINATION) != 0, &fragment4, &transport);
 	bpf_code_relay(code, none);
 	bpf_code_here(code, &v6);
 	read_v6(code, &fragment6, &transport, none);
 	bpf_code_if(code, BPF_JEQ, IPPROTO_TCP, &ports);
-	if (no_icmp_errors) {
+	if ((flags & BPF_FLOW_NO_ICMP_ERRORS) != 0) {
 		refuse_errors(code, &mixed, none);
 		refuse_icmp_fragments(code, &fragment4, &fragment6, &mixed, none);
 	} else {

@@ -7,12 +7,16 @@
 #include "proto/bpf_part.h"
 
 #define BPF_FLOW_M_SOURCE	0	/* the source address: one word, or four */
+#define BPF_FLOW_M_DESTINATION	4	/* likewise, of IPv4 if asked for */
 #define BPF_FLOW_M_VERSION	8	/* 4 or 6 */
+#define BPF_FLOW_M_FREE		12	/* and 13: whoever asked for the hash may use them */
 
 /*
  * A piece of a program: A = the packet's flow hash (proto/PROTOCOL, "Flow hash"), M[] as above. Packets without one go to "none".
  * So do, if asked for, errors of ICMP and ICMPv6, and all fragments of either, which might be one.
  */
-void	bpf_flow_hash(struct bpf_code *, enum bpf_link, bool no_icmp_errors, struct bpf_label *none);
+#define BPF_FLOW_NO_ICMP_ERRORS	0x1
+#define BPF_FLOW_DESTINATION	0x2
+void	bpf_flow_hash(struct bpf_code *, enum bpf_link, unsigned flags, struct bpf_label *none);
 
 #endif

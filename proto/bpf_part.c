@@ -59,7 +59,7 @@ bpf_part_sampled_out(struct bpf_insn *insn, size_t room, enum bpf_link link, uns
 	struct bpf_code code;
 
 	bpf_code_init(&code, insn, room);
-	bpf_flow_hash(&code, link, false, &kept);
+	bpf_flow_hash(&code, link, 0, &kept);
 	bpf_code_unless(&code, BPF_JGE, keep, &kept);
 	bpf_code_return(&code, 1);
 	bpf_code_here(&code, &kept);

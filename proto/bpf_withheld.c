@@ -199,18 +199,68 @@ search_family(struct bpf_code *code, const struct bpf_peer *peer, size_t count, 
 	bpf_code_return(code, 0);
 }
 
+static void
+load_type(struct bpf_code *code)
+{
+	bpf_code_stmt(code, BPF_LD | BPF_W | BPF_ABS, (uint32_t)(SKF_AD_OFF + SKF_AD_PKTTYPE));
+}
+
+/* To "found" from here on: what comes in. */
+static void
+inbound(struct bpf_code *code, enum bpf_link link, struct bpf_label *found, struct bpf_label *none)
+{
+	load_type(code);
+	bpf_code_unless(code, BPF_JEQ, PACKET_HOST, none);
+	bpf_flow_hash(code, link, BPF_FLOW_NO_ICMP_ERRORS, none);
+	bpf_code_unless(code, BPF_JEQ, 0, found);
+}
+
+/* The destination is where the source is looked for. */
+static void
+look_at_destination(struct bpf_code *code)
+{
+	for (uint32_t i = 0; i < WORDS; i++) {
+		bpf_code_stmt(code, BPF_LD | BPF_MEM, BPF_FLOW_M_DESTINATION + i);
+		bpf_code_stmt(code, BPF_ST, BPF_FLOW_M_SOURCE + i);
+	}
+}
+
+/* Likewise: what comes in of even flows, and what goes out of odd ones. */
+static void
+balanced_share(struct bpf_code *code, enum bpf_link link, struct bpf_label *found, struct bpf_label *none)
+{
+	struct bpf_label unicast = { 0 }, in = { 0 };
+
+	load_type(code);
+	bpf_code_if(code, BPF_JEQ, PACKET_HOST, &unicast);
+	bpf_code_unless(code, BPF_JEQ, PACKET_OUTGOING, none);
+	bpf_code_here(code, &unicast);
+	bpf_flow_hash(code, link, BPF_FLOW_NO_ICMP_ERRORS | BPF_FLOW_DESTINATION, none);
+	bpf_code_if(code, BPF_JEQ, 0, none);
+	bpf_code_stmt(code, BPF_ST, BPF_FLOW_M_FREE);
+	load_type(code);
+	bpf_code_if(code, BPF_JEQ, PACKET_HOST, &in);
+	bpf_code_stmt(code, BPF_LD | BPF_MEM, BPF_FLOW_M_FREE);
+	bpf_code_unless(code, BPF_JSET, 1, none);
+	look_at_destination(code);
+	bpf_code_goto(code, found);
+	bpf_code_here(code, &in);
+	bpf_code_stmt(code, BPF_LD | BPF_MEM, BPF_FLOW_M_FREE);
+	bpf_code_unless(code, BPF_JSET, 1, found);
+}
+
 /* A part of the first so many peers, 0 if it does not fit. */
 static size_t
-withheld(struct bpf_insn *insn, size_t room, enum bpf_link link, const struct bpf_peer *peer, size_t count)
+withheld(struct bpf_insn *insn, size_t room, enum bpf_link link, const struct bpf_peer *peer, size_t count, bool balanced)
 {
 	struct bpf_label none = { 0 }, found = { 0 }, v4 = { 0 }, v6 = { 0 };
 	struct bpf_code code;
 
 	bpf_code_init(&code, insn, room);
-	bpf_code_stmt(&code, BPF_LD | BPF_W | BPF_ABS, (uint32_t)(SKF_AD_OFF + SKF_AD_PKTTYPE));
-	bpf_code_unless(&code, BPF_JEQ, PACKET_HOST, &none);
-	bpf_flow_hash(&code, link, true, &none);
-	bpf_code_unless(&code, BPF_JEQ, 0, &found);
+	if (balanced)
+		balanced_share(&code, link, &found, &none);
+	else
+		inbound(&code, link, &found, &none);
 	bpf_code_relay(&code, &none);	/* a return here would do, but the kernel takes what it knows of M[] across one */
 	bpf_code_here(&code, &found);
 	bpf_code_stmt(&code, BPF_LD | BPF_MEM, BPF_FLOW_M_VERSION);
@@ -227,16 +277,16 @@ withheld(struct bpf_insn *insn, size_t room, enum bpf_link link, const struct bp
 
 /* The largest number of peers that fit. Fewer are not always shorter, so that it may be one or two below what would just fit. */
 static size_t
-peers_that_fit(struct bpf_insn *insn, size_t room, enum bpf_link link, const struct bpf_peer *peer, size_t count)
+peers_that_fit(struct bpf_insn *insn, size_t room, enum bpf_link link, const struct bpf_peer *peer, size_t count, bool balanced)
 {
 	size_t fit = 0, too_many = count + 1;
 
-	if (withheld(insn, room, link, peer, count) != 0)
+	if (withheld(insn, room, link, peer, count, balanced) != 0)
 		return count;
 	while (too_many - fit > 1) {
 		size_t middle = fit + (too_many - fit) / 2;
 
-		if (withheld(insn, room, link, peer, middle) != 0)
+		if (withheld(insn, room, link, peer, middle, balanced) != 0)
 			fit = middle;
 		else
 			too_many = middle;
@@ -245,14 +295,15 @@ peers_that_fit(struct bpf_insn *insn, size_t room, enum bpf_link link, const str
 }
 
 size_t
-bpf_part_withheld(struct bpf_insn *insn, size_t room, enum bpf_link link, const struct bpf_peer *peer, size_t count, size_t *placed)
+bpf_part_withheld(struct bpf_insn *insn, size_t room, enum bpf_link link, const struct bpf_peer *peer, size_t count, bool balanced,
+    size_t *placed)
 {
 	*placed = 0;
 	if (room == 0)
 		return 0;
 	if (count > BPF_WITHHELD_PEERS_MAX)
 		count = BPF_WITHHELD_PEERS_MAX;
-	if ((*placed = peers_that_fit(insn, room, link, peer, count)) == 0)
+	if ((*placed = peers_that_fit(insn, room, link, peer, count, balanced)) == 0)
 		return bpf_part_nothing(insn);
-	return withheld(insn, room, link, peer, *placed);
+	return withheld(insn, room, link, peer, *placed, balanced);
 }

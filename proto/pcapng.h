@@ -55,6 +55,7 @@ struct pcapng_packet {
 	const uint8_t	*data;
 	uint32_t	 flags;		/* epb_flags; written if not 0 */
 	uint64_t	 dropped;	/* epb_dropcount; written if not 0 */
+	uint64_t	 packetid;	/* epb_packetid, the digest (proto/digest.h); written if not 0 */
 	const char	*comment;	/* opt_comment; written if not NULL; only by pcapng_put_epb() */
 };
 

@@ -124,6 +124,8 @@ epb_options(struct cursor *c, struct pcapng_packet *packet)
 			packet->flags = option_u32(&option);
 		else if (option.code == PCAPNG_EPB_DROPCOUNT)
 			packet->dropped = option_u64(&option);
+		else if (option.code == PCAPNG_EPB_PACKETID)
+			packet->packetid = option_u64(&option);
 	}
 	return r;
 }

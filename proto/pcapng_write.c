@@ -67,7 +67,7 @@ padded(size_t len)
 static inline size_t
 epb_length(const struct pcapng_packet *packet, size_t comment_len)
 {
-	size_t options = (packet->flags != 0 ? 8u : 0u) + (packet->dropped != 0 ? 12u : 0u);
+	size_t options = (packet->flags != 0 ? 8u : 0u) + (packet->dropped != 0 ? 12u : 0u) + (packet->packetid != 0 ? 12u : 0u);
 
 	if (comment_len != 0)
 		options += 4 + padded(comment_len);
@@ -94,6 +94,8 @@ epb_store(uint8_t *p, size_t length, const struct pcapng_packet *packet, size_t 
 		p = store_u32le(store_option(p, PCAPNG_EPB_FLAGS, 4), packet->flags);
 	if (packet->dropped != 0)
 		p = store_u64le(store_option(p, PCAPNG_EPB_DROPCOUNT, 8), packet->dropped);
+	if (packet->packetid != 0)
+		p = store_u64le(store_option(p, PCAPNG_EPB_PACKETID, 8), packet->packetid);
 	if (p != options)
 		p = store_option(p, PCAPNG_OPT_END, 0);
 	store_u32le(p, (uint32_t)length);

@@ -12,7 +12,7 @@
  * copies of one transmission are told to be the same. MACs, tags, TTL, DSCP, ECN, checksums and the options that routers change are
  * left out. Of tunnels, the innermost packet is described, and what encloses it is one number.
  */
-enum transit_kind {
+enum transit_kind {	/* the numbers are part of the digest */
 	TRANSIT_NONE,		/* cut short or malformed: nothing can be said of it */
 	TRANSIT_TCP,		/* a range of sequence numbers: offloads part and join segments on the way */
 	TRANSIT_UDP,		/* a run of payloads: offloads part and join datagrams, too */
@@ -28,7 +28,7 @@ struct transit {
 	uint8_t		 src[16], dst[16];	/* IPv4: the first 4 bytes, the others 0 */
 	bool		 group;		/* the outermost goes to a multicast or broadcast address, of IP or of the link */
 	uint8_t		 hops;		/* the outermost's TTL or hop limit: a hint, for it changes */
-	uint32_t	 ip_id;		/* the outermost's identification, of fragments of IPv6 too; a hint, but of a fragment a part */
+	uint32_t	 ip_id;		/* the outermost's identification: a hint, for it may change; of a fragment its own, and a part */
 	uint64_t	 flow;		/* tunnels around it, and of the innermost: addresses, protocol, ports, Ethertype: one number, not keyed */
 	uint8_t		 protocol;	/* the innermost's */
 	uint16_t	 src_port, dst_port;	/* the innermost's, TCP and UDP */
@@ -43,7 +43,8 @@ struct transit {
 
 /* Any packet of a link type as files number them; original > captured: cut short. Never reads beyond captured. */
 void	transit_parse(struct transit *, uint16_t linktype, const uint8_t *, size_t captured, size_t original);
-/* Would the receiver see the packet in one piece as the sender did? Not data of TCP and UDP, which offloads part and join. */
+/* Would the receiver see the packet in one piece as the sender did? Not data of TCP, UDP and SCTP, which offloads part and join, nor
+ * a fragment, which a router may have made. */
 bool	transit_undivided(const struct transit *);
 
 #endif

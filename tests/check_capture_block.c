@@ -14,6 +14,7 @@
 #include "common/clock.h"
 #include "proto/codec.h"
 #include "proto/pcapng.h"
+#include "proto/transit.h"
 #include "agent/capture_block.h"
 #include "agent/spool.h"
 
@@ -194,6 +195,36 @@ START_TEST(every_length_comes_out_as_it_went_in)
 		free(raw);
 	}
 	ck_assert_uint_eq(row->packets, sizeof(lengths) / sizeof(lengths[0]));
+}
+END_TEST
+
+/* Only of what is all there, and only while they are wanted. */
+START_TEST(digests)
+{
+	struct pcapng_packet packet = { .captured_len = 60, .original_len = 60, .data = payload };
+	static const uint8_t secret[DIGEST_SECRET_SIZE] = "a secret of all agents", other[DIGEST_SECRET_SIZE] = "another";
+	struct transit transit;
+	uint64_t digest;
+
+	payload[12] = 0x88;
+	payload[13] = 0xcc;
+	ck_assert_uint_eq(capture_block_digest(&block, 1, &packet), DIGEST_NONE);
+	capture_block_set_digest(&block, secret);
+	transit_parse(&transit, 1, payload, 60, 60);
+	ck_assert_int_eq(transit.kind, TRANSIT_FRAME);
+	digest = capture_block_digest(&block, 1, &packet);
+	ck_assert_uint_eq(digest, digest_packet(&transit, secret));
+	capture_block_set_digest(&block, other);
+	ck_assert_uint_ne(capture_block_digest(&block, 1, &packet), digest);
+	packet.original_len = 61;
+	ck_assert_uint_eq(capture_block_digest(&block, 1, &packet), DIGEST_NONE);
+	packet.original_len = 60;
+	packet.zeroes = 1;
+	ck_assert_uint_eq(capture_block_digest(&block, 1, &packet), DIGEST_NONE);
+	packet.zeroes = 0;
+	ck_assert_uint_ne(capture_block_digest(&block, 1, &packet), DIGEST_NONE);
+	capture_block_set_digest(&block, NULL);
+	ck_assert_uint_eq(capture_block_digest(&block, 1, &packet), DIGEST_NONE);
 }
 END_TEST
 
@@ -560,6 +591,7 @@ suite(void)
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, seals_before_the_limit);
 	tcase_add_test(t, every_length_comes_out_as_it_went_in);
+	tcase_add_test(t, digests);
 	tcase_add_test(t, super_packet_has_its_own_block);
 	tcase_add_test(t, oversize_is_counted);
 	tcase_add_test(t, drops_stand_on_the_next_packet_of_their_interface);

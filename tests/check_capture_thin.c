@@ -15,6 +15,8 @@
 #include <linux/filter.h>
 #include <linux/if_packet.h>
 
+#include "proto/digest.h"
+#include "proto/transit.h"
 #include "agent/governor.h"
 #include "tests/capture_lab.h"
 
@@ -159,6 +161,51 @@ START_TEST(mask_keeps_lengths)
 	capture_lab_see(2);
 	ck_assert_uint_eq(capture_lab_seen[1].tag, 0);	/* the guest's mask leaves no payload */
 	ck_assert_uint_eq(capture_lab_seen[1].head.captured_len, 60);
+}
+END_TEST
+
+static uint64_t
+digest_of_next(void)
+{
+	uint8_t frame[CAPTURE_LAB_FRAME_LEN];
+	size_t count = capture_lab_seen_count;
+
+	capture_lab_frame(frame, 17, 53);
+	capture_lab_send(lab.far_fd, frame, sizeof(frame));
+	capture_lab_see(count + 1);
+	return capture_lab_seen[count].head.packetid;
+}
+
+/* On and off with the policy; none of what is cut. */
+START_TEST(digests_of_whole_packets)
+{
+	uint8_t frame[CAPTURE_LAB_FRAME_LEN];
+	struct transit transit;
+
+	capture_lab_change(true);
+	ck_assert_uint_eq(digest_of_next(), DIGEST_NONE);
+	lab.want->digest = true;
+	memset(lab.want->secret, 0x5a, sizeof(lab.want->secret));
+	capture_lab_change(true);
+	capture_lab_frame(frame, 17, 53);
+	transit_parse(&transit, 1, frame, sizeof(frame), sizeof(frame));
+	ck_assert_uint_eq(digest_of_next(), digest_packet(&transit, lab.want->secret));
+	lab.want->snaplen = CAPTURE_LAB_FRAME_LEN;
+	capture_lab_change(true);
+	ck_assert_uint_ne(digest_of_next(), DIGEST_NONE);
+	lab.want->snaplen = CAPTURE_LAB_FRAME_LEN - 1;
+	capture_lab_change(true);
+	ck_assert_uint_eq(digest_of_next(), DIGEST_NONE);
+	lab.want->snaplen = 0;
+	lab.want->slice.mask = true;
+	capture_lab_change(true);
+	ck_assert_uint_eq(digest_of_next(), DIGEST_NONE);
+	lab.want->slice.mask = false;
+	capture_lab_change(true);
+	ck_assert_uint_ne(digest_of_next(), DIGEST_NONE);
+	lab.want->digest = false;
+	capture_lab_change(true);
+	ck_assert_uint_eq(digest_of_next(), DIGEST_NONE);
 }
 END_TEST
 
@@ -447,6 +494,7 @@ main(void)
 	tcase_add_test(t, veto_holds);
 	tcase_add_test(t, headers_only);
 	tcase_add_test(t, mask_keeps_lengths);
+	tcase_add_test(t, digests_of_whole_packets);
 	tcase_add_test(t, samples_are_whole_flows);
 	tcase_add_test(t, orders_are_noted);
 	tcase_add_test(t, refused_orders_change_nothing);

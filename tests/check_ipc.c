@@ -342,6 +342,8 @@ tap_new(void)
 	tap->snaplen = 96;
 	tap->direction = DIRECTION_OUT;
 	tap->slice = (struct slice){ .headers = true, .payload = 8 };
+	tap->digest = true;
+	memset(tap->secret, 0x5a, sizeof(tap->secret));
 	tap->peer_count = 2;
 	tap->peer[1] = (struct bpf_peer){ .family = AF_INET6, .address = { 9, 8 } };
 	strcpy(tap->codec, "zstd:1");

@@ -111,6 +111,30 @@ START_TEST(renamed_is_still_picked)
 }
 END_TEST
 
+/* A number says whether addresses are the same, of one interface and among all. */
+START_TEST(addresses_have_numbers)
+{
+	struct netif old[2] = { { .tap = { .ifindex = 7 }, .address_count = 1, .address = { { 2, { 192, 0, 2, 1 } } } },
+	    { .tap = { .ifindex = 9 } } };
+	struct netif new[2];
+	struct netif_table none = { 0 }, before = { .netif = old, .count = 2 }, after = { .netif = new, .count = 2 };
+
+	netif_carry(&none, &before);
+	ck_assert_uint_gt(old[0].addresses, 0);
+	ck_assert_uint_ne(old[0].addresses, old[1].addresses);
+	memcpy(new, old, sizeof(new));
+	new[0].addresses = new[1].addresses = 0;
+	netif_carry(&before, &after);
+	ck_assert_uint_eq(new[0].addresses, old[0].addresses);
+	ck_assert_uint_eq(new[1].addresses, old[1].addresses);
+	new[0].address[0].address[3] = 2;
+	new[1].address_count = 1;
+	netif_carry(&before, &after);
+	ck_assert_uint_gt(new[0].addresses, old[1].addresses);
+	ck_assert_uint_gt(new[1].addresses, new[0].addresses);
+}
+END_TEST
+
 START_TEST(gone_is_left_out)
 {
 	char names[256];
@@ -232,6 +256,7 @@ START_TEST(scan_finds_loopback)
 	ck_assert_ptr_null(netif_by_name(&here, "a name that is too long for one"));
 	if (lo->tap.ipv4_count > 0)
 		ck_assert_int_eq(memcmp(lo->tap.ipv4[0], "\x7f\0\0\x01\xff\0\0\0", 8), 0);
+	ck_assert_uint_ge(lo->address_count, lo->tap.ipv4_count + lo->tap.ipv6_count);
 	netif_clear(&here);
 	ck_assert_uint_eq(here.count, 0);
 }
@@ -264,6 +289,7 @@ main(void)
 	tcase_add_loop_test(tc, picks_as_named, 0, sizeof(cases) / sizeof(cases[0]));
 	tcase_add_test(tc, gone_is_left_out);
 	tcase_add_test(tc, renamed_is_still_picked);
+	tcase_add_test(tc, addresses_have_numbers);
 	tcase_add_test(tc, no_more_than_fit);
 	tcase_add_test(tc, default_route_ipv4);
 	tcase_add_test(tc, default_route_ipv6);

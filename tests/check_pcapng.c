@@ -46,6 +46,7 @@ make_block(struct buf *b)
 	ck_assert_int_eq(pcapng_put_epb(b, &packet), 0);
 	packet.flags = PCAPNG_EPB_OUT;
 	packet.dropped = 77;
+	packet.packetid = 0x0102030405060708;
 	packet.time_ns = TIME_NS - 5;
 	packet.captured_len = 8;
 	ck_assert_int_eq(pcapng_put_epb(b, &packet), 0);
@@ -83,6 +84,27 @@ START_TEST(epb_bytes)
 }
 END_TEST
 
+START_TEST(epb_packetid)
+{
+	static const uint8_t expected[] = {
+		6, 0, 0, 0, 52, 0, 0, 0, 1, 0, 0, 0, 0x44, 0x33, 0x22, 0x11, 0x88, 0x77, 0x66, 0x55, 4, 0, 0, 0, 104, 0, 0, 0,
+		'0', '1', '2', '3', 5, 0, 8, 0, 8, 7, 6, 5, 4, 3, 2, 1, 0, 0, 0, 0, 52, 0, 0, 0
+	};
+	struct pcapng_packet packet = make_packet(4);
+	uint8_t room[PCAPNG_EPB_MAX(4)];
+	struct buf b;
+
+	packet.packetid = 0x0102030405060708;
+	ck_assert_uint_eq(pcapng_write_epb(room, &packet), sizeof(expected));
+	ck_assert_mem_eq(room, expected, sizeof(expected));
+	buf_init(&b, 4096);
+	ck_assert_int_eq(pcapng_put_epb(&b, &packet), 0);
+	ck_assert_uint_eq(b.len, sizeof(expected));
+	ck_assert_mem_eq(b.data, expected, sizeof(expected));
+	buf_clear(&b);
+}
+END_TEST
+
 /* Any length, with and without options: stays in its room, whatever was there before, and reads back. */
 START_TEST(epb_room)
 {
@@ -94,9 +116,10 @@ START_TEST(epb_room)
 	uint32_t type;
 	int options, pad;
 
-	for (options = 0; options < 4; options++) {
+	for (options = 0; options < 8; options++) {
 		packet.flags = options & 1 ? PCAPNG_EPB_IN : 0;
 		packet.dropped = options & 2 ? 3 : 0;
+		packet.packetid = options & 4 ? 0x8182838485868788u : 0;
 		memset(room, 0xff, PCAPNG_EPB_MAX(_i));
 		len = pcapng_write_epb(room, &packet);
 		ck_assert_uint_le(len, PCAPNG_EPB_MAX(_i));
@@ -110,6 +133,7 @@ START_TEST(epb_room)
 		ck_assert_uint_eq(back.original_len, packet.original_len);
 		ck_assert_uint_eq(back.flags, packet.flags);
 		ck_assert_uint_eq(back.dropped, packet.dropped);
+		ck_assert_uint_eq(back.packetid, packet.packetid);
 		ck_assert(memcmp(back.data, bytes, (size_t)_i) == 0);
 		ck_assert_int_eq(pcapng_walk_next(&walk, &type, &back, &block, &block_len), 0);
 	}
@@ -623,6 +647,7 @@ pcapng_suite(void)
 	TCase *write = tcase_create("write"), *read = tcase_create("read");
 
 	tcase_add_test(write, epb_bytes);
+	tcase_add_test(write, epb_packetid);
 	tcase_add_loop_test(write, epb_room, 0, 17);
 	tcase_add_test(write, epb_large);
 	tcase_add_test(write, put_whole_or_nothing);

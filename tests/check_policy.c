@@ -9,12 +9,15 @@
 
 #include <check.h>
 
+#include "proto/identity.h"
+
 #include "collector/policy.h"
 
 #define UUID	"11111111-2222-3333-4444-555555555555"
 
 static struct policy_set *set;
 static struct msg_policy policy;
+static struct policy_dedup dedup;
 static char error[POLICY_ERROR_SIZE];
 
 static void
@@ -50,8 +53,8 @@ resolved(void)
 	static char *text;
 
 	free(text);
-	policy_set_resolve(set, "acme", "web1", UUID, &policy);
-	text = policy_to_text(&policy);
+	policy_set_resolve(set, "acme", "web1", UUID, &policy, &dedup);
+	text = policy_to_text(&policy, &dedup);
 	return text;
 }
 
@@ -59,9 +62,10 @@ START_TEST(every_key_is_taken)
 {
 	parse("# all of them\n[vm web1]  # this one\n interfaces = eth0,ens*\nfilter = tcp port 443 or vlan\nsnaplen=128\n"
 	    "direction = in\r\ncompress = zlib:1\nrate-limit = 10M\nslice = headers:64\n"
-	    "mask = yes\nlabels = web , edge\n");
+	    "mask = yes\ndedup = withhold\nnetwork = eth0:blue , green\nwithhold-share = balanced\nlabels = web , edge\n");
 	ck_assert_str_eq(resolved(), "interfaces = eth0,ens*\nfilter = tcp port 443 or vlan\nsnaplen = 128\ndirection = in\n"
-	    "compress = zlib:1\nrate-limit = 10000000\nslice = headers:64\nmask = yes\n");
+	    "compress = zlib:1\nrate-limit = 10000000\nslice = headers:64\nmask = yes\n"
+	    "dedup = withhold\nnetwork = eth0:blue,green\nwithhold-share = balanced\n");
 	ck_assert_uint_eq(policy.version, 0);
 	ck_assert_uint_eq(policy.direction, DIRECTION_IN);
 }
@@ -70,9 +74,9 @@ END_TEST
 START_TEST(nothing_set_is_no_policy)
 {
 	parse("[tenant blue]\nsnaplen = 96\n[vm web1]\nlabels = x\n");
-	ck_assert(!policy_set_resolve(set, "acme", "web1", UUID, &policy));
+	ck_assert(!policy_set_resolve(set, "acme", "web1", UUID, &policy, &dedup));
 	ck_assert_str_eq(resolved(), "");
-	ck_assert(policy_set_resolve(set, "blue", "other", UUID, &policy));
+	ck_assert(policy_set_resolve(set, "blue", "other", UUID, &policy, &dedup));
 }
 END_TEST
 
@@ -90,6 +94,54 @@ START_TEST(the_nearest_scope_wins)
 	override("vm web1", "labels = c");
 	override("label c", "rate-limit = 1k");
 	ck_assert_str_eq(resolved(), "snaplen = 5\ncompress = zlib\nrate-limit = 1000\n");
+}
+END_TEST
+
+/* Off that is said is another thing than nothing said, which the tenant's other VMs change. */
+START_TEST(dedup_asks_for_digests)
+{
+	static const struct { const char *text; enum dedup_mode mode; bool set, digest, balanced; } cases[] = {
+		{ "snaplen = 1\n", DEDUP_OFF, false, false, false }, { "dedup = off\n", DEDUP_OFF, true, false, false },
+		{ "dedup = tag\n", DEDUP_TAG, true, true, false }, { "dedup = withhold\n", DEDUP_WITHHOLD, true, true, false },
+		{ "withhold-share = balanced\n", DEDUP_OFF, false, false, true },
+		{ "withhold-share = sender\n", DEDUP_OFF, false, false, false },
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct policy_set *one = policy_set_new();
+
+		ck_assert_int_eq(policy_set_override(one, "vm web1", cases[i].text, error, sizeof(error)), 0);
+		policy_set_resolve(one, "acme", "web1", UUID, &policy, &dedup);
+		ck_assert_int_eq(dedup.mode, cases[i].mode);
+		ck_assert_int_eq(dedup.mode_set, cases[i].set);
+		ck_assert_int_eq(policy.digest, cases[i].digest);
+		ck_assert_int_eq(dedup.balanced, cases[i].balanced);
+		policy_set_unref(one);
+	}
+	parse("[default]\ndedup = withhold\nwithhold-share = balanced\nnetwork = a\n[vm web1]\ndedup = off\nwithhold-share = sender\n"
+	    "network =\n");
+	ck_assert_str_eq(resolved(), "");
+	ck_assert(dedup.mode_set);
+}
+END_TEST
+
+START_TEST(an_interface_has_its_network)
+{
+	static const struct { const char *list, *ifname, *network; } cases[] = {
+		{ "", "eth0", "" }, { "blue", "eth0", "blue" }, { "eth0:red", "eth0", "red" }, { "eth0:red", "eth1", "" },
+		{ "green,eth*:red", "eth1", "red" }, { "eth0:red,eth*:blue,green", "eth0", "red" },
+		{ "eth0:red,eth*:blue,green", "eth1", "blue" }, { "eth0:red,eth*:blue,green", "vpn0", "green" },
+		{ "eth?:red,*:blue", "eth10", "blue" }, { "[ev]*:a.b-c_d", "vpn0", "a.b-c_d" }, { "eth:red", "eth0", "" },
+	};
+	char name[IDENTITY_NAME_SIZE], text[128];
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		snprintf(text, sizeof(text), "network = %s\n", cases[i].list);
+		override("vm web1", text);
+		policy_set_resolve(set, "acme", "web1", UUID, &policy, &dedup);
+		policy_network(&dedup, cases[i].ifname, name, sizeof(name));
+		ck_assert_msg(strcmp(name, cases[i].network) == 0, "%s: %s is in \"%s\"", cases[i].list, cases[i].ifname, name);
+	}
 }
 END_TEST
 
@@ -125,6 +177,13 @@ START_TEST(what_is_wrong_is_said_with_its_place)
 		{ "[default]\nslice = header\n", "f:2: \"header\" is not none, headers" }, { "[default]\nslice = headers:\n", "f:2:" },
 		{ "[default]\nslice = headers:65536\n", "f:2:" }, { "[default]\nslice = headers:-1\n", "f:2:" },
 		{ "[default]\nmask = 1\n", "f:2: \"1\" is not yes or no" },
+		{ "[default]\ndedup = yes\n", "f:2: \"yes\" is not off, tag or withhold" }, { "[default]\ndedup =\n", "f:2:" },
+		{ "[default]\nwithhold-share = all\n", "f:2: \"all\" is not sender or balanced" },
+		{ "[default]\nnetwork = a b\n", "f:2: \"a b\" is not a network" }, { "[default]\nnetwork = a,b\n",
+		    "f:2: \"b\" is not possible" },
+		{ "[default]\nnetwork = eth0:\n", "f:2: \"eth0:\" is not a network" }, { "[default]\nnetwork = :a\n", "f:2:" },
+		{ "[default]\nnetwork = eth0:1:a\n", "f:2:" }, { "[default]\nnetwork = a,,eth0:b\n", "f:2:" },
+		{ "[default]\nnetwork = -a\n", "f:2:" },
 		{ "[default]\nfilter tcp\n", "f:2: \"filter tcp\" is not \"key = value\"" }, { "[default]\nfilter = a\x1b\n",
 		    "f:2: byte 0x1b" },
 	};
@@ -158,7 +217,8 @@ END_TEST
 
 START_TEST(every_cut_and_flip_is_survived)
 {
-	static const char good[] = "[vm web1]\nfilter = tcp port 80 # x\nsnaplen = 128\nlabels = a,b\n[label a]\nrate-limit = 5M\n";
+	static const char good[] = "[vm web1]\nfilter = tcp port 80 # x\nsnaplen = 128\nlabels = a,b\n[label a]\nrate-limit = 5M\n"
+	    "network = eth*:blue,red\ndedup = tag\n";
 	char text[sizeof(good)];
 	unsigned taken = 0;
 
@@ -168,7 +228,7 @@ START_TEST(every_cut_and_flip_is_survived)
 		memcpy(text, good, sizeof(good));
 		text[bit / 8] = (char)(text[bit / 8] ^ (1 << bit % 8));
 		taken += policy_set_parse(one, "f", text, error, sizeof(error)) == 0;
-		policy_set_resolve(one, "acme", "web1", UUID, &policy);
+		policy_set_resolve(one, "acme", "web1", UUID, &policy, &dedup);
 		policy_set_unref(one);
 	}
 	for (size_t len = 0; len < sizeof(good); len++) {
@@ -217,6 +277,8 @@ main(void)
 	tcase_add_test(tcase, every_key_is_taken);
 	tcase_add_test(tcase, nothing_set_is_no_policy);
 	tcase_add_test(tcase, the_nearest_scope_wins);
+	tcase_add_test(tcase, dedup_asks_for_digests);
+	tcase_add_test(tcase, an_interface_has_its_network);
 	tcase_add_test(tcase, overrides_add_up);
 	tcase_add_test(tcase, what_is_wrong_is_said_with_its_place);
 	tcase_add_test(tcase, values_too_long_are_refused);

@@ -70,6 +70,14 @@ say_hello(void)
 }
 
 static void
+say_addresses(void)
+{
+	struct msg_addresses	 msg = { .count = 1, .address = { { AF_INET, { 192, 0, 2, 1 } } } };
+
+	ck_assert_int_eq(msg_put_addresses(&script, &msg), 0);
+}
+
+static void
 say_interface(uint32_t id)
 {
 	struct pcapng_interface	 interface = { .linktype = 1, .name = "eth0" };
@@ -226,6 +234,7 @@ START_TEST(counts_losses)
 {
 	say_hello();
 	say_interface(0);
+	say_addresses();
 	add_packet(0, 0);
 	add_packet(0, 5);
 	say_block(1, 2);

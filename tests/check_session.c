@@ -18,6 +18,7 @@
 
 #include "collector/catalog.h"
 #include "collector/policy.h"
+#include "collector/session.h"
 
 #include "tests/session_lab.h"
 
@@ -232,6 +233,26 @@ put_interface_far(struct agent *a)
 }
 
 static void
+put_addresses(struct agent *a, uint8_t stream, uint32_t id)
+{
+	const struct msg_addresses msg = { .stream = { stream }, .id = id, .count = 1, .address = { { AF_INET, { 192, 0, 2, 1 } } } };
+
+	ck_assert_int_eq(msg_put_addresses(&a->out, &msg), 0);
+}
+
+static void
+put_addresses_unknown_stream(struct agent *a)
+{
+	put_addresses(a, 9, 0);
+}
+
+static void
+put_addresses_unknown_id(struct agent *a)
+{
+	put_addresses(a, 7, 1);
+}
+
+static void
 put_encoded(struct agent *a, const struct codec *codec, size_t raw_len, uint32_t announced)
 {
 	uint8_t *raw = calloc(1, raw_len), *out = malloc(codec->bound(raw_len));
@@ -298,6 +319,8 @@ static const struct {
 	{ put_gap_backwards, true, MSG_ERR_PROTOCOL, "GAP is malformed" },
 	{ put_gap_endless, true, MSG_ERR_PROTOCOL, "GAP is malformed" },
 	{ put_interface_far, true, MSG_ERR_PROTOCOL, "dense" },
+	{ put_addresses_unknown_stream, true, MSG_ERR_PROTOCOL, "ADDRESSES: of a stream that neither" },
+	{ put_addresses_unknown_id, true, MSG_ERR_PROTOCOL, "of interface 1, which" },
 	{ put_bomb, true, MSG_ERR_BLOCK, "zlib" },
 	{ put_large_announcement, true, MSG_ERR_PROTOCOL, "BLOCK is malformed" },
 	{ put_not_pcapng, true, MSG_ERR_BLOCK, "BLOCK: 2" },
@@ -327,6 +350,8 @@ put_all(struct agent *a, int kind)
 	const struct msg_gap gap = { .stream = { 7 }, .first = 2, .last = 3, .place = GAP_SPOOL };
 	const struct msg_ping ping = { .token = 1 };
 	const struct msg_policy_result result = { .version = 1, .reason = "no" };
+	const struct msg_addresses addresses = { .stream = { 7 }, .count = 1, .address = { { AF_INET, { 192, 0, 2, 1 } } } };
+	const struct msg_hints_result hints = { .generation = 1 };
 
 	switch (kind) {
 	case 0:
@@ -352,6 +377,12 @@ put_all(struct agent *a, int kind)
 		break;
 	case 7:
 		ck_assert_int_eq(msg_put_policy_result(&a->out, &result), 0);
+		break;
+	case 8:
+		ck_assert_int_eq(msg_put_addresses(&a->out, &addresses), 0);
+		break;
+	case 9:
+		ck_assert_int_eq(msg_put_hints_result(&a->out, &hints), 0);
 		break;
 	}
 }
@@ -443,13 +474,33 @@ START_TEST(the_same_instance_replaces)
 }
 END_TEST
 
-static void
-answer_ping(struct agent *a)
+static struct msg_ping
+wait_ping(struct agent *a)
 {
 	struct msg_ping ping;
 
 	agent_wait(a, FRAME_PING);
 	ck_assert_int_eq(msg_get_ping(&a->frame, &ping), 0);
+	return ping;
+}
+
+/* The one that decides who the VM is. Its token is random; those of others are our clock's, which is near its beginning. */
+static struct msg_ping
+wait_contended(struct agent *a)
+{
+	struct msg_ping ping;
+
+	do
+		ping = wait_ping(a);
+	while (ping.token <= clock_mono_ns());
+	return ping;
+}
+
+/* As one whose clock is ahead by so much. */
+static void
+answer_ping(struct agent *a, struct msg_ping ping, int64_t ahead_ns)
+{
+	ping.wall_ns = clock_wall_ns() + (uint64_t)ahead_ns;
 	ck_assert_int_eq(msg_put_pong(&a->out, &ping), 0);
 	agent_send(a);
 }
@@ -461,7 +512,7 @@ START_TEST(a_clone_is_refused)
 	agent_open(&other, "web1", 2);
 	agent_put_hello(&other, 7, 1);
 	agent_send(&other);
-	answer_ping(&agent);
+	answer_ping(&agent, wait_contended(&agent), 0);
 	agent_wait_error(&other, MSG_ERR_CLONE, "certificate of its own: vmtap pki agent");
 	agent_put_block(&agent, 7, 2);
 	agent_send(&agent);
@@ -479,7 +530,7 @@ START_TEST(who_comes_again_is_no_clone)
 	agent_open(&other, "web1", 2);
 	agent_put_hello(&other, 7, 1);
 	agent_send(&other);
-	agent_wait(&agent, FRAME_PING);
+	wait_contended(&agent);
 	open_session(&third, 1, false);
 	agent_wait_error(&other, MSG_ERR_CLONE, "certificate");
 	agent_wait_error(&agent, MSG_ERR_REPLACED, "another session");
@@ -521,7 +572,7 @@ START_TEST(a_contender_wins_when_the_other_leaves)
 	agent_open(&other, "web1", 2);
 	agent_put_hello(&other, 7, 1);
 	agent_send(&other);
-	agent_wait(&agent, FRAME_PING);
+	wait_contended(&agent);
 	start = clock_mono_ns();
 	agent_close(&agent);
 	agent_wait(&other, FRAME_WELCOME);
@@ -546,7 +597,9 @@ START_TEST(who_is_silent_is_asked_and_then_dead)
 	set_keepalive(1500);
 	open_session(&agent, 1, false);
 	start = clock_mono_ns();
-	agent_wait(&agent, FRAME_PING);
+	for (unsigned i = 0; i < SESSION_CLOCK_FIRST; i++)
+		wait_ping(&agent);
+	wait_ping(&agent);
 	asked = clock_mono_ns() - start;
 	agent_wait_error(&agent, MSG_ERR_TIMEOUT, "nothing was heard");
 	ck_assert_uint_ge(asked, 400000000u);
@@ -560,11 +613,36 @@ START_TEST(who_answers_lives)
 {
 	set_keepalive(1000);
 	open_session(&agent, 1, false);
-	for (int i = 0; i < 6; i++)
-		answer_ping(&agent);
+	for (unsigned i = 0; i < SESSION_CLOCK_FIRST + 6; i++)
+		answer_ping(&agent, wait_ping(&agent), 0);
 	agent_put_block(&agent, 7, 1);
 	agent_send(&agent);
 	agent_wait_ack(&agent, 1);
+	agent_close(&agent);
+}
+END_TEST
+
+/* By PINGs when it begins; what nobody asked for measures nothing. */
+START_TEST(clocks_are_measured)
+{
+	struct msg_ping unasked = { .token = 1 };
+	uint64_t start;
+
+	open_session(&agent, 1, false);
+	start = clock_mono_ns();
+	answer_ping(&agent, unasked, INT64_C(77000000000));
+	answer_ping(&agent, wait_ping(&agent), INT64_C(5000000000));
+	answer_ping(&agent, wait_ping(&agent), INT64_C(5000000000));
+	answer_ping(&agent, wait_ping(&agent), INT64_C(-3600000000000));
+	ck_assert_uint_ge(clock_mono_ns() - start, 100000000u);
+	agent_put_block(&agent, 7, 1);
+	agent_send(&agent);
+	agent_wait_ack(&agent, 1);
+	ck_assert_int_eq(session_lab_number("SELECT count(*) FROM clock"), 2);
+	ck_assert_int_eq(session_lab_number("SELECT count(*) FROM clock WHERE abs(offset_ns - 5000000000) <= rtt_ns / 2"), 1);
+	ck_assert_int_eq(session_lab_number("SELECT count(*) FROM clock, vm WHERE abs(offset_ns + 3600000000000) <= rtt_ns / 2"
+	    " AND offset_ns = clock_offset_ns AND clock.vm = uuid"), 1);
+	ck_assert_int_eq(session_lab_number("SELECT max(at_ns) - min(at_ns) > 3604000000000 FROM clock"), 1);
 	agent_close(&agent);
 }
 END_TEST
@@ -657,6 +735,104 @@ START_TEST(policies_are_pushed)
 }
 END_TEST
 
+static struct msg_policy
+wait_policy(struct agent *a)
+{
+	struct msg_policy policy;
+
+	agent_wait(a, FRAME_POLICY);
+	ck_assert_int_eq(msg_get_policy(&a->frame, &policy), 0);
+	return policy;
+}
+
+/* One that is alone is asked for none; the first hears of the second at once, and both have the tenant's one secret. */
+START_TEST(the_second_vm_brings_digests)
+{
+	static const uint8_t none[DIGEST_SECRET_SIZE];
+	struct msg_policy policy;
+
+	open_session(&agent, 1, true);
+	agent_wait_ack(&agent, 1);
+	ck_assert_int_eq(session_lab_number("SELECT count(policy_version) + (SELECT count(*) FROM tenant) FROM vm"), 0);
+	agent_open(&other, "web2", 1);
+	agent_hello(&other, 8);
+	agent_put_interface(&other, 8, 0);
+	answer_policy(true, "", "");
+	ck_assert(asked.digest);
+	ck_assert_mem_ne(asked.secret, none, sizeof(none));
+	policy = wait_policy(&other);
+	ck_assert(policy.digest);
+	ck_assert_mem_eq(policy.secret, asked.secret, sizeof(none));
+	ck_assert_int_eq(session_lab_number("SELECT length(secret) FROM tenant WHERE name = 'acme'"), DIGEST_SECRET_SIZE);
+	set_policy("[vm web1]\ndedup = off\n[vm web2]\ndedup = withhold\n", 5);
+	answer_policy(true, "", "");
+	ck_assert(!asked.digest);
+	ck_assert_mem_eq(asked.secret, none, sizeof(none));
+	ck_assert(wait_policy(&other).digest);
+	agent_put_block(&agent, 7, 2);
+	agent_send(&agent);
+	agent_wait_ack(&agent, 2);
+	agent_put_block(&other, 8, 1);
+	agent_send(&other);
+	agent_wait_ack(&other, 1);
+	ck_assert_int_eq(session_lab_number("SELECT count(*) FROM vm WHERE name = 'web1' AND policy_text = ''"), 1);
+	ck_assert_int_eq(session_lab_number("SELECT count(*) FROM vm WHERE name = 'web2' AND policy_text = 'dedup = withhold'"
+	    " || char(10)"), 1);
+	agent_close(&agent);
+	agent_close(&other);
+}
+END_TEST
+
+/* The collector alone says in which network an interface is; also of one that is known, and to a session that comes back. */
+START_TEST(networks_follow_the_policy)
+{
+	set_policy("[tenant acme]\nnetwork = blue\n", 5);
+	open_session(&agent, 1, true);
+	ck_assert(!wait_policy(&agent).digest);
+	agent_wait_ack(&agent, 1);
+	ck_assert_int_eq(session_lab_number("SELECT count(*) FROM interface WHERE network = 'blue'"), 1);
+	set_policy("[tenant acme]\nnetwork = blue, eth0:red\n", 6);
+	wait_policy(&agent);
+	agent_put_block(&agent, 7, 2);
+	agent_send(&agent);
+	agent_wait_ack(&agent, 2);
+	ck_assert_int_eq(session_lab_number("SELECT count(*) FROM interface WHERE network = 'red'"), 1);
+	agent_close(&agent);
+	set_policy("[default]\n", 7);
+	open_session(&agent, 1, false);
+	wait_policy(&agent);
+	agent_put_block(&agent, 7, 3);
+	agent_send(&agent);
+	agent_wait_ack(&agent, 3);
+	ck_assert_int_eq(session_lab_number("SELECT count(*) FROM interface WHERE network = ''"), 1);
+	agent_close(&agent);
+}
+END_TEST
+
+/* What an unset policy means is an option, and can be changed. */
+START_TEST(unset_means_what_the_option_says)
+{
+	struct note settings = { .kind = NOTE_SETTINGS,
+	    .settings = { .rotate_size = 1u << 20, .rotate_interval_ms = 3600000, .keepalive_ms = 60000, .dedup = DEDUP_OFF } };
+
+	workers_tell(&session_lab.workers, &settings);
+	open_session(&agent, 1, false);
+	agent_open(&other, "web2", 1);
+	agent_hello(&other, 0);
+	set_policy("[vm web1]\nsnaplen = 96\n", 5);
+	answer_policy(true, "", "");
+	ck_assert(!asked.digest);
+	settings.settings.dedup = DEDUP_WITHHOLD;
+	workers_tell(&session_lab.workers, &settings);
+	set_policy("[vm web1]\nsnaplen = 96\n", 6);
+	answer_policy(true, "", "");
+	ck_assert(asked.digest);
+	ck_assert(wait_policy(&other).digest);
+	agent_close(&agent);
+	agent_close(&other);
+}
+END_TEST
+
 /* A block of one packet that is as large as a packet may be. */
 static void
 put_large_block(struct agent *a, uint64_t number)
@@ -738,7 +914,7 @@ main(void)
 	tcase_add_test(tcase, a_session_resumes);
 	tcase_add_test(tcase, stopping_says_bye_after_all_is_durable);
 	tcase_add_loop_test(tcase, bad_messages_end_the_session_and_say_why, 0, (int)(sizeof(bad) / sizeof(bad[0])));
-	tcase_add_loop_test(tcase, truncated_messages_are_refused, 0, 8);
+	tcase_add_loop_test(tcase, truncated_messages_are_refused, 0, 10);
 	tcase_add_test(tcase, only_agents_are_taken);
 	tcase_add_test(tcase, only_tenants_named_are_taken);
 	tcase_add_test(tcase, versions_must_meet);
@@ -750,8 +926,12 @@ main(void)
 	tcase_add_test(tcase, a_contender_wins_when_the_other_leaves);
 	tcase_add_test(tcase, who_is_silent_is_asked_and_then_dead);
 	tcase_add_test(tcase, who_answers_lives);
+	tcase_add_test(tcase, clocks_are_measured);
 	tcase_add_test(tcase, vms_do_not_meet);
 	tcase_add_test(tcase, policies_are_pushed);
+	tcase_add_test(tcase, the_second_vm_brings_digests);
+	tcase_add_test(tcase, networks_follow_the_policy);
+	tcase_add_test(tcase, unset_means_what_the_option_says);
 	tcase_add_test(tcase, reading_stops_while_too_much_is_not_durable);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);

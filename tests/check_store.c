@@ -374,6 +374,22 @@ START_TEST(retention_forgets_streams)
 }
 END_TEST
 
+/* One clock is kept from before the oldest packet, for it holds then; without packets, the last. Others' are others'. */
+START_TEST(retention_forgets_clocks)
+{
+	make_files(3);
+	store_lab_sql(&lab, "INSERT INTO vm (uuid, tenant, name) VALUES ('other', 'acme', 'other'); UPDATE file SET first_ns = id * 100;"
+	    " INSERT INTO clock (vm, at_ns, offset_ns, rtt_ns) SELECT vm.uuid, at.value, 0, 0 FROM vm, (SELECT 10 AS value UNION"
+	    " VALUES (90), (110), (190), (210), (1000)) at");
+	ck_assert_int_eq(retain(UINT64_C(1) << 40, 0, 0), 0);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT sum(at_ns) FROM clock WHERE vm <> 'other'"), 1600);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT sum(at_ns) FROM clock WHERE vm = 'other'"), 1000);
+	store_lab_sql(&lab, "DELETE FROM point WHERE file = 1; DELETE FROM file WHERE id = 1");
+	ck_assert_int_eq(retain(UINT64_C(1) << 40, 0, 0), 0);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT sum(at_ns) FROM clock WHERE vm <> 'other'"), 1400);
+}
+END_TEST
+
 /* One that never had a file, and so pays for none; all of it goes, or nothing. */
 START_TEST(streams_without_files_are_forgotten)
 {
@@ -488,6 +504,7 @@ main(void)
 	tcase_add_test(tcase, retention_by_size);
 	tcase_add_test(tcase, retention_by_age);
 	tcase_add_test(tcase, retention_forgets_streams);
+	tcase_add_test(tcase, retention_forgets_clocks);
 	tcase_add_test(tcase, streams_without_files_are_forgotten);
 	tcase_add_test(tcase, one_collector_has_the_store);
 	tcase_add_test(tcase, a_full_disk_is_waited_for);

@@ -193,6 +193,38 @@ START_TEST(bombs_are_refused)
 }
 END_TEST
 
+static const char *
+networks(void)
+{
+	store_lab_commit(&lab);
+	return store_lab_text(&lab, "SELECT group_concat(network, ' ') FROM (SELECT network FROM interface ORDER BY id)");
+}
+
+/* Of streams that go on, also those of a run before; what is over was captured where it was. */
+START_TEST(interfaces_are_where_the_policy_has_them)
+{
+	struct msg_interface msg = store_lab_interface(&lab, 1);
+
+	strcpy(lab.vm->dedup.network, "eth1:blue,green");
+	ck_assert_int_eq(stream_add_interface(&lab.archive, lab.stream, &msg, &fault), 0);
+	ck_assert_str_eq(networks(), " blue");		/* eth0 was known before the policy */
+	stream_networks_changed(&lab.archive, lab.vm);
+	ck_assert_str_eq(networks(), "green blue");
+	strcpy(lab.vm->dedup.network, "eth0:blue,red");
+	stream_networks_changed(&lab.archive, lab.vm);
+	ck_assert_str_eq(networks(), "blue red");
+	store_lab_kill(&lab);
+	store_lab_start(&lab);
+	strcpy(lab.vm->dedup.network, "red");
+	stream_networks_changed(&lab.archive, lab.vm);
+	ck_assert_str_eq(networks(), "red red");
+	ck_assert_int_eq(stream_end(&lab.archive, lab.stream, &(struct msg_stream_end){ .number = 0 }, &fault), 0);
+	lab.vm->dedup.network[0] = '\0';
+	stream_networks_changed(&lab.archive, lab.vm);
+	ck_assert_str_eq(networks(), "red red");
+}
+END_TEST
+
 START_TEST(interfaces_are_dense_and_stay)
 {
 	struct msg_interface msg = store_lab_interface(&lab, 2);
@@ -959,6 +991,7 @@ main(void)
 		if (codec_by_id((unsigned)id) != NULL)
 			tcase_add_loop_test(tcase, damaged_blocks_are_refused, id, id + 1);
 	tcase_add_test(tcase, bombs_are_refused);
+	tcase_add_test(tcase, interfaces_are_where_the_policy_has_them);
 	tcase_add_test(tcase, interfaces_are_dense_and_stay);
 	tcase_add_test(tcase, a_stream_ends_once);
 	tcase_add_test(tcase, streams_come_back_from_the_catalog);

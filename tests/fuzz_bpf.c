@@ -6,11 +6,13 @@
 #include <sys/socket.h>
 #include <stdlib.h>
 #include <string.h>
+#include <netpacket/packet.h>
 
 #include <pcap/bpf.h>
 
 #include "proto/bpf.h"
 #include "proto/bpf_part.h"
+#include "proto/flow.h"
 #include "tests/bpf_reference.h"
 
 int	LLVMFuzzerTestOneInput(const uint8_t *, size_t);
@@ -54,7 +56,7 @@ struct made {
 
 /* The first packet's source is a peer, and so are neighbours of it. */
 static void
-make_withheld(struct made *m, enum bpf_link link, const uint8_t *data, size_t left)
+make_withheld(struct made *m, enum bpf_link link, bool balanced, const uint8_t *data, size_t left)
 {
 	struct bpf_peer peer[20] = { { 0 } };
 	size_t placed;
@@ -67,7 +69,7 @@ make_withheld(struct made *m, enum bpf_link link, const uint8_t *data, size_t le
 			memcpy(peer[i].address, data + at, len);
 		peer[i].address[i % len] = (uint8_t)(peer[i].address[i % len] + i / 2);
 	}
-	m->len = bpf_part_withheld(m->insn, BPF_CHAIN_MAX, link, peer, 20, &placed);
+	m->len = bpf_part_withheld(m->insn, BPF_CHAIN_MAX, link, peer, 20, balanced, &placed);
 	if (placed != 20)
 		abort();
 }
@@ -75,14 +77,15 @@ make_withheld(struct made *m, enum bpf_link link, const uint8_t *data, size_t le
 static void
 check_ready_made(enum bpf_link link, uint16_t protocol, const uint8_t *data, size_t left)
 {
-	static struct made sampled, withheld, tail;
+	static struct made sampled, withheld, balanced, tail;
 	struct bpf_packet packet = { .data = data, .protocol = protocol };
 
 	sampled.len = bpf_part_sampled_out(sampled.insn, BPF_CHAIN_MAX, link, 32);
-	make_withheld(&withheld, link, data, left);
+	make_withheld(&withheld, link, false, data, left);
+	make_withheld(&balanced, link, true, data, left);
 	tail.len = bpf_tail_headers(tail.insn, BPF_CHAIN_MAX, link, 3, 1500);
 	for (size_t len = 0; len <= left; len++) {
-		struct reference_flow flow = reference_flow(link, protocol, data, len);
+		struct flow flow = flow_of(link, protocol, data, len);
 		size_t cut;
 
 		packet.captured_len = packet.len = len;
@@ -90,6 +93,14 @@ check_ready_made(enum bpf_link link, uint16_t protocol, const uint8_t *data, siz
 			abort();
 		if (bpf_interpret(withheld.insn, withheld.len, &packet) != 0 && (!flow.known || flow.hash == 0 || flow.icmp_error))
 			abort();
+		/* As it comes in; and what goes out where that is not withheld. */
+		if (bpf_interpret(balanced.insn, balanced.len, &packet) != (flow.hash % 2 == 0 &&
+		    bpf_interpret(withheld.insn, withheld.len, &packet) != 0))
+			abort();
+		packet.pkttype = PACKET_OUTGOING;
+		if (bpf_interpret(balanced.insn, balanced.len, &packet) != 0 && (!flow.known || flow.hash % 2 == 0 || flow.icmp_error))
+			abort();
+		packet.pkttype = PACKET_HOST;
 		cut = bpf_interpret(tail.insn, tail.len, &packet);
 		if (cut == 0 || (cut < len ? cut : len) != reference_cut(link, protocol, 3, 1500, data, len))
 			abort();

@@ -22,6 +22,7 @@
 #include "collector/session.h"
 #include "collector/stream.h"
 #include "collector/store_retain.h"
+#include "collector/tenant.h"
 
 #include "tests/script_lab.h"
 
@@ -467,13 +468,14 @@ step_time(struct peer *peer, struct cursor *cursor)
 static void
 step_policy(struct peer *peer, struct cursor *cursor)
 {
-	static const char *const texts[] = { "[default]\nfilter = tcp\n", "[vm web1]\nsnaplen = 96\n", "", "[tenant acme]\ndirection = in\n" };
+	static const char *const texts[] = { "[default]\nfilter = tcp\n", "[vm web1]\nsnaplen = 96\n", "", "[tenant acme]\ndirection = in\n",
+	    "[default]\ndedup = withhold\nnetwork = eth0:a,b\n", "[vm web1]\ndedup = off\nnetwork = c\n" };
 	struct note *note = note_new(NOTE_POLICY);
 	char error[POLICY_ERROR_SIZE];
 
 	note->policy = policy_set_new();
 	note->token = 7;
-	script_assert(policy_set_parse(note->policy, "fuzz", texts[script_u8(cursor) % 4], error, sizeof(error)) == 0);
+	script_assert(policy_set_parse(note->policy, "fuzz", texts[script_u8(cursor) % (sizeof(texts) / sizeof(texts[0]))], error, sizeof(error)) == 0);
 	mailbox_post(worker_of(peer)->inbox, note);
 }
 
@@ -485,6 +487,7 @@ step_settings(struct peer *peer, struct cursor *cursor)
 	note->settings.rotate_size = 256u << script_u8(cursor) % 16;
 	note->settings.rotate_interval_ms = script_u8(cursor) & 1 ? 3600000 : 0;
 	note->settings.keepalive_ms = 60000;
+	note->settings.dedup = DEDUP_TAG;
 	mailbox_post(worker_of(peer)->inbox, note);
 }
 
@@ -593,7 +596,8 @@ stop(struct fuzz *fuzz)
 static void
 begin(struct fuzz *fuzz)
 {
-	const struct worker_settings settings = { .rotate_size = 1u << 20, .rotate_interval_ms = 3600000, .keepalive_ms = 60000 };
+	const struct worker_settings settings = { .rotate_size = 1u << 20, .rotate_interval_ms = 3600000, .keepalive_ms = 60000,
+	    .dedup = DEDUP_TAG };
 	static const struct conf_list tenants;
 	struct tls_context *tls[WORKERS];
 	struct policy_set *policy = policy_set_new();
@@ -605,6 +609,7 @@ begin(struct fuzz *fuzz)
 	fuzz->workers.main = mailbox_new();
 	fuzz->workers.store = &store;
 	fuzz->workers.tenants = &tenants;
+	script_assert((fuzz->workers.known = tenants_new(store.path, error, sizeof(error))) != NULL);
 	script_assert(workers_start(&fuzz->workers, WORKERS, tls, policy, &settings, error, sizeof(error)) == 0);
 	policy_set_unref(policy);
 	for (unsigned i = 0; i < PEERS; i++) {
@@ -631,6 +636,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	stop(&fuzz);
 	workers_join(&fuzz.workers);
 	take_notes(&fuzz);
+	tenants_free(fuzz.workers.known);
 	mailbox_free(fuzz.workers.main);
 	event_base_free(fuzz.base);
 	check_files();

@@ -108,8 +108,11 @@ start_agent() {	# start_agent [OPTION...]: taps eth0, sends to the collector, ha
 	start agent guest "$BUILD/vmtap-agent" -i eth0 $UNGOVERNED --collector $COLLECTOR_ADDRESS --metrics "$LAB/agent.sock" $(credentials $VM) "$@"
 }
 vmtap() { local verb=$1; shift; "$BUILD/vmtap" "$verb" --store "$LAB/store" "$@"; }
-connected() { vmtap vms --json | jq -e ".[] | select(.name == \"$VM\" and .state == \"connected\")"; }
-capturing() { connected && vmtap stats $VM --json | jq -e 'any(.counters[]; .counter == "ring_received_packets")'; }	# an interface is open
+json_says() { jq -ne "input | $1"; }	# json_says JQ-EXPRESSION: false without input, too, which jq 1.6 would take for success
+connected() { vmtap vms --json | json_says ".[] | select(.name == \"$VM\" and .state == \"connected\")"; }
+capturing() {	# an interface is open
+	connected && vmtap stats $VM --json | json_says 'any(.counters[]; .counter == "ring_received_packets")'
+}
 stored_packets() { vmtap vms --json | jq ".[] | select(.name == \"$VM\") | .packets"; }
 stored_at_least() { [ "$(stored_packets)" -ge "$1" ]; }
 counter() {	# counter NAME: summed over interfaces and streams
@@ -126,7 +129,7 @@ check() {	# check NAME COMMAND...
 	if out=$("$@" 2>&1); then ok "$name"; else not_ok "$name" "$(printf %s "$out" | tail -n 3 | tr '\n' ' ')"; fi
 }
 
-ledger() { vmtap stats $VM --json | jq -e ".ledger | $1"; }	# ledger JQ-EXPRESSION: false is failure
+ledger() { vmtap stats $VM --json | json_says ".ledger | $1"; }	# ledger JQ-EXPRESSION: false is failure
 ledger_rests() { ledger '.terms.under_way.packets == 0 and (.unaccounted // 0) == 0'; }
 ledger_line() { ledger '[.level, "ring " + (.terms.ring_received.packets | tostring), "offered " + (.terms.offered.packets | tostring), (.terms
 	| to_entries[] | select(.key | test("offered|ring_received") | not) | select((.value.packets // 0) != 0 or .value.more)

@@ -16,6 +16,7 @@
 #include "collector/catalog.h"
 #include "collector/policy.h"
 #include "collector/store_retain.h"
+#include "collector/tenant.h"
 
 #include "tests/session_lab.h"
 
@@ -33,7 +34,8 @@ mailbox_readable(evutil_socket_t fd, short what, void *arg)
 void
 session_lab_open(void)
 {
-	const struct worker_settings settings = { .rotate_size = 1u << 20, .rotate_interval_ms = 3600000, .keepalive_ms = 60000 };
+	const struct worker_settings settings = { .rotate_size = 1u << 20, .rotate_interval_ms = 3600000, .keepalive_ms = 60000,
+	    .dedup = DEDUP_TAG };
 	const struct retain_limits limits = { 0 };
 	struct tls_context *tls[2] = { lab_context("good", "good", "col"), lab_context("good", "good", "col") };
 	struct policy_set *policy = policy_set_new();
@@ -45,6 +47,8 @@ session_lab_open(void)
 	session_lab.workers.main = mailbox_new();
 	session_lab.workers.store = &session_lab.store;
 	session_lab.workers.tenants = &session_lab.tenants;
+	session_lab.workers.known = tenants_new(session_lab.path, error, sizeof(error));
+	ck_assert_msg(session_lab.workers.known != NULL, "%s", error);
 	session_lab.workers.retainer = retainer_new(&session_lab.store, &limits, error, sizeof(error));
 	session_lab.base = event_base_new();
 	session_lab.mailbox = event_new(session_lab.base, mailbox_fd(session_lab.workers.main), EV_READ | EV_PERSIST,
@@ -100,6 +104,7 @@ session_lab_close(void)
 	if (session_lab.workers.count > 0)
 		session_lab_stop();
 	retainer_free(session_lab.workers.retainer);
+	tenants_free(session_lab.workers.known);
 	event_free(session_lab.mailbox);
 	mailbox_free(session_lab.workers.main);
 	store_close(&session_lab.store);
