@@ -32,22 +32,14 @@ start_servers() {
 	serve b 7004 socat TCP-LISTEN:7004,fork PIPE && serve b 7001 socat -u UDP-RECV:7001 /dev/null && serve c 7001 socat -u UDP-RECV:7001 /dev/null
 }
 
-# send_datagrams GUEST ADDRESS PORT COUNT SIZE [SEGMENT]: all the same, without checksums. SEGMENT: each leaves as a super-packet.
-send_datagrams() {
-	in_ns "$1" perl -MSocket -e 'my ($to, $port, $count, $size, $segment) = @ARGV;
-		socket(S, PF_INET, SOCK_DGRAM, 17) && setsockopt(S, SOL_SOCKET, SO_BROADCAST, 1) or die;
-		setsockopt(S, SOL_SOCKET, 11, $segment ? 0 : 1) or die;	# SO_NO_CHECK
-		!$segment || setsockopt(S, 17, 103, pack("i", $segment)) or die;
-		for (1 .. $count) { defined(send(S, "v" x $size, 0, sockaddr_in($port, inet_aton($to)))) or die $! }' "${@:2}"
-}
-
-lose_some() {	# of what comes through the switch to or from TCP port 5202, one in 16
+lose_some() {	# of what comes through the switch to or from TCP port 5202, one in 16; to UDP port 7001, one in 8
 	in_ns switch nft -f - <<-END
 		table bridge lab {
 			chain forward {
 				type filter hook forward priority 0;
 				tcp dport 5202 numgen inc mod 16 == 3 drop
 				tcp sport 5202 numgen inc mod 16 == 9 drop
+				udp dport 7001 numgen inc mod 8 == 3 drop
 			}
 		}
 	END
@@ -108,14 +100,6 @@ app_routed() {	# b is the router
 	ip -n "$(lab_ns c)" address add 10.80.0.3/32 dev lo && ip -n "$(lab_ns b)" route add 10.80.0.3 via "$(guest_address c)" &&
 	ip -n "$(lab_ns a)" route add 10.80.0.3 via "$(guest_address b)" &&
 	in_ns a ping -q -c 5 -i 0.01 10.80.0.3 && in_ns a curl -sf -o "$LAB/got" http://10.80.0.3/page
-}
-# send_frames GUEST TO COUNT HEX: what is behind the MACs
-send_frames() {
-	in_ns "$1" perl -MSocket -e 'my ($to, $from, $count, $rest) = @ARGV;
-		open(my $index, "<", "/sys/class/net/eth0/ifindex") && socket(S, 17, SOCK_RAW, unpack("S", pack("n", 3))) or die;
-		my $eth0 = pack("Snlsccx8", 17, 3, <$index>, 0, 0, 6);
-		for (1 .. $count) { defined(send(S, pack("H*", "$to$from$rest"), 0, $eth0)) or die $! }' \
-		"${GUEST_MAC[$2]//:/}" "${GUEST_MAC[$1]//:/}" "$3" "$4"
 }
 app_repeats() {	# the same payload, and the same bytes altogether
 	send_datagrams a "$(guest_address b)" 7001 50 160 &&

@@ -120,6 +120,24 @@ stop_references() {
 }
 references_whole() { local name; for name in "${GUESTS[@]}"; do logged "ref-$name" "^0 packets dropped by kernel" || return 1; done; }
 
+# send_datagrams GUEST ADDRESS PORT COUNT SIZE [SEGMENT]: all the same, without checksums. SEGMENT: each leaves as a super-packet.
+send_datagrams() {
+	in_ns "$1" perl -MSocket -e 'my ($to, $port, $count, $size, $segment) = @ARGV;
+		socket(S, PF_INET, SOCK_DGRAM, 17) && setsockopt(S, SOL_SOCKET, SO_BROADCAST, 1) or die;
+		setsockopt(S, SOL_SOCKET, 11, $segment ? 0 : 1) or die;	# SO_NO_CHECK
+		!$segment || setsockopt(S, 17, 103, pack("i", $segment)) or die;
+		for (1 .. $count) { defined(send(S, "v" x $size, 0, sockaddr_in($port, inet_aton($to)))) or die $! }' "${@:2}"
+}
+
+# send_frames NAMESPACE GUEST COUNT HEX [INTERFACE]: what is behind the MACs
+send_frames() {
+	in_ns "$1" perl -MSocket -e 'my ($to, $count, $rest, $name) = @ARGV;
+		sub about { open(my $file, "<", "/sys/class/net/$name/$_[0]") or die; my $text = <$file>; chomp $text; $text =~ s/://g; $text }
+		socket(S, 17, SOCK_RAW, unpack("S", pack("n", 3))) or die;
+		my $at = pack("Snlsccx8", 17, 3, about("ifindex"), 0, 0, 6), my $frame = pack("H*", $to . about("address") . $rest);
+		for (1 .. $count) { defined(send(S, $frame, 0, $at)) or die $! }' "${GUEST_MAC[$2]//:/}" "$3" "$4" "${5:-eth0}"
+}
+
 # The window: what is compared, from one moment of silence to another.
 guest_packets() {
 	local name
@@ -134,6 +152,24 @@ wait_silence() { LAST_PACKETS=; WAIT_STEP=0.3 wait_for 15 silent; }
 now() { echo "${EPOCHREALTIME/[.,]/.}000"; }
 open_window() { wait_silence; FROM=$(now); }
 close_window() { wait_silence; TO=$(now); }
+catalog() { sqlite3 -readonly "$LAB/store/catalog.sqlite" ".timeout 2000" "$1"; }
+later() {	# later SECONDS TIME: as now prints it
+	awk -v by="$1" -v time="$2" 'BEGIN { split(time, part, "."); frac = part[2] / 1e9 + by; add = int(frac); printf "%010d.%09d\n", part[1] + add, (frac - add) * 1e9 }'
+}
+stored_beyond() {	# stored_beyond TIME GUEST...: what these captured until then is durable
+	local time=${1/./} names
+	shift
+	names=$(printf ",'%s'" "$@")
+	[ "$(catalog "SELECT count(*) FROM (SELECT max(last_ns) AS last_ns FROM stream JOIN vm ON vm = uuid WHERE name IN (${names:1}) GROUP BY vm)
+		WHERE last_ns > $time")" = $# ]
+}
+wait_stored() {	# wait_stored [GUEST...]: all until now; what they send for that comes after the window
+	local time name
+	[ $# -gt 0 ] || set -- "${GUESTS[@]}"
+	time=$(now)
+	for name in "$@"; do send_datagrams "$name" 10.78.0.255 9 1 20; done
+	wait_for 20 stored_beyond "$time" "$@"
+}
 
 # Packets as sorted lines: lengths and a hash, of one guest's reference or of a file that the product wrote.
 packets_of() { "$PCAPCHECK" packets "$1" "${2:-}" "$FROM" "$TO" | cut -d' ' -f2- | LC_ALL=C sort; }	# packets_of FILE [FILTER]
@@ -149,6 +185,29 @@ transmissions() {	# transmissions [FILTER]: what a merged stream must have
 }
 differing() { LC_ALL=C comm -3 "$1" "$2" | wc -l; }	# of two sorted files
 in_order() { "$PCAPCHECK" packets "$1" | cut -d' ' -f1 >"$LAB/times" && [ -s "$LAB/times" ] && LC_ALL=C sort -c "$LAB/times"; }	# in_order FILE: of time
+
+# The merged stream beside what it must have, $MERGED.
+MERGED=$LAB/merged.pcapng
+read_merged() { vmtap read --tenant default --merged -w "$MERGED"; }
+expected() {	# expected CASE [FILTER]
+	{ transmissions "${2:-}"; [[ $1 != twice && $1 != all ]] || came_twice a b "${APP[twice]}"; } | LC_ALL=C sort
+}
+row() {	# row CASE [FILTER]
+	local name=$1 filter=${2:-} guest seen="" wrong
+	for guest in "${GUESTS[@]}"; do seen+=$(printf '%8s' "$(seen_at "$guest" "$filter" | wc -l)"); done
+	expected "$name" "$filter" >"$LAB/expected"
+	packets_of "$MERGED" "$filter" >"$LAB/merged"
+	wrong=$(differing "$LAB/expected" "$LAB/merged")
+	printf '%-14s%s%8s%10s%7s\n' "$name" "$seen" "$(wc -l <"$LAB/merged")" "$(wc -l <"$LAB/expected")" "$wrong"
+	[ "$wrong" = 0 ] && [ -s "$LAB/expected" ]
+}
+table() {	# table CASE...
+	local name bad=0
+	printf '%-14s%8s%8s%8s%8s%10s%7s\n' case "seen: A" B C merged expected wrong
+	for name in "$@"; do row "$name" "${APP[$name]}" || bad=1; done
+	row all || bad=1
+	return $bad
+}
 
 # What each direction of each flow carried, of a guest's reference and of a file of the product's.
 same_flows() {	# same_flows GUEST FILE [FILTER]
