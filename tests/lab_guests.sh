@@ -5,8 +5,8 @@
 #	b --- eth0 ---+ br0 of "switch"   +--- mgmt0 ---+ br0 of "collector"
 #	c --- eth0 ---+                   +--- mgmt0 ---+
 #
-# The switch has an address of its own: a machine that nobody monitors. Guest number N has 10.78.0.N and fd78::N on eth0. Offloads
-# as they are found: a sends and gets super-packets, b knows none, c sends them and joins what comes in wire's sizes.
+# The switch has an address of its own: a machine that nobody monitors. Guest number N has 10.78.0.N and fd78::N on eth0. All send
+# and get super-packets; once they differ, b knows none, and c gets what fits the wire, and joins that.
 
 PCAPCHECK=$BUILD/tests/e2e/pcapcheck
 LAB_NS=
@@ -71,9 +71,10 @@ joins() { in_ns "$1" ethtool -K eth0 gro on rx-udp-gro-forwarding on >/dev/null;
 # The collector, and guests a, b, c on one switch.
 guests_up() {
 	chmod 755 "$LAB"
-	switch_up collector $COLLECTOR_ADDRESS && switch_up switch $OUTSIDER fd78::fe && guest_up a 1 && guest_up b 2 && guest_up c 3 &&
-		wire_sized b eth0 && wire_sized switch b && wire_sized switch c && joins c
+	switch_up collector $COLLECTOR_ADDRESS && switch_up switch $OUTSIDER fd78::fe && guest_up a 1 && guest_up b 2 && guest_up c 3
 }
+
+differ() { wire_sized b eth0 && wire_sized switch b && wire_sized switch c && joins c; }	# in their offloads, as guests of all kinds do
 
 guests_pki() {	# of all guests; those of TENANT "default", others by guest_pki
 	of "${GUESTS[0]}" lab_pki || return 1
@@ -169,6 +170,32 @@ wait_stored() {	# wait_stored [GUEST...]: all until now; what they send for that
 	time=$(now)
 	for name in "$@"; do send_datagrams "$name" 10.78.0.255 9 1 20; done
 	wait_for 20 stored_beyond "$time" "$@"
+}
+
+wire_bytes() { in_ns collector cat /sys/class/net/{a,b,c}/statistics/rx_bytes | paste -sd' ' | awk '{ print $1 + $2 + $3 }'; }	# guests' to the collector
+
+# Every pair talks, by which it is proven.
+start_chat() {
+	local pair
+	for pair in "a b" "b c" "c a"; do
+		set -- $pair
+		start "chat-$1" "$1" ping -q -i 0.1 "$(guest_address "$2")"
+		start "chat6-$1" "$1" ping -q -i 0.1 "$(guest_address6 "$2")"
+	done
+}
+stop_chat() { local name; for name in "${!LAB_PID[@]}"; do [[ $name != chat* ]] || stop "$name"; done; }
+withheld() {	# withheld WHERE: how many rows; r is the receiver, s the sender
+	catalog "SELECT count(*) FROM withheld JOIN vm AS r ON r.uuid = withheld.vm JOIN vm AS s ON s.uuid = peer WHERE $1"
+}
+all_withheld() { [ "$(withheld "to_ns IS NULL AND withheld.address IN ('10.78.0.1','10.78.0.2','10.78.0.3','fd78::1','fd78::2','fd78::3')")" = 12 ]; }
+proven() {	# all pairs are, while they talk
+	local rc
+	start_chat
+	wait_for "${1:-20}" all_withheld
+	rc=$?
+	stop_chat
+	[ $rc = 0 ] || catalog "SELECT r.name, s.name, withheld.address, to_ns FROM withheld JOIN vm AS r ON r.uuid = withheld.vm JOIN vm AS s ON s.uuid = peer"
+	return $rc
 }
 
 # Packets as sorted lines: lengths and a hash, of one guest's reference or of a file that the product wrote.
