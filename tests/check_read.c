@@ -21,6 +21,7 @@
 #include "collector/catalog.h"
 #include "collector/cmd.h"
 #include "collector/pcapng_out.h"
+#include "collector/store_cursor.h"
 #include "collector/store_read.h"
 
 /* vmtap read, on a catalog and files made by hand. */
@@ -285,6 +286,55 @@ START_TEST(hidden_and_gone)
 }
 END_TEST
 
+static void
+next_is(struct store_cursor *cursor, int more, uint64_t time_ns)
+{
+	struct store_item	 item;
+
+	ck_assert_msg(store_cursor_next(cursor, &item) == more, "%s", store_cursor_error(cursor));
+	if (more == 1)
+		ck_assert_uint_eq(item.packet.time_ns, time_ns);
+}
+
+/* What becomes durable later is given later: a file that grows, one that is new, while the first waits for its end. */
+START_TEST(follows)
+{
+	struct store_cursor_settings	 settings = { .db = db, .store = dir, .uuid = UUID, .from_ns = START, .to_ns = UINT64_MAX,
+		    .follow = _i == 0, .warning = on_warning };
+	struct store_cursor		*cursor = store_cursor_new(&settings);
+	size_t				 first, second;
+	char				 twin[256 + 1];
+
+	begin(LINKTYPE_RAW);
+	add_packet(START, 1);
+	first = bytes.len;
+	add_packet(START + 1, 1);
+	second = bytes.len;
+	add_packet(START + 2, 1);
+	write_file(FILE_PATH, START - 2, START - 1, first);
+	sql("UPDATE file SET last_ns = %lld", (long long)START);
+	next_is(cursor, 1, START);
+	next_is(cursor, 0, 0);
+	next_is(cursor, 0, 0);
+	sql("UPDATE file SET length = %zu", second);
+	sql("INSERT INTO file (id, vm, stream, path, codec, created_ns, length, packets, first_ns, last_ns) SELECT 2, vm, stream,"
+	    " path || '2', codec, 1, %zu, 1, first_ns, last_ns FROM file WHERE id = 1", first);
+	snprintf(twin, sizeof(twin), "%s2", below(FILE_PATH));
+	ck_assert_int_eq(link(below(FILE_PATH), twin), 0);
+	if (_i == 0) {
+		next_is(cursor, 1, START + 1);
+		next_is(cursor, 1, START);
+		sql("UPDATE file SET length = %zu, live = 0 WHERE id = 1", bytes.len);
+		next_is(cursor, 0, 0);
+		next_is(cursor, 1, START + 2);
+		sql("DELETE FROM file WHERE id = 2");
+	}
+	next_is(cursor, 0, 0);
+	next_is(cursor, 0, 0);
+	store_cursor_free(cursor);
+}
+END_TEST
+
 /* Runs the verb in a process of its own, standard output on fd (closed here); its stderr is in text. Returns the status. */
 static int
 run_read(int fd, const char *filter, const char *option, char text[1024])
@@ -385,6 +435,7 @@ main(void)
 	tcase_add_loop_test(tc, damaged, 0, 12);
 	tcase_add_loop_test(tc, damaged, 64, 65);
 	tcase_add_test(tc, hidden_and_gone);
+	tcase_add_loop_test(tc, follows, 0, 2);
 	tcase_add_test(tc, output_fails);
 	tcase_add_test(tc, filter_on_raw_ip);
 	tcase_add_test(tc, bad_filter);
