@@ -75,7 +75,8 @@ keepalives_sent() { [ "$(in_ns a nstat -asz TcpExtTCPKeepAlive | awk '/KeepAlive
 app_keepalives() {	# socat waits for its other side
 	start idle a socat "TCP:$(guest_address b):7004,keepalive,keepidle=1,keepintvl=1" "UNIX-LISTEN:$LAB/idle"
 }
-app_twice() {	# the switch sends each of these twice
+app_twice() {	# the switch sends each of these twice; each has its own length
+	local size
 	in_ns switch nft -f - <<-END
 		table netdev lab {
 			chain twice {
@@ -84,7 +85,7 @@ app_twice() {	# the switch sends each of these twice
 			}
 		}
 	END
-	send_datagrams a "$(guest_address b)" 7005 10 300
+	for size in 300 301 302 303 304; do send_datagrams a "$(guest_address b)" 7005 1 $size || return 1; done
 }
 tunnel_up() {	# tunnel_up GUEST OTHER
 	ip -n "$(lab_ns "$1")" link add vx0 type vxlan id 7 local "$(guest_address "$1")" remote "$(guest_address "$2")" dstport 4789 dev eth0 &&
