@@ -99,6 +99,7 @@ capture_wish_init(struct capture_wish *w, const struct agent_options *options, c
 	w->keep = orders->keep;
 	w->peer = tap->peer;
 	w->peer_count = tap->peer_count;
+	w->balanced = tap->balanced;
 	w->guest = options->filter;
 	w->remote = tap->filter;
 	w->operator = tap->tap > 0;

@@ -638,8 +638,8 @@ START_TEST(clocks_are_measured)
 	agent_put_block(&agent, 7, 1);
 	agent_send(&agent);
 	agent_wait_ack(&agent, 1);
-	ck_assert_int_eq(session_lab_number("SELECT count(*) FROM clock"), 2);
-	ck_assert_int_eq(session_lab_number("SELECT count(*) FROM clock WHERE abs(offset_ns - 5000000000) <= rtt_ns / 2"), 1);
+	ck_assert_int_ge(session_lab_number("SELECT count(*) FROM clock WHERE abs(offset_ns - 5000000000) <= rtt_ns / 2"), 1);
+	ck_assert_int_eq(session_lab_number("SELECT count(*) FROM clock WHERE abs(offset_ns - 5000000000) > rtt_ns / 2"), 1);
 	ck_assert_int_eq(session_lab_number("SELECT count(*) FROM clock, vm WHERE abs(offset_ns + 3600000000000) <= rtt_ns / 2"
 	    " AND offset_ns = clock_offset_ns AND clock.vm = uuid"), 1);
 	ck_assert_int_eq(session_lab_number("SELECT max(at_ns) - min(at_ns) > 3604000000000 FROM clock"), 1);
