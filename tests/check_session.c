@@ -585,7 +585,7 @@ static void
 set_keepalive(uint64_t ms)
 {
 	const struct note settings = { .kind = NOTE_SETTINGS,
-	    .settings = { .rotate_size = 1u << 20, .rotate_interval_ms = 3600000, .keepalive_ms = ms } };
+	    .settings = { .rotate_size = 1u << 20, .rotate_interval_ms = 3600000, .keepalive_ms = ms, .hint_lease_ms = 5000 } };
 
 	workers_tell(&session_lab.workers, &settings);
 }
@@ -813,7 +813,7 @@ END_TEST
 START_TEST(unset_means_what_the_option_says)
 {
 	struct note settings = { .kind = NOTE_SETTINGS,
-	    .settings = { .rotate_size = 1u << 20, .rotate_interval_ms = 3600000, .keepalive_ms = 60000, .dedup = DEDUP_OFF } };
+	    .settings = { .rotate_size = 1u << 20, .rotate_interval_ms = 3600000, .keepalive_ms = 60000, .hint_lease_ms = 5000, .dedup = DEDUP_OFF } };
 
 	workers_tell(&session_lab.workers, &settings);
 	open_session(&agent, 1, false);
