@@ -58,7 +58,8 @@ capture_arm_tick(struct capture *c)
 	capture_clock_expect(&c->clock, clock_mono_ns() + TICK_S * UINT64_C(1000000000));
 }
 
-/* What it finds is told in all streams, on the packet that comes next. */
+/* What it finds is told in all streams, on the packet that comes next. Of a guest that was not run for some time nobody knows how old
+ * its leases are. */
 static void
 capture_look(void *arg)
 {
@@ -70,8 +71,10 @@ capture_look(void *arg)
 		return;
 	log_info("%s", text);
 	spool_count_add(c->spool[0], COUNTER_CLOCK_STEPS, STATS_AGENT, 1);
-	for (size_t i = 0; i < IPC_TAPS_MAX; i++)
+	for (size_t i = 0; i < IPC_TAPS_MAX; i++) {
 		capture_tap_note(&c->tap[i], text);
+		capture_lease_end(&c->tap[i]);
+	}
 }
 
 static void
@@ -195,16 +198,10 @@ capture_deadline(evutil_socket_t fd, short what, void *arg)
 }
 
 static void
-link_message(struct ipc *ipc, struct ipc_message *message, void *arg)
+link_tap(struct capture *c, const struct ipc_message *message)
 {
-	struct capture *c = arg;
 	struct ipc_tap *want;
 
-	(void)ipc;
-	if (message->type != IPC_TAP) {
-		log_warn("link role: unexpected message %d", (int)message->type);
-		return;
-	}
 	if ((want = malloc(sizeof(*want))) == NULL) {
 		log_error("no memory for a change of what is captured");
 		return;
@@ -214,6 +211,29 @@ link_message(struct ipc *ipc, struct ipc_message *message, void *arg)
 	else
 		capture_tap_change(&c->tap[want->tap], want);
 	free(want);
+}
+
+static void
+link_lease(struct capture *c, const struct ipc_message *message)
+{
+	struct ipc_lease lease;
+
+	if (ipc_get_lease(message, &lease) == -1)
+		log_warn("link role: malformed message");
+	else
+		capture_lease_renew(&c->tap[lease.tap], lease.peers_until_ns);
+}
+
+static void
+link_message(struct ipc *ipc, struct ipc_message *message, void *arg)
+{
+	(void)ipc;
+	if (message->type == IPC_TAP)
+		link_tap(arg, message);
+	else if (message->type == IPC_LEASE)
+		link_lease(arg, message);
+	else
+		log_warn("link role: unexpected message %d", (int)message->type);
 }
 
 static void

@@ -35,7 +35,7 @@ struct change {
 	struct capture_tap *tap;
 	const struct ipc_tap *want;
 	struct capture_wish wish;
-	bool		governed;
+	bool		programs_only;
 	const struct codec *codec;
 	int		level;
 	size_t		item_count;
@@ -134,7 +134,7 @@ change_open_one(struct change *c, const struct ipc_tap_interface *interface, siz
 
 	item->interface = interface;
 	item->ring = ring_find(c->tap, interface);
-	if (item->ring == NULL && c->governed)
+	if (item->ring == NULL && c->programs_only)
 		return 0;
 	if (item->ring == NULL) {
 		item->fresh = true;
@@ -243,6 +243,30 @@ item_attach_peers(const struct change *c, const struct change_item *item, size_t
 	}
 }
 
+/* Where a lease has ended there must be no peers, whatever else is in the kernel: for a moment nothing is captured. */
+static int
+item_attach_over_nothing(struct change_item *item, char error[MSG_TEXT_SIZE])
+{
+	struct capture_programs nothing;
+	char why[MSG_TEXT_SIZE];
+
+	if (capture_programs_nothing(&nothing) == -1)
+		return -1;
+	if (capture_ring_attach(item->ring, &nothing, error) == -1) {
+		capture_programs_clear(&nothing);
+		return -1;
+	}
+	if (capture_ring_attach(item->ring, &item->programs, error) == -1) {	/* nothing: those before */
+		if (capture_ring_attach(item->ring, &nothing, why) == -1)
+			log_error("the filter before cannot be put back: %s", why);
+		capture_programs_clear(&nothing);
+		return -1;
+	}
+	capture_programs_clear(&item->programs);
+	item->programs = nothing;
+	return 0;
+}
+
 /* Some room is taken by the program before, until a small one is in its place: it captures what governor and peers leave out. */
 static int
 item_attach_again(const struct change *c, struct change_item *item, char error[MSG_TEXT_SIZE])
@@ -255,7 +279,7 @@ item_attach_again(const struct change *c, struct change_item *item, char error[M
 		return -1;
 	if (capture_programs_equal(&bare, &item->programs) || capture_ring_attach(item->ring, &bare, why) == -1) {
 		capture_programs_clear(&bare);
-		return -1;
+		return c->tap->lapsed ? item_attach_over_nothing(item, error) : -1;
 	}
 	capture_programs_clear(&item->programs);
 	item->programs = bare;	/* those before */
@@ -269,14 +293,15 @@ item_attach_again(const struct change *c, struct change_item *item, char error[M
 static int
 item_attach(const struct change *c, struct change_item *item, char error[MSG_TEXT_SIZE])
 {
+	static struct log_limit limit;
 	const struct capture_ring *r = item->ring;
 
 	if (capture_ring_attach(item->ring, &item->programs, error) == -1 && item_attach_again(c, item, error) == -1)
 		return -1;
 	item->attached = true;
 	if (r->programs.state.peers_left > 0)
-		log_info("%s: the filter has no room for %zu of %zu peers: their packets are captured", r->name,
-		    r->programs.state.peers_left, c->wish.peer_count);
+		log_limited(&limit, 60000, LOG_LEVEL_INFO, "%s: the filter has no room for %zu of %zu peers: their packets are captured",
+		    r->name, r->programs.state.peers_left, c->wish.peer_count);
 	return 0;
 }
 
@@ -443,11 +468,13 @@ change_prepare(struct change *c, char error[MSG_TEXT_SIZE])
 
 	if (capture_wish_init(&c->wish, c->tap->options, c->want, &c->tap->orders, error) == -1)
 		return -1;
+	if (c->tap->lapsed)
+		c->wish.peer_count = 0;
 	return codec_parse(codec, &c->codec, &c->level, error, MSG_TEXT_SIZE);
 }
 
 int
-capture_change_apply(struct capture_tap *tap, const struct ipc_tap *want, bool governed, char error[MSG_TEXT_SIZE])
+capture_change_apply(struct capture_tap *tap, const struct ipc_tap *want, bool programs_only, char error[MSG_TEXT_SIZE])
 {
 	struct change *c = calloc(1, sizeof(*c));
 	int result;
@@ -458,7 +485,7 @@ capture_change_apply(struct capture_tap *tap, const struct ipc_tap *want, bool g
 	}
 	c->tap = tap;
 	c->want = want;
-	c->governed = governed;
+	c->programs_only = programs_only;
 	c->codec = tap->codec;
 	c->level = tap->level;
 	result = want->active ? change_prepare(c, error) : 0;

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "common/clock.h"
 #include "agent/capture_clock.h"
@@ -17,15 +16,6 @@
 #define READ_TRIES	5
 #define READ_SPAN_NS	10000000u	/* between the first and the last clock; below a step by far */
 #define NS_PER_MS	1000000
-
-static uint64_t
-clock_boot_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_BOOTTIME, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 int
 capture_clock_read(struct capture_clock_now *now)

@@ -11,6 +11,7 @@
 #include <pcap/pcap.h>
 
 #include "common/clock.h"
+#include "common/deadline.h"
 #include "common/log.h"
 #include "proto/codec.h"
 #include "agent/agent.h"
@@ -299,9 +300,12 @@ tap_settle_timeout(evutil_socket_t fd, short what, void *arg)
 static void
 tap_answer(struct capture_tap *tap, const struct capture_tap_change *change, const char *refusal)
 {
+	static struct log_limit limit;
 	struct ipc_tap_result result = { .tap = tap->number, .version = change->want.version, .accepted = refusal == NULL };
 
-	if (refusal != NULL)
+	if (refusal != NULL && change->lease)
+		log_limited(&limit, 60000, LOG_LEVEL_ERROR, "which peers' packets are left out cannot be changed: %s", refusal);
+	else if (refusal != NULL)
 		log_warn("%s: %s", change->reload ? "the new settings are not in force" : "refused", refusal);
 	if (change->governed)
 		tap->callbacks->governed(tap->number, refusal == NULL, tap->arg);
@@ -346,7 +350,7 @@ tap_apply_ordered(struct capture_tap *tap, const struct capture_tap_change *chan
 	struct governor_orders orders = tap->orders;
 	char why[MSG_TEXT_SIZE];
 
-	if (capture_change_apply(tap, &change->want, change->governed, error) == 0)
+	if (capture_change_apply(tap, &change->want, change->governed || change->lease, error) == 0)
 		return 0;
 	if (change->governed || governor_orders_equal(&orders, &none))
 		return -1;
@@ -364,14 +368,14 @@ tap_apply_ordered(struct capture_tap *tap, const struct capture_tap_change *chan
 static int
 tap_apply(struct capture_tap *tap, struct capture_tap_change *change, char error[MSG_TEXT_SIZE])
 {
-	if (tap->shut && change->governed)
+	if (tap->shut && (change->governed || change->lease))
 		return 0;	/* for when there is something again that they are of */
 	if (tap_apply_ordered(tap, change, error) == 0) {
 		tap->want = change->want;
 		tap->shut = false;
 		return 0;
 	}
-	if (!change->reload || change->governed)
+	if (!change->reload || change->governed || change->lease)
 		return -1;
 	log_error("nothing is captured: the policy does not go together with the new settings: %s", error);
 	tap->shut = true;
@@ -379,11 +383,38 @@ tap_apply(struct capture_tap *tap, struct capture_tap_change *change, char error
 	return capture_change_apply(tap, &change->want, false, error);
 }
 
+static bool
+same_peers(const struct ipc_tap *a, const struct ipc_tap *b)
+{
+	return a->peer_count == b->peer_count && a->balanced == b->balanced &&
+	    memcmp(a->peer, b->peer, a->peer_count * sizeof(a->peer[0])) == 0;
+}
+
+/* With orders and lease as they are by now. Refused, those before are, and no peer is left out that may be none any more. */
+static int
+tap_try_change(struct capture_tap *tap, struct capture_tap_change *change, char error[MSG_TEXT_SIZE])
+{
+	struct governor_orders orders = tap->orders;
+	bool lapsed = tap->lapsed;
+
+	if (change->governed)
+		tap->orders = change->orders;
+	tap->lapsed = change->want.peer_count > 0 && capture_lease_passed(tap);
+	if (tap_apply(tap, change, error) == 0)
+		return 0;
+	tap->orders = orders;
+	tap->lapsed = lapsed;
+	if (change->lease)
+		capture_lease_again(tap);
+	else if (!same_peers(&change->want, &tap->want) || capture_lease_passed(tap))
+		capture_lease_end(tap);
+	return -1;
+}
+
 static void
 tap_begin_change(struct capture_tap *tap)
 {
 	struct capture_tap_change *change = STAILQ_FIRST(&tap->queue);
-	struct governor_orders before = tap->orders;
 	struct capture_ring *r;
 	char error[MSG_TEXT_SIZE];
 	int result;
@@ -392,10 +423,7 @@ tap_begin_change(struct capture_tap *tap)
 		change->want = tap->want;
 	if (tap->ending)
 		change->want.active = false;
-	if (change->governed)
-		tap->orders = change->orders;
-	if ((result = tap_apply(tap, change, error)) == -1)
-		tap->orders = before;
+	result = tap_try_change(tap, change, error);
 	TAILQ_FOREACH(r, &tap->rings, entry)
 		if (tap_watch_offered(tap, r) == -1)
 			log_warn("%s: no memory to watch what the filter refuses: it is counted late", r->name);
@@ -515,8 +543,22 @@ capture_tap_change(struct capture_tap *tap, const struct ipc_tap *want)
 {
 	if (tap->ending)
 		return;
+	if (want->peer_count > 0)
+		capture_lease_set(tap, want->peers_until_ns);
 	tap_drop_waiting(tap, CAPTURE_TAP_QUEUE_MAX - 1);
 	tap_queue(tap, change_new(want));
+}
+
+/* Whatever waits will be as the lease is then. */
+void
+capture_tap_refresh(struct capture_tap *tap)
+{
+	struct capture_tap_change *change;
+
+	if (tap->ending || tap->queued > tap->changing || (change = change_new(NULL)) == NULL)
+		return;
+	change->lease = true;
+	tap_queue(tap, change);
 }
 
 void
@@ -594,7 +636,8 @@ capture_tap_init(struct capture_tap *tap, uint8_t number, struct event_base *bas
 	tap->flush = evtimer_new(base, tap_flush, tap);
 	tap->settle = evtimer_new(base, tap_settle_timeout, tap);
 	tap->resume = evtimer_new(base, tap_resume, tap);
-	return tap->flush == NULL || tap->settle == NULL || tap->resume == NULL ? -1 : 0;
+	tap->lease = deadline_new(base, capture_lease_on_passed, tap);
+	return tap->flush == NULL || tap->settle == NULL || tap->resume == NULL || tap->lease == NULL ? -1 : 0;
 }
 
 void
@@ -617,6 +660,7 @@ capture_tap_clear(struct capture_tap *tap)
 		event_free(tap->settle);
 	if (tap->resume != NULL)
 		event_free(tap->resume);
+	deadline_free(tap->lease);
 	capture_block_clear(&tap->block);
 	capture_stream_clear(&tap->stream);
 }

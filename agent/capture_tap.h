@@ -15,6 +15,7 @@
 
 struct agent_options;
 struct codec;
+struct deadline;
 struct event;
 struct event_base;
 struct spool;
@@ -40,7 +41,8 @@ struct capture_tap_callbacks {
 struct capture_tap_change {
 	STAILQ_ENTRY(capture_tap_change) entry;
 	bool		reload;			/* want again what is, nobody is told: the options changed, */
-	bool		governed;		/* or the governor's orders */
+	bool		governed;		/* or the governor's orders, */
+	bool		lease;			/* or the peers' lease has ended, or goes on after all */
 	struct governor_orders orders;
 	char		text[GOVERNOR_TEXT_SIZE];
 	struct ipc_tap	want;
@@ -63,6 +65,9 @@ struct capture_tap {
 	bool		 stopped;		/* no ring is drained: the spool has no room, or no place for one more stream */
 	bool		 ending;
 	struct ipc_tap	 want;			/* accepted last */
+	struct deadline	*lease;			/* of peers, wanted or queued: */
+	uint64_t	 peers_until_ns;	/* clock_boot_ns() */
+	bool		 lapsed;		/* it has ended: in force is what is wanted, without peers */
 	bool		 shut;			/* not in force: the guest's settings do not allow it any more */
 	STAILQ_HEAD(, capture_tap_change) queue;	/* its first is under way if changing */
 	unsigned	 queued;
@@ -79,6 +84,8 @@ void	capture_tap_change(struct capture_tap *, const struct ipc_tap *);
 void	capture_tap_reload(struct capture_tap *);
 /* As the orders have it, and text is noted in the stream where that begins; governed() is called then. */
 void	capture_tap_govern(struct capture_tap *, const struct governor_orders *, const char *text);
+/* The programs anew, for the peers' lease has ended or goes on. */
+void	capture_tap_refresh(struct capture_tap *);
 /* Drains the rings, ends the stream, calls ended(). */
 void	capture_tap_end(struct capture_tap *);
 bool	capture_tap_over(const struct capture_tap *);
@@ -98,9 +105,18 @@ void	capture_tap_poll(void *);	/* the open block's callbacks, of a tap */
 void	capture_tap_look(void *);
 void	capture_tap_log(struct capture_tap *);
 
+/* --- capture_lease.c --- */
+void	capture_lease_set(struct capture_tap *, uint64_t until_ns);	/* of peers that are told now; clock_boot_ns() */
+void	capture_lease_renew(struct capture_tap *, uint64_t until_ns);	/* of those told last; they are left out again if it had ended */
+void	capture_lease_end(struct capture_tap *);	/* soon, from the loop */
+void	capture_lease_again(struct capture_tap *);	/* its end could not be put in force: soon another try */
+void	capture_lease_on_passed(void *);		/* the deadline's callback, of a tap */
+bool	capture_lease_passed(const struct capture_tap *);
+
 /* --- capture_change.c --- */
-/* Opens, compiles, attaches; all of it or, -1 with a line in error, nothing. governed: only the orders differ, nothing is opened. */
-int	capture_change_apply(struct capture_tap *, const struct ipc_tap *, bool governed, char error[MSG_TEXT_SIZE]);
+/* Opens, compiles, attaches; all of it or, -1 with a line in error, nothing. Programs only: what is
+ * wanted is what is, but for orders and lease, and nothing is opened. */
+int	capture_change_apply(struct capture_tap *, const struct ipc_tap *, bool programs_only, char error[MSG_TEXT_SIZE]);
 /* Would the filters of the open rings compile under these options, were there no policy? */
 int	capture_change_check(struct capture_tap *, const struct agent_options *, char error[MSG_TEXT_SIZE]);
 

@@ -21,7 +21,7 @@ struct event_base;
  *
  *   supervisor <-> capture    CONFIG, PEER, SHUTDOWN, DUMP ->          <- READY
  *   supervisor <-> link       CONFIG, PEER, SHUTDOWN, DUMP, SOCKET, CREDENTIALS ->   <- SOCKET_REQUEST, CREDENTIALS_REQUEST, READY
- *   link       <-> capture    TAP ->                                    <- TAP_RESULT, LAST_STATS, INTERFACE_GONE
+ *   link       <-> capture    TAP, LEASE ->                             <- TAP_RESULT, LAST_STATS, INTERFACE_GONE
  */
 enum ipc_type {
 	IPC_CONFIG = 1,		/* fd: config text (conf_to_text) in a memfd; sent at start and after SIGHUP */
@@ -34,6 +34,7 @@ enum ipc_type {
 	IPC_CREDENTIALS_REQUEST,
 	IPC_CREDENTIALS,	/* fds: ca, cert, key; or text why not; unasked when the files have changed */
 	IPC_TAP,		/* struct ipc_tap */
+	IPC_LEASE,		/* struct ipc_lease: of the peers of the TAP told last, in place of what that said */
 	IPC_TAP_RESULT,		/* struct ipc_tap_result */
 	IPC_LAST_STATS,		/* the counters of a stream that has ended, as they stay; the next one's stand in their place */
 	IPC_INTERFACE_GONE,	/* struct ipc_interface_gone: capture closed it; link's next TAP says when to open it */
@@ -80,8 +81,15 @@ struct ipc_tap {
 	struct ipc_endpoint own[IPC_OWN_MAX];
 	uint16_t	peer_count;	/* whose packets are withheld, for their own agents deliver them; the first ones first */
 	struct bpf_peer	peer[IPC_PEERS_MAX];
+	bool		balanced;	/* bpf_part_withheld() */
+	uint64_t	peers_until_ns;	/* clock_boot_ns(): from then on all is captured, whatever becomes of the link role */
 	uint16_t	interface_count;	/* the last ones are the least important */
 	struct ipc_tap_interface interface[MSG_INTERFACES_MAX];
+};
+
+struct ipc_lease {
+	uint8_t		tap;
+	uint64_t	peers_until_ns;
 };
 
 /* Sent once the ring holds nothing captured under what was before. Refused: nothing of it is in force, what was before stays. */
@@ -121,6 +129,8 @@ int	ipc_send_shutdown(struct ipc *, uint32_t left_ms);
 int	ipc_get_shutdown(const struct ipc_message *, uint32_t *left_ms);
 int	ipc_send_tap(struct ipc *, const struct ipc_tap *);
 int	ipc_get_tap(const struct ipc_message *, struct ipc_tap *);
+int	ipc_send_lease(struct ipc *, const struct ipc_lease *);
+int	ipc_get_lease(const struct ipc_message *, struct ipc_lease *);
 int	ipc_send_tap_result(struct ipc *, const struct ipc_tap_result *);
 int	ipc_get_tap_result(const struct ipc_message *, struct ipc_tap_result *);
 int	ipc_send_last_stats(struct ipc *, uint8_t tap, const struct msg_stats *);

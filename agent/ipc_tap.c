@@ -49,6 +49,8 @@ ipc_put_peers(struct buf *buf, const struct ipc_tap *tap)
 		errs += buf_put_u8(buf, tap->peer[i].family);
 		errs += buf_put(buf, tap->peer[i].address, sizeof(tap->peer[i].address));
 	}
+	errs += buf_put_u8(buf, tap->balanced);
+	errs += buf_put_u64(buf, tap->peers_until_ns);
 	return errs == 0 ? 0 : -1;
 }
 
@@ -187,7 +189,7 @@ ipc_get_peers(struct cursor *cursor, struct ipc_tap *tap)
 		if (cursor_u8(cursor, &tap->peer[i].family) == -1 ||
 		    cursor_bytes(cursor, tap->peer[i].address, sizeof(tap->peer[i].address)) == -1)
 			return -1;
-	return 0;
+	return ipc_get_bool(cursor, &tap->balanced) == -1 || cursor_u64(cursor, &tap->peers_until_ns) == -1 ? -1 : 0;
 }
 
 static int
@@ -225,6 +227,31 @@ ipc_get_tap(const struct ipc_message *message, struct ipc_tap *tap)
 	    slice_get(&cursor, &tap->slice) == 0 && cursor_str(&cursor, tap->codec, sizeof(tap->codec)) == 0 &&
 	    ipc_get_bool(&cursor, &tap->digest) == 0 && cursor_bytes(&cursor, tap->secret, sizeof(tap->secret)) == 0 &&
 	    ipc_get_tap_lists(&cursor, tap) == 0)
+		return 0;
+	errno = EBADMSG;
+	return -1;
+}
+
+int
+ipc_send_lease(struct ipc *ipc, const struct ipc_lease *lease)
+{
+	struct buf buf;
+	int errs;
+
+	buf_init(&buf, IPC_SIZE_MAX);
+	errs = buf_put_u8(&buf, lease->tap) + buf_put_u64(&buf, lease->peers_until_ns);
+	return ipc_send_buf(ipc, IPC_LEASE, &buf, errs);
+}
+
+int
+ipc_get_lease(const struct ipc_message *message, struct ipc_lease *lease)
+{
+	struct cursor cursor;
+
+	memset(lease, 0, sizeof(*lease));
+	cursor_init(&cursor, message->payload, message->length);
+	if (message->type == IPC_LEASE && cursor_u8(&cursor, &lease->tap) == 0 && lease->tap < IPC_TAPS_MAX &&
+	    cursor_u64(&cursor, &lease->peers_until_ns) == 0 && cursor_end(&cursor) == 0)
 		return 0;
 	errno = EBADMSG;
 	return -1;

@@ -479,6 +479,7 @@ link_start(struct link *link)
 	instance_init(link);
 	guest_init(link);
 	taps_init(link);
+	hints_init(link);
 	link->dial = dial_new(link);
 	link->listener = listener_new(link);
 	link->metrics = link_metrics_new(link);
@@ -516,6 +517,7 @@ link_clear(struct link *link)
 	}
 	event_free(link->tap[0].spill);
 	policy_kept_close(&link->tap[0]);
+	hints_clear(link);
 	disk_free(link->disk);
 	event_base_loop(link->base, EVLOOP_NONBLOCK);	/* only the resolver is left, which is freed from there */
 	breaker_free(link->breaker);

@@ -9,6 +9,7 @@
 
 #include "agent/agent.h"
 #include "agent/ipc.h"
+#include "agent/link_hints.h"
 #include "agent/link_netif.h"
 #include "agent/link_policy.h"
 #include "proto/identity.h"
@@ -53,6 +54,7 @@ struct link {
 	struct netif_watch *watch;
 	struct link_gone gone[LINK_GONE_MAX];
 	struct link_tap	 tap[IPC_TAPS_MAX];
+	struct hints	 hints;			/* of tap 0 */
 	struct disk	*disk;			/* NULL: none */
 
 	struct session_list sessions;

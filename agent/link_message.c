@@ -50,6 +50,21 @@ on_policy(struct session *s, const struct frame *frame)
 }
 
 static int
+on_hints(struct session *s, const struct frame *frame)
+{
+	struct msg_hints hints;
+
+	if (s->tap->number != 0) {
+		session_error(s, MSG_ERR_ROLE, "HINTS are not an operator's to give");
+		return 0;
+	}
+	if (msg_get_hints(frame, &hints) == -1)
+		return -1;
+	hints_take(s->link, &hints);
+	return 0;
+}
+
+static int
 on_ack(struct session *s, const struct frame *frame)
 {
 	struct msg_mark ack;
@@ -109,6 +124,7 @@ static const struct {
 } rows[FRAME_TYPE_MAX] = {
 	[FRAME_WELCOME] =	{ on_welcome, true, false },
 	[FRAME_POLICY] =	{ on_policy, false, true },
+	[FRAME_HINTS] =		{ on_hints, false, true },
 	[FRAME_ACK] =		{ on_ack, false, true },
 	[FRAME_PING] =		{ on_ping, true, true },
 	[FRAME_PONG] =		{ on_pong, true, true },

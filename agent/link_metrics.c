@@ -63,6 +63,8 @@ put_sessions(struct metrics *metrics, const struct link *link)
 	    own != NULL && own->state == SESSION_LIVE);
 	put_one(metrics, "vmtap_agent_sessions", "Sessions with collectors and operators.", live);
 	put_one(metrics, "vmtap_agent_capture_running", "1 while the capture role runs.", link->capture != NULL);
+	put_one(metrics, "vmtap_agent_withheld_peers", "Peers whose packets are left out, for their agents deliver them.",
+	    link->capture != NULL ? link->hints.in_force_count : 0);
 	put_one(metrics, "vmtap_agent_spool_limit_bytes", "Bytes that the spool in memory can hold.", spool_size(link->tap[0].spool));
 }
 

@@ -87,6 +87,8 @@ build(struct link *link, struct link_tap *t, struct ipc_tap *tap)
 		if (tap->digest)
 			memcpy(tap->secret, policy->secret, sizeof(tap->secret));
 	}
+	if (t->number == 0)
+		hints_build(link, tap);
 	build_own(link, tap);
 	build_interfaces(link, t, policy != NULL ? policy->interfaces : "", tap);
 }
@@ -175,6 +177,8 @@ tell(struct link *link, struct link_tap *t, const struct ipc_tap *tap)
 {
 	memcpy(&t->told, tap, sizeof(t->told));
 	t->told.version++;
+	if (t->number == 0)
+		hints_told(link);
 	t->told_any = true;
 	t->answered = false;
 	if (ipc_send_tap(link->capture, &t->told) == 0)
@@ -202,8 +206,12 @@ tap_update(struct link *link, struct link_tap *t)
 	build(link, t, tap);
 	if (!t->told_any || memcmp(tap, &t->told, sizeof(*tap)) != 0)
 		tell(link, t, tap);
-	else if (t->asked != NULL)
-		ask_done(link, t, &t->asked, true, "");
+	else {
+		if (t->asked != NULL)
+			ask_done(link, t, &t->asked, true, "");
+		if (t->number == 0)
+			hints_nothing_new(link);
+	}
 	free(tap);
 	reset_if_closed(link, t);
 }
@@ -238,6 +246,8 @@ tap_result(struct link *link, const struct ipc_tap_result *result)
 	if (!t->told_any || t->answered || result->version != t->told.version)
 		return;
 	t->answered = true;
+	if (t->number == 0)
+		hints_answered(link, result->accepted, t->asked == NULL);
 	if (t->asked != NULL)
 		ask_done(link, t, &t->asked, result->accepted, result->reason);
 	else if (!result->accepted && (t->number == 0 || t->session != NULL))

@@ -27,7 +27,7 @@
 #define WELCOME_MS	10000
 #define ENDING_MS	2000
 #define LINGER_MS	1000
-#define INPUT_MAX	(64u * 1024)	/* a POLICY, the largest frame an agent is sent, has 9 KiB */
+#define INPUT_MAX	(64u * 1024)	/* the largest frame that an agent is sent, HINTS, has 34 KiB */
 #define READ_BUDGET	(64u * 1024)
 #define KEEPALIVE_MIN_MS	1000
 
@@ -385,6 +385,8 @@ session_begin(struct session *s, uint32_t codecs, uint32_t keepalive_ms)
 	spool_count_add(s->tap->spool, COUNTER_CONNECTS, STATS_AGENT, 1);
 	sender_start(&s->sender, codecs);
 	s->tap->wanted = true;
+	if (s->tap->number == 0)
+		hints_session(s->link);
 	tap_update(s->link, s->tap);
 	session_stats(s);
 	session_run(s);

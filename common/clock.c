@@ -34,6 +34,12 @@ clock_mono_ns(void)
 }
 
 uint64_t
+clock_boot_ns(void)
+{
+	return read_clock(CLOCK_BOOTTIME);
+}
+
+uint64_t
 clock_cpu_us(void)
 {
 	return read_clock(CLOCK_PROCESS_CPUTIME_ID) / 1000;

@@ -8,6 +8,7 @@
 
 uint64_t	clock_wall_ns(void);		/* CLOCK_REALTIME since 1970, as pcapng timestamps */
 uint64_t	clock_mono_ns(void);		/* CLOCK_MONOTONIC: for time limits and rates */
+uint64_t	clock_boot_ns(void);		/* likewise, and it counts while the machine is suspended: for what others rely on */
 uint64_t	clock_cpu_us(void);		/* user+system CPU of this process so far */
 /* "2026-11-23T01:06:39Z"; dst of CLOCK_ISO_SIZE bytes; returns dst. */
 #define CLOCK_ISO_SIZE	32

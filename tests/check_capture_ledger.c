@@ -357,6 +357,105 @@ START_TEST(streams_exchanged_under_traffic)
 }
 END_TEST
 
+/* --- the lease of peers, under traffic --- */
+
+#define PEERS		64
+#define BURST		500u	/* packets a change: they are all looked at */
+
+static _Atomic uint32_t allowed, numbered;
+
+/* From peers and others in turn, each with its number. */
+static void *
+flood_numbered(void *arg)
+{
+	uint8_t p[CAPTURE_LAB_FRAME_LEN];
+
+	(void)arg;
+	capture_lab_frame(p, IPPROTO_UDP, 53);
+	while (!stop) {
+		uint32_t number = numbered;
+
+		if (number == allowed)
+			continue;
+		p[28] = (uint8_t)(number & 1);
+		p[29] = (uint8_t)(number >> 1) % PEERS;
+		memcpy(p + 50, &number, sizeof(number));
+		numbered += send(lab.far_fd, p, sizeof(p), 0) == sizeof(p);
+	}
+	return NULL;
+}
+
+static void
+see_some(void)
+{
+	struct spool_item item;
+
+	for (spool_next(lab.consumer, &item); item.kind == SPOOL_BLOCK; spool_next(lab.consumer, &item)) {
+		capture_lab_see_block(item.data, item.entry.data_len);
+		spool_release(lab.consumer);
+		spool_acknowledge(lab.consumer, item.stream, item.entry.number);
+	}
+	ck_assert_int_ne(item.kind, SPOOL_LOST);
+}
+
+/* A change under way, from before it begins until it has settled. */
+static void
+pass_burst(uint32_t until)
+{
+	while (numbered < until || lab.tap.queued > 0) {
+		if (allowed < until)
+			allowed += 5;
+		event_base_loop(lab.base, EVLOOP_NONBLOCK);
+		see_some();
+	}
+}
+
+/* None is lost, none comes twice, whenever the lease ends or goes on. */
+START_TEST(peers_exchanged_under_traffic)
+{
+	uint64_t places, switched;
+	pthread_t thread;
+
+	capture_lab_shell("ip link set near0 address 02:00:00:00:00:00");
+	for (uint8_t i = 0; i < PEERS; i++)
+		lab.want->peer[i] = (struct bpf_peer){ .family = AF_INET, .address = { 10, 0, 0, i } };
+	lab.want->peer_count = PEERS;
+	lab.want->peers_until_ns = UINT64_MAX;
+	change();
+	ck_assert_int_eq(pthread_create(&thread, NULL, flood_numbered, NULL), 0);
+	for (uint32_t round = 1; round <= 20; round++) {
+		pass_burst(round * BURST - BURST / 2);
+		if (round % 2 == 1)
+			capture_lease_end(&lab.tap);
+		else
+			capture_lease_renew(&lab.tap, UINT64_MAX);
+		pass_burst(round * BURST);
+		ck_assert_int_eq(lab.tap.lapsed, round % 2);
+	}
+	stop = true;
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	capture_lab_end();
+	see_some();
+	switched = sum(COUNTER_SWITCHED);
+	places = sum(COUNTER_WITHHELD) + sum(COUNTER_RING_RECEIVED);
+	ck_assert_uint_eq(sum(COUNTER_OFFERED), numbered);
+	ck_assert_msg(places <= numbered + switched && numbered <= places + switched, "%u sent, %llu in places, %llu switched", numbered,
+	    (unsigned long long)places, (unsigned long long)switched);
+	ck_assert_uint_lt(switched, BURST);
+	ck_assert_uint_gt(sum(COUNTER_WITHHELD), numbered / 8);
+	ck_assert_uint_lt(sum(COUNTER_WITHHELD), numbered * 3 / 8);
+	ck_assert_uint_eq(sum(COUNTER_RING_DROPPED), 0);
+	ck_assert_uint_eq(sum(COUNTER_RING_RECEIVED), capture_lab_seen_count);
+	for (size_t i = 0, other = 1; i < capture_lab_seen_count; i++) {
+		ck_assert(i == 0 || capture_lab_seen[i].tag > capture_lab_seen[i - 1].tag);
+		if (capture_lab_seen[i].tag % 2 == 1) {		/* no peer's: none is missing */
+			ck_assert_uint_eq(capture_lab_seen[i].tag, other);
+			other += 2;
+		}
+	}
+}
+END_TEST
+
 /* With one filter in force there is nothing in between, however fast they come, whenever one looks. */
 START_TEST(exact_after_a_flood)
 {
@@ -398,6 +497,7 @@ main(void)
 	tcase_add_test(t, a_block_brings_both_counts);
 	tcase_add_test(t, exchanged_under_traffic);
 	tcase_add_test(t, streams_exchanged_under_traffic);
+	tcase_add_test(t, peers_exchanged_under_traffic);
 	tcase_add_test(t, exact_after_a_flood);
 	suite_add_tcase(s, t);
 	return capture_lab_run(s);

@@ -15,6 +15,9 @@
 #include <linux/filter.h>
 #include <linux/if_packet.h>
 
+#include <event2/event.h>
+
+#include "common/clock.h"
 #include "proto/digest.h"
 #include "proto/transit.h"
 #include "agent/governor.h"
@@ -27,18 +30,32 @@
 
 static bool refuse_ring;
 static unsigned longest;	/* program that the ring takes; 0: any */
+static unsigned room, in_ring;	/* for that and the one before together; 0: any */
+
+static bool
+is_ring(int fd)
+{
+	int version = -1;
+	socklen_t len = sizeof(version);
+
+	return getsockopt(fd, SOL_PACKET, PACKET_VERSION, &version, &len) == 0 && version == TPACKET_V3;
+}
+
+static bool
+refused(unsigned len)
+{
+	return refuse_ring || (longest > 0 && len > longest) || (room > 0 && len + in_ring > room);
+}
 
 int
 setsockopt(int fd, int level, int name, const void *value, socklen_t len)
 {
-	int version = -1;
-	socklen_t version_len = sizeof(version);
-
-	if (level == SOL_SOCKET && name == SO_ATTACH_FILTER &&
-	    (refuse_ring || (longest > 0 && ((const struct sock_fprog *)value)->len > longest)) &&
-	    getsockopt(fd, SOL_PACKET, PACKET_VERSION, &version, &version_len) == 0 && version == TPACKET_V3) {
-		errno = ENOMEM;
-		return -1;
+	if (level == SOL_SOCKET && name == SO_ATTACH_FILTER && is_ring(fd)) {
+		if (refused(((const struct sock_fprog *)value)->len)) {
+			errno = ENOMEM;
+			return -1;
+		}
+		in_ring = ((const struct sock_fprog *)value)->len;
 	}
 	return (int)syscall(SYS_setsockopt, fd, level, name, value, len);
 }
@@ -49,7 +66,7 @@ setup(void)
 	capture_lab_setup();
 	capture_lab_shell("ip link set near0 address " NEAR_MAC);
 	refuse_ring = false;
-	longest = 0;
+	longest = room = 0;
 	capture_lab_seen_count = 0;
 }
 
@@ -141,6 +158,24 @@ START_TEST(headers_only)
 	capture_lab_see(2);
 	ck_assert_uint_eq(capture_lab_seen[1].head.captured_len, 44);
 	ck_assert_uint_ne(capture_lab_seen[1].head.interface, capture_lab_seen[0].head.interface);
+	ck_assert_str_eq(lab.tap.rings.tqh_first->description.description, "headers and 4 bytes of payload, of the first 44 bytes");
+}
+END_TEST
+
+/* Whoever reads the description knows that packets may be cut, and how; another length is another description. */
+START_TEST(snaplen_is_told)
+{
+	lab.want->snaplen = 96;
+	capture_lab_change(true);
+	ck_assert_str_eq(lab.tap.rings.tqh_first->description.description, "first 96 bytes");
+	lab.options.mask = true;
+	capture_lab_change(true);
+	ck_assert_str_eq(lab.tap.rings.tqh_first->description.description, "headers only, zeroes behind them, of the first 96 bytes");
+	lab.options.mask = false;
+	lab.want->snaplen = 0;
+	capture_lab_change(true);
+	ck_assert_str_eq(lab.tap.rings.tqh_first->description.description, "");
+	ck_assert_uint_eq(lab.tap.stream.row_count, 3);
 }
 END_TEST
 
@@ -370,6 +405,7 @@ want_peers(unsigned peers)
 		memcpy(lab.want->peer[i].address, &address, sizeof(address));
 	}
 	lab.want->peer_count = (uint16_t)peers;
+	lab.want->peers_until_ns = UINT64_MAX;
 }
 
 /* What comes in from a peer is left out, what goes out to it is not; and a part of the flows is always captured, as an audit. */
@@ -393,6 +429,158 @@ START_TEST(peers_are_withheld)
 	capture_lab_see(FLOWS + audited + 2 * FLOWS);
 	ck_assert_uint_eq(count(COUNTER_WITHHELD), withheld);
 	expect_exact();
+}
+END_TEST
+
+/* Of the even flows what comes in, of the odd ones what goes out: of each but the audited one packet is left. */
+START_TEST(peers_share_flows)
+{
+	unsigned withheld, in = 0;
+
+	want_peers(FLOWS);
+	lab.want->balanced = true;
+	capture_lab_change(true);
+	send_flows();
+	withheld = (unsigned)count(COUNTER_WITHHELD);
+	ck_assert_uint_gt(withheld, FLOWS * 9 / 10);
+	ck_assert_uint_lt(withheld, FLOWS);
+	capture_lab_see(2 * FLOWS - withheld);
+	expect_exact();
+	memset(kept, 0, sizeof(kept));
+	for (size_t i = 0; i < capture_lab_seen_count; i++) {
+		kept[capture_lab_seen[i].tag]++;
+		in += capture_lab_seen[i].head.flags == PCAPNG_EPB_IN;
+	}
+	for (unsigned i = 0; i < FLOWS; i++)
+		ck_assert_uint_ge(kept[i], 1);
+	ck_assert_uint_gt(in, FLOWS / 4);
+	ck_assert_uint_lt(in, FLOWS * 3 / 4);
+}
+END_TEST
+
+/* --- the lease of peers --- */
+
+static void
+settle(void)
+{
+	while (lab.tap.queued > 0)
+		ck_assert_int_eq(event_base_loop(lab.base, EVLOOP_ONCE), 0);
+}
+
+static uint64_t
+in_ms(unsigned ms)
+{
+	return clock_boot_ns() + ms * UINT64_C(1000000);
+}
+
+/* All flows, of which so many packets are withheld. */
+static void
+expect_withheld(uint64_t withheld)
+{
+	uint64_t before = count(COUNTER_WITHHELD), seen = capture_lab_seen_count;
+
+	send_flows();
+	ck_assert_uint_eq(count(COUNTER_WITHHELD) - before, withheld);
+	capture_lab_see(seen + 2 * FLOWS - withheld);
+	expect_exact();
+}
+
+/* Nobody renews it: all is captured again, without a word from the link role. What renews it too late has peers left out again. */
+START_TEST(lease_ends_by_itself)
+{
+	uint64_t withheld;
+
+	want_peers(FLOWS);
+	capture_lab_change(true);
+	send_flows();
+	withheld = count(COUNTER_WITHHELD);
+	ck_assert_uint_gt(withheld, FLOWS * 9 / 10);
+	capture_lab_see(2 * FLOWS - withheld);
+	capture_lease_renew(&lab.tap, in_ms(100));
+	expect_withheld(withheld);
+	capture_lab_run_until(&lab.tap.lapsed);
+	ck_assert_uint_ge(clock_boot_ns(), lab.tap.peers_until_ns);
+	settle();
+	expect_withheld(0);
+	capture_lease_renew(&lab.tap, in_ms(60000));
+	settle();
+	expect_withheld(withheld);
+	/* What was told under an old lease is not brought back by a new one for others. */
+	capture_lease_end(&lab.tap);
+	capture_lab_run_until(&lab.tap.lapsed);
+	settle();
+	want_peers(1);
+	capture_lab_change(true);
+	expect_withheld(1);
+	ck_assert_uint_eq(lab.tap.stream.row_count, 1);
+}
+END_TEST
+
+START_TEST(lease_has_ended_before)
+{
+	want_peers(FLOWS);
+	lab.want->peers_until_ns = in_ms(0);
+	capture_lab_change(true);
+	ck_assert(lab.tap.lapsed);
+	expect_withheld(0);
+	/* A policy and the governor change nothing about that. */
+	strcpy(lab.want->filter, "udp");
+	capture_lab_change(true);
+	capture_lab_govern(&(struct governor_orders)GOVERNOR_NO_ORDERS, true);
+	ck_assert(lab.tap.lapsed);
+}
+END_TEST
+
+/* A list that is refused may be one from which a peer was taken: that one must not stay. */
+START_TEST(refused_peers_end_those_before)
+{
+	want_peers(FLOWS);
+	capture_lab_change(true);
+	want_peers(FLOWS / 2);
+	refuse_ring = true;
+	capture_lab_change(false);
+	refuse_ring = false;
+	capture_lab_run_until(&lab.tap.lapsed);
+	settle();
+	expect_withheld(0);
+	/* Refused for another reason: as before. */
+	capture_lab_change(true);
+	ck_assert(!lab.tap.lapsed);
+	strcpy(lab.want->filter, "udp prot 53");
+	capture_lab_change(false);
+	settle();
+	ck_assert(!lab.tap.lapsed);
+}
+END_TEST
+
+/* The kernel has to hold the program before and the next one. Without room for both the ring captures nothing for a moment. */
+START_TEST(lease_ends_without_room)
+{
+	unsigned bare;
+
+	capture_lab_change(true);
+	bare = in_ring;
+	want_peers(FLOWS);
+	room = 100000;
+	capture_lab_change(true);
+	ck_assert_uint_gt(in_ring, bare);
+	room = in_ring + bare - 1;
+	capture_lease_end(&lab.tap);
+	capture_lab_run_until(&lab.tap.lapsed);
+	settle();
+	ck_assert_uint_eq(in_ring, bare);
+	expect_withheld(0);
+	/* And where it refuses that too, it is asked again. */
+	room = 0;
+	capture_lab_change(true);
+	capture_lease_renew(&lab.tap, in_ms(60000));
+	settle();
+	refuse_ring = true;
+	capture_lease_end(&lab.tap);
+	event_base_loop(lab.base, EVLOOP_ONCE);
+	ck_assert(!lab.tap.lapsed && lab.tap.queued == 0);
+	refuse_ring = false;
+	capture_lab_run_until(&lab.tap.lapsed);
 }
 END_TEST
 
@@ -493,6 +681,7 @@ main(void)
 	tcase_add_checked_fixture(t, setup, capture_lab_teardown);
 	tcase_add_test(t, veto_holds);
 	tcase_add_test(t, headers_only);
+	tcase_add_test(t, snaplen_is_told);
 	tcase_add_test(t, mask_keeps_lengths);
 	tcase_add_test(t, digests_of_whole_packets);
 	tcase_add_test(t, samples_are_whole_flows);
@@ -502,6 +691,11 @@ main(void)
 	tcase_add_test(t, orders_follow_orders);
 	tcase_add_test(t, last_interface_is_paused_first);
 	tcase_add_test(t, peers_are_withheld);
+	tcase_add_test(t, peers_share_flows);
+	tcase_add_test(t, lease_ends_by_itself);
+	tcase_add_test(t, lease_has_ended_before);
+	tcase_add_test(t, refused_peers_end_those_before);
+	tcase_add_test(t, lease_ends_without_room);
 	tcase_add_loop_test(t, peers_without_room, 0, sizeof(rooms) / sizeof(rooms[0]));
 	tcase_add_test(t, rings_share_their_memory);
 	suite_add_tcase(s, t);

@@ -346,6 +346,8 @@ tap_new(void)
 	memset(tap->secret, 0x5a, sizeof(tap->secret));
 	tap->peer_count = 2;
 	tap->peer[1] = (struct bpf_peer){ .family = AF_INET6, .address = { 9, 8 } };
+	tap->balanced = true;
+	tap->peers_until_ns = 0x8877665544332211;
 	strcpy(tap->codec, "zstd:1");
 	tap->own_count = 2;
 	tap->own[0] = (struct ipc_endpoint){ .family = AF_INET6, .address = { 1, 2, 3 }, .port = 8827 };
@@ -431,6 +433,8 @@ get(enum ipc_type type, const uint8_t *payload, size_t length, void *out)
 	memcpy(copy, payload, length);
 	if (type == IPC_TAP)
 		result = ipc_get_tap(&message, out);
+	else if (type == IPC_LEASE)
+		result = ipc_get_lease(&message, out);
 	else if (type == IPC_TAP_RESULT)
 		result = ipc_get_tap_result(&message, out);
 	else if (type == IPC_LAST_STATS)
@@ -473,6 +477,19 @@ START_TEST(test_tap_mangled)
 	settle();
 	mangle(IPC_TAP, got.payload, got.length, tap);
 	free(tap);
+}
+END_TEST
+
+START_TEST(test_lease)
+{
+	struct ipc_lease lease = { .tap = 4, .peers_until_ns = 1ull << 40 }, back;
+
+	ck_assert_int_eq(ipc_send_lease(a, &lease), 0);
+	settle();
+	ck_assert_int_eq(get(got.type, got.payload, got.length, &back), 0);
+	ck_assert_uint_eq(back.tap, 4);
+	ck_assert_uint_eq(back.peers_until_ns, lease.peers_until_ns);
+	mangle(IPC_LEASE, got.payload, got.length, &back);
 }
 END_TEST
 
@@ -561,6 +578,7 @@ ipc_suite(void)
 	tcase_add_test(tc, test_tap);
 	tcase_add_test(tc, test_tap_full);
 	tcase_add_test(tc, test_tap_mangled);
+	tcase_add_test(tc, test_lease);
 	tcase_add_test(tc, test_tap_result);
 	tcase_add_test(tc, test_last_stats);
 	tcase_add_test(tc, test_interface_gone);

@@ -14,6 +14,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct ipc_tap tap;
 	struct ipc_tap_result result;
+	struct ipc_lease lease;
 	struct ipc_interface_gone gone;
 	struct ipc_message message = { 0 };
 	uint32_t left_ms;
@@ -24,6 +25,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	message.payload = data + 1;
 	message.length = size - 1;
 	(void)ipc_get_tap(&message, &tap);
+	(void)ipc_get_lease(&message, &lease);
 	(void)ipc_get_tap_result(&message, &result);
 	(void)ipc_get_interface_gone(&message, &gone);
 	(void)ipc_get_shutdown(&message, &left_ms);
