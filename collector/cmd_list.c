@@ -40,7 +40,7 @@ static const char vm_sql[] =
     " (SELECT coalesce(sum(packets), 0) FROM file WHERE vm = uuid) AS packets,"
     " (SELECT coalesce(sum(bytes), 0) FROM file WHERE vm = uuid) AS bytes,"
     " (SELECT coalesce(sum(length), 0) FROM file WHERE vm = uuid) AS stored,"
-    " (SELECT CAST(total(packets) AS INTEGER) FROM loss WHERE vm = uuid) AS lost_packets,"
+    " (SELECT CAST(total(packets) AS INTEGER) FROM loss WHERE vm = uuid AND place <> 'withheld') AS lost_packets,"
     " coalesce(policy_state, 'none') AS policy, policy_version, policy_text, policy_reason,"
     " CASE WHEN " POLICY_HAS("dedup = withhold") " THEN 'withhold' WHEN " POLICY_HAS("dedup = tag") " THEN 'tag' ELSE 'off' END"
     " AS dedup,"
