@@ -143,15 +143,13 @@ capture_wish_text(const struct capture_wish *w, char *dst, size_t dst_size)
 void
 capture_wish_slice_text(const struct capture_wish *w, char *dst, size_t dst_size)
 {
-	size_t len;
+	char slice[64] = "", snaplen[32] = "";
 
-	dst[0] = '\0';
-	if (!slice_cuts(&w->agreed))
-		return;
-	if (w->agreed.payload == 0)
-		len = (size_t)snprintf(dst, dst_size, "headers only");
-	else
-		len = (size_t)snprintf(dst, dst_size, "headers and %u bytes of payload", w->agreed.payload);
-	if (w->agreed.mask && len < dst_size)
-		snprintf(dst + len, dst_size - len, ", zeroes behind them");
+	if (slice_cuts(&w->agreed) && w->agreed.payload == 0)
+		snprintf(slice, sizeof(slice), "headers only");
+	else if (slice_cuts(&w->agreed))
+		snprintf(slice, sizeof(slice), "headers and %u bytes of payload", w->agreed.payload);
+	if (w->snaplen < PCAPNG_SNAPLEN)
+		snprintf(snaplen, sizeof(snaplen), "%sfirst %u bytes", *slice != '\0' ? ", of the " : "", w->snaplen);
+	snprintf(dst, dst_size, "%s%s%s", slice, w->agreed.mask ? ", zeroes behind them" : "", snaplen);
 }

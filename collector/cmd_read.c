@@ -14,8 +14,10 @@
 #include "catalog.h"
 #include "cmd.h"
 #include "cmd_read.h"
+#include "merge.h"
 #include "pcapng_out.h"
 #include "store_read.h"
+#include "withheld.h"
 
 /* vmtap read: one pcapng across the files of a VM; or with --merged of all of a tenant's (cmd_read_merged.c). */
 
@@ -29,6 +31,8 @@ static const struct conf_row read_rows[] = {
 	  .offset = offsetof(struct read_options, write), .help = "where to; - is standard output" },
 	{ .name = "count", .letter = 'c', .type = CONF_UINT, .min = 1, .max = INT64_MAX, .argument = "N",
 	  .offset = offsetof(struct read_options, count), .help = "stop after N packets" },
+	{ .name = "as-captured", .type = CONF_FLAG, .offset = offsetof(struct read_options, as_captured),
+	  .help = "of a VM only what it delivered itself" },
 	{ .name = "tenant", .type = CONF_STRING, .argument = "TENANT", .offset = offsetof(struct read_options, tenant),
 	  .help = "with --merged: whose VMs" },
 	{ .name = "merged", .type = CONF_FLAG, .offset = offsetof(struct read_options, merged),
@@ -36,9 +40,9 @@ static const struct conf_row read_rows[] = {
 	{ .name = "follow", .type = CONF_FLAG, .offset = offsetof(struct read_options, follow),
 	  .help = "with --merged: from now, or --from, on, until interrupted" },
 	{ .name = "dedup-window", .type = CONF_TIME, .min = 1, .max = 60000, .initial = "2s", .argument = "TIME",
-	  .offset = offsetof(struct read_options, dedup_window_ms), .help = "with --merged: so far apart copies may be, and are put in order" },
+	  .offset = offsetof(struct read_options, dedup_window_ms), .help = "so far apart may be what two VMs have of a packet" },
 	{ .name = "dedup-memory", .type = CONF_SIZE, .min = 1u << 20, .initial = "256M", .argument = "SIZE",
-	  .offset = offsetof(struct read_options, dedup_memory), .help = "with --merged: so much is held meanwhile" },
+	  .offset = offsetof(struct read_options, dedup_memory), .help = "so much is held meanwhile" },
 	{ 0 }
 };
 
@@ -108,12 +112,24 @@ read_finish(struct pcapng_out *out, int rc, const char *why)
 	return rc != 0 && !gone;
 }
 
+/* What the VM delivered itself, block by block as it is. */
+static int
+read_as_captured(const struct read_options *options, struct reading *reading, const char *uuid, uint64_t from_ns, uint64_t to_ns)
+{
+	struct store_reader reader = { .db = reading->db, .store = options->store, .uuid = uuid, .from_ns = from_ns, .to_ns = to_ns,
+	    .block = on_block, .warning = read_warning, .arg = reading };
+	int rc = store_read(&reader);
+
+	return read_finish(reading->out, rc, reader.error);
+}
+
 static int
 read_vm(const struct read_options *options, const char *name, const char *filter, uint64_t from_ns, uint64_t to_ns)
 {
 	struct reading reading;
 	struct catalog_vm vm;
 	char error[512];
+	int rc;
 
 	if ((reading.db = cmd_catalog("read", options->store)) == NULL)
 		return 1;
@@ -125,11 +141,15 @@ read_vm(const struct read_options *options, const char *name, const char *filter
 	if (options->count != 0)
 		pcapng_out_limit(reading.out, options->count);
 	pcapng_out_window(reading.out, from_ns, to_ns);
-	struct store_reader reader = { .db = reading.db, .store = options->store, .uuid = vm.uuid, .from_ns = from_ns, .to_ns = to_ns,
-	    .block = on_block, .warning = read_warning, .arg = &reading };
-	int rc = store_read(&reader);
+	if (options->as_captured || !withheld_any(reading.db, vm.uuid)) {
+		rc = read_as_captured(options, &reading, vm.uuid, from_ns, to_ns);
+	} else {
+		struct merge_settings settings = { .db = reading.db, .store = options->store, .vm = vm.uuid, .out = reading.out,
+		    .from_ns = from_ns, .to_ns = to_ns, .warning = read_warning };
 
-	return read_finish(reading.out, rc, reader.error) | (sqlite3_close(reading.db) != SQLITE_OK);
+		rc = read_whole(options, &settings);
+	}
+	return rc | (sqlite3_close(reading.db) != SQLITE_OK);
 }
 
 /* A VM is read, or all of a tenant's as one; what is for the one is not for the other. */
@@ -142,6 +162,8 @@ check_usage(const struct read_options *options, const char *first)
 		cmd_bad_usage("read", "--follow is for --merged");
 	if (!options->merged && first == NULL)
 		cmd_bad_usage("read", "which VM?");
+	if (options->merged && options->as_captured)
+		cmd_bad_usage("read", "--as-captured is for one VM");
 	if (options->merged && options->tenant == NULL)
 		cmd_bad_usage("read", "--merged: which --tenant?");
 	if (options->follow && options->to != NULL)

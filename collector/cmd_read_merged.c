@@ -144,9 +144,8 @@ read_all(struct merge *merge)
 	return rc;
 }
 
-/* Of each VM a file is open. */
-static void
-allow_many_files(void)
+void
+read_allow_many_files(void)
 {
 	struct rlimit limit;
 
@@ -167,7 +166,7 @@ run(const struct read_options *options, struct merge_settings *settings)
 		pcapng_out_close(settings->out);
 		return cmd_fail("read", "%s", error);
 	}
-	allow_many_files();
+	read_allow_many_files();
 	rc = options->follow ? follow(merge, settings->out, strcmp(options->write, "-") == 0) : read_all(merge);
 	if (rc == 1)
 		rc = merge_finish(merge);

@@ -78,6 +78,12 @@ dedup_add_source(struct dedup *dedup, uint32_t vm, uint32_t network, uint16_t li
 	return (uint32_t)dedup->source_count++;
 }
 
+void
+dedup_keep(struct dedup *dedup, uint32_t source)
+{
+	dedup->source[source]->keep = true;
+}
+
 /* --- counts --- */
 
 static int
@@ -306,7 +312,16 @@ hold(struct dedup *dedup, const struct dedup_entry *looked_up, const struct dedu
 	return entry;
 }
 
-/* 1: it was found to be a copy, and is gone; 0: it stays; -1. */
+/* A copy that stays, and has found what it is one of. */
+static void
+settle(struct dedup *dedup, struct dedup_entry *entry)
+{
+	dedup_unindex_entry(dedup, entry);
+	entry->node_count = 0;
+	entry->role = ROLE_NONE;
+}
+
+/* 1: it was found to be a copy, and waits no more; 0: it does; -1. */
 static int
 retry(struct dedup *dedup, struct dedup_entry *receiver)
 {
@@ -315,6 +330,10 @@ retry(struct dedup *dedup, struct dedup_entry *receiver)
 
 	if (rc != 1)
 		return rc;
+	if (receiver->from->keep) {
+		settle(dedup, receiver);
+		return 1;
+	}
 	if (count_removed(dedup, sender_vm, receiver->from->vm) == -1)
 		return -1;
 	take_out(dedup, receiver);
@@ -378,8 +397,12 @@ dedup_put(struct dedup *dedup, const struct dedup_packet *packet)
 
 	dedup->stats.in++;
 	describe(dedup, &looked_up, packet);
-	if (looked_up.role == ROLE_RECEIVER && (rc = dedup_match(dedup, &looked_up, &sender_vm)) != 0)
-		return rc == -1 || count_removed(dedup, sender_vm, looked_up.from->vm) == -1 ? -1 : 1;
+	if (looked_up.role == ROLE_RECEIVER && (rc = dedup_match(dedup, &looked_up, &sender_vm)) != 0) {
+		if (rc == -1 || !looked_up.from->keep)
+			return rc == -1 || count_removed(dedup, sender_vm, looked_up.from->vm) == -1 ? -1 : 1;
+		looked_up.role = ROLE_NONE;
+		looked_up.node_count = 0;
+	}
 	if ((rc = make_room(dedup, sizeof(*entry) + looked_up.node_count * sizeof(struct dedup_node) + packet->block_len)) != 1)
 		return rc;
 	if ((entry = hold(dedup, &looked_up, packet)) == NULL)

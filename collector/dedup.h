@@ -77,6 +77,8 @@ void		 dedup_free(struct dedup *);
 /* One interface of a VM; vm and network (of a tenant, which all are of) are numbers of the caller's. The source's number, counting
  * from 0; DEDUP_UNKNOWN: ENOMEM. */
 uint32_t	 dedup_add_source(struct dedup *, uint32_t vm, uint32_t network, uint16_t linktype);
+/* A source whose receivers' copies stay, though they match: who they match tells of them. */
+void		 dedup_keep(struct dedup *, uint32_t source);
 /* Each: 1 go on; 0: emit() had enough; -1: emit() failed, or ENOMEM. */
 int		 dedup_put(struct dedup *, const struct dedup_packet *);
 int		 dedup_advance(struct dedup *, uint64_t now_ns);	/* emits what is older than now minus the window */

@@ -26,6 +26,7 @@ enum dedup_chain { CHAIN_FRESH, CHAIN_SEEN, CHAIN_WAIT };
 struct dedup_source {
 	uint32_t	vm, network;
 	uint16_t	linktype;
+	bool		keep;		/* its receivers' copies, too */
 };
 
 /* Of one copy; on the stack it is what a packet that came in is looked up by. */

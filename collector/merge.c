@@ -51,6 +51,8 @@ emit(const struct dedup_out *out, void *arg)
 	const struct merge_source *source = merge->source[out->source];
 	char text[COMMENT_MAX + 200];
 
+	if (merge->whole != NULL)
+		return merge_whole_emit(merge, out);
 	set_time(out->block, out->time_ns);
 	if (out->receiver_count == 0)
 		return pcapng_out_block(merge->settings.out, source->stream, out->block, out->block_len);
@@ -72,18 +74,42 @@ far_from_window(const struct merge *merge, uint64_t ns)
 	    (ns > settings->to_ns && ns - settings->to_ns > settings->window_ns);
 }
 
+/* Of a VM that is read whole they go out as they come: they hold between times of their own. 0 / -1. */
+static int
+pass_statistics(struct merge *merge, struct merge_vm *vm)
+{
+	const struct store_item *item = &vm->item;
+
+	if (!vm->own)
+		return 0;
+	if (merge_source_of(merge, vm, item->stream, pcapng_out_interface_of(item->block, item->len)) == NULL)
+		return -1;
+	return pcapng_out_block(merge->settings.out, item->stream, item->block, item->len) == -1 ? -1 : 0;
+}
+
+/* Does the item at hand matter? 1 / 0 / -1. */
+static int
+matters(struct merge *merge, struct merge_vm *vm)
+{
+	if (vm->item.type != PCAPNG_EPB)
+		return pass_statistics(merge, vm);
+	vm->heap.time_ns = clock_track_correct(&vm->clock, vm->item.packet.time_ns);
+	if (far_from_window(merge, vm->heap.time_ns))
+		return 0;
+	return merge->whole == NULL || vm->own ? 1 : merge_whole_wants(merge, vm);
+}
+
 /* The next packet of a VM that can matter, into the heap; none: it is out of it. 0 / -1. */
 static int
 look_ahead(struct merge *merge, struct merge_vm *vm)
 {
-	int more;
+	int more, rc;
 
 	vm->ready = false;
 	while ((more = store_cursor_next(vm->cursor, &vm->item)) == 1) {
-		if (vm->item.type != PCAPNG_EPB)
-			continue;
-		vm->heap.time_ns = clock_track_correct(&vm->clock, vm->item.packet.time_ns);
-		if (far_from_window(merge, vm->heap.time_ns))
+		if ((rc = matters(merge, vm)) == -1)
+			return -1;
+		if (rc == 0)
 			continue;
 		vm->ready = true;
 		return heap_put(&merge->heap, &vm->heap) == 0 ? 0 : merge_fail(merge, vm->name, "out of memory");
@@ -206,7 +232,11 @@ merge_new(const struct merge_settings *settings, char *error, size_t error_size)
 		merge->settings = *settings;
 		merge->version = -1;
 		buf_init(&merge->scratch, BLOCK_MAX);
-		return merge;
+		if (settings->vm == NULL || merge_whole_load(merge) == 0)
+			return merge;
+		snprintf(error, error_size, "%s", merge->error);
+		merge_free(merge);
+		return NULL;
 	}
 	free(merge);
 	snprintf(error, error_size, "out of memory");
@@ -222,6 +252,7 @@ merge_free(struct merge *merge)
 	merge_free_vms(merge);
 	heap_clear(&merge->heap);
 	buf_clear(&merge->scratch);
+	withheld_clear(&merge->withheld);
 	free(merge);
 }
 
@@ -243,6 +274,12 @@ const char *
 merge_vm_name(const struct merge *merge, size_t vm)
 {
 	return vm < merge->vm_count ? merge->vm[vm]->name : NULL;
+}
+
+uint64_t
+merge_brought(const struct merge *merge, size_t vm)
+{
+	return merge->vm[vm]->brought;
 }
 
 uint64_t

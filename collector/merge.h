@@ -17,11 +17,17 @@ struct sqlite3;
  * a comment; times are the collector's. Interface statistics are left out: they count what is not in here.
  * VMs meet only within the same network of the tenant. Each takes some 800 KiB besides what is held for deduplication.
  */
+/*
+ * Or one VM as a whole: what it captured, in its own times, as it is; and what it left out because peers' agents deliver it
+ * (withheld.h), out of what these stored, unless it has a copy of its own. That has the VM's side for a direction and a comment that
+ * says who sent it.
+ */
 struct merge;
 
 struct merge_settings {
 	struct sqlite3	*db;			/* outlives the merge, as all of these */
 	const char	*store, *tenant;	/* tenant as the catalog has it */
+	const char	*vm;			/* UUID; NULL: all of the tenant's */
 	struct pcapng_out *out;
 	uint64_t	 from_ns, to_ns;	/* by the collector's clock; out has the same window */
 	uint64_t	 window_ns, memory_max;	/* of dedup */
@@ -52,6 +58,8 @@ const char	*merge_error(const struct merge *);
 const struct dedup_stats *merge_stats(const struct merge *);
 /* VMs count from 0; NULL: there are no more. */
 const char	*merge_vm_name(const struct merge *, size_t vm);
+/* Of one VM: what of this one's was put into it. */
+uint64_t	 merge_brought(const struct merge *, size_t vm);
 uint64_t	 merge_removed(const struct merge *, size_t sender, size_t receiver);
 
 #endif

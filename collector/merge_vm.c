@@ -76,14 +76,33 @@ less(uint64_t ns, uint64_t by)
 	return ns > by ? ns - by : 0;
 }
 
+/* Of a peer of the one that is read whole only what lies in its spans. */
+static void
+narrow_window(const struct merge_vm *vm, uint64_t *from_ns, uint64_t *to_ns)
+{
+	uint64_t first = UINT64_MAX, last = 0;
+
+	for (size_t i = 0; i < vm->span_count; i++) {
+		first = vm->span[i].from_ns < first ? vm->span[i].from_ns : first;
+		last = vm->span[i].to_ns > last ? vm->span[i].to_ns : last;
+	}
+	if (vm->span_count > 0 && first > *from_ns)
+		*from_ns = first;
+	if (vm->span_count > 0 && last < *to_ns)
+		*to_ns = last;
+}
+
 /* What may match a packet of the window lies around it. Clocks are asked for the widest that they were off by. */
 static int
 open_cursor(struct merge *merge, struct merge_vm *vm)
 {
 	const struct merge_settings *settings = &merge->settings;
+	uint64_t from_ns = less(settings->from_ns, settings->window_ns);
 	uint64_t to_ns = UINT64_MAX - settings->to_ns > settings->window_ns ? settings->to_ns + settings->window_ns : UINT64_MAX;
+
+	narrow_window(vm, &from_ns, &to_ns);
 	struct store_cursor_settings cursor = { .db = settings->db, .store = settings->store, .uuid = vm->uuid,
-	    .from_ns = clock_track_earliest(&vm->clock, less(settings->from_ns, settings->window_ns)),
+	    .from_ns = clock_track_earliest(&vm->clock, from_ns),
 	    .to_ns = to_ns == UINT64_MAX ? to_ns : clock_track_latest(&vm->clock, to_ns), .follow = settings->follow,
 	    .warning = settings->warning, .arg = settings->arg };
 
@@ -128,21 +147,27 @@ take_vm(struct merge *merge, sqlite3_stmt *statement)
 		return merge_fail(merge, name, "out of memory");
 	if (clock_track_load(&vm->clock, merge->settings.db, vm->uuid) == -1)
 		return merge_fail(merge, name, "its clock cannot be read from the catalog");
+	if (merge->settings.vm != NULL)
+		merge_whole_know(merge, vm);
 	return vm->cursor != NULL ? 0 : open_cursor(merge, vm);
 }
 
 int
 merge_list_vms(struct merge *merge)
 {
-	static const char sql[] = "SELECT uuid, name, (SELECT count(*) FROM vm AS v WHERE v.tenant = vm.tenant AND v.name = vm.name)"
-	    " FROM vm WHERE tenant = ?1 ORDER BY name, uuid";
+	static const char select[] = "SELECT uuid, name, (SELECT count(*) FROM vm AS v WHERE v.tenant = vm.tenant AND v.name = vm.name)"
+	    " FROM vm WHERE ", all[] = "tenant = ?1 ORDER BY name, uuid",
+	    whole[] = "uuid = ?1 OR uuid IN (SELECT peer FROM withheld WHERE vm = ?1) ORDER BY uuid <> ?1, name, uuid";
+	const char *vm = merge->settings.vm;
+	char sql[sizeof(select) + sizeof(whole)];
 	sqlite3 *db = merge->settings.db;
 	sqlite3_stmt *statement;
 	int rc;
 
+	snprintf(sql, sizeof(sql), "%s%s", select, vm != NULL ? whole : all);
 	if (sqlite3_prepare_v2(db, sql, -1, &statement, NULL) != SQLITE_OK)
 		return merge_fail(merge, "catalog", sqlite3_errmsg(db));
-	sqlite3_bind_text(statement, 1, merge->settings.tenant, -1, SQLITE_STATIC);
+	sqlite3_bind_text(statement, 1, vm != NULL ? vm : merge->settings.tenant, -1, SQLITE_STATIC);
 	while ((rc = sqlite3_step(statement)) == SQLITE_ROW)
 		if (take_vm(merge, statement) == -1)
 			break;
@@ -158,8 +183,10 @@ merge_free_vms(struct merge *merge)
 	for (size_t i = 0; i < merge->vm_count; i++) {
 		store_cursor_free(merge->vm[i]->cursor);
 		clock_track_clear(&merge->vm[i]->clock);
-		for (size_t k = 0; k < merge->vm[i]->source_count; k++)
+		for (size_t k = 0; k < merge->vm[i]->source_count; k++) {
+			pcap_freecode(&merge->vm[i]->source[k]->filter);
 			free(merge->vm[i]->source[k]);
+		}
 		free(merge->vm[i]->source);
 		free(merge->vm[i]);
 	}
@@ -210,19 +237,28 @@ describe(struct merge *merge, struct merge_source *source)
 	char network[STORE_NETWORK_SIZE];
 	struct pcapng_interface interface;
 	uint8_t idb[MSG_IDB_MAX];
-	uint32_t number;
 	int len;
 
 	if ((len = store_read_interface(merge->settings.db, source->stream, source->id, idb)) == -1 ||
 	    pcapng_parse_idb(idb, (size_t)len, &interface) == -1 ||
 	    store_read_network(merge->settings.db, source->stream, source->id, network) == -1)
 		return merge_fail(merge, source->vm->name, "a packet of an interface that the catalog does not describe");
-	rename_interface(&interface, source->vm);
+	source->linktype = interface.linktype;
+	if ((source->network = network_number(merge, network)) == UINT32_MAX)
+		return merge_fail(merge, source->vm->name, "out of memory");
+	if (merge->whole == NULL)
+		rename_interface(&interface, source->vm);
+	else if (!source->vm->own && merge_whole_describe(merge, source, &interface) == -1)
+		return -1;
 	snprintf(source->name, sizeof(source->name), "%s", interface.name);
 	merge->scratch.len = 0;
-	if ((number = network_number(merge, network)) == UINT32_MAX || pcapng_put_idb(&merge->scratch, &interface) == -1 ||
-	    (source->number = dedup_add_source(merge->dedup, source->vm->number, number, interface.linktype)) == DEDUP_UNKNOWN)
+	if (pcapng_put_idb(&merge->scratch, &interface) == -1 || (source->number = dedup_add_source(merge->dedup, source->vm->number,
+	    source->network, interface.linktype)) == DEDUP_UNKNOWN)
 		return merge_fail(merge, source->vm->name, "out of memory");
+	if (source->vm->own) {
+		dedup_keep(merge->dedup, source->number);
+		return pcapng_out_interface(merge->settings.out, source->stream, source->id, idb, (size_t)len);
+	}
 	return pcapng_out_interface(merge->settings.out, source->stream, source->id, merge->scratch.data, merge->scratch.len);
 }
 

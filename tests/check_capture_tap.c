@@ -182,7 +182,7 @@ START_TEST(snaplen_in_the_kernel)
 	capture_lab_send_udp(lab.far_fd, 53, 2);
 	capture_lab_see(2);
 	ck_assert_uint_eq(capture_lab_seen[1].head.captured_len, 90);
-	ck_assert_uint_eq(capture_lab_seen[1].head.interface, capture_lab_seen[0].head.interface);
+	ck_assert_uint_ne(capture_lab_seen[1].head.interface, capture_lab_seen[0].head.interface);	/* described as another */
 }
 END_TEST
 

@@ -158,6 +158,24 @@ START_TEST(headers_only)
 	capture_lab_see(2);
 	ck_assert_uint_eq(capture_lab_seen[1].head.captured_len, 44);
 	ck_assert_uint_ne(capture_lab_seen[1].head.interface, capture_lab_seen[0].head.interface);
+	ck_assert_str_eq(lab.tap.rings.tqh_first->description.description, "headers and 4 bytes of payload, of the first 44 bytes");
+}
+END_TEST
+
+/* Whoever reads the description knows that packets may be cut, and how; another length is another description. */
+START_TEST(snaplen_is_told)
+{
+	lab.want->snaplen = 96;
+	capture_lab_change(true);
+	ck_assert_str_eq(lab.tap.rings.tqh_first->description.description, "first 96 bytes");
+	lab.options.mask = true;
+	capture_lab_change(true);
+	ck_assert_str_eq(lab.tap.rings.tqh_first->description.description, "headers only, zeroes behind them, of the first 96 bytes");
+	lab.options.mask = false;
+	lab.want->snaplen = 0;
+	capture_lab_change(true);
+	ck_assert_str_eq(lab.tap.rings.tqh_first->description.description, "");
+	ck_assert_uint_eq(lab.tap.stream.row_count, 3);
 }
 END_TEST
 
@@ -663,6 +681,7 @@ main(void)
 	tcase_add_checked_fixture(t, setup, capture_lab_teardown);
 	tcase_add_test(t, veto_holds);
 	tcase_add_test(t, headers_only);
+	tcase_add_test(t, snaplen_is_told);
 	tcase_add_test(t, mask_keeps_lengths);
 	tcase_add_test(t, digests_of_whole_packets);
 	tcase_add_test(t, samples_are_whole_flows);

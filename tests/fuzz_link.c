@@ -9,16 +9,14 @@
 
 #include <event2/event.h>
 
-#include "agent/link.h"
-#include "agent/link_breaker.h"
-#include "agent/link_dial.h"
 #include "agent/link_session.h"
 #include "agent/spool.h"
 #include "common/clock.h"
+#include "common/deadline.h"
 #include "common/tls_internal.h"
 #include "proto/codec.h"
 
-#include "tests/script_lab.h"
+#include "tests/link_lab.h"
 
 int	LLVMFuzzerTestOneInput(const uint8_t *, size_t);
 
@@ -44,9 +42,7 @@ struct peer {
 };
 
 struct fuzz {
-	struct link	 link;
-	struct spool	*producer[IPC_TAPS_MAX];
-	int		 capture[2], supervisor[2];
+	struct link_lab	 lab;
 	struct peer	 peer[PEERS];
 	unsigned	 opens;
 	uint8_t		 streams;	/* begun so far; 1 is the first */
@@ -89,12 +85,12 @@ run(struct fuzz *fuzz, unsigned times)
 	static uint8_t bytes[IPC_SIZE_MAX];
 	struct session *s;
 
-	script_loop(fuzz->link.base, times);
-	while (recv(fuzz->supervisor[1], bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+	script_loop(fuzz->lab.link.base, times);
+	while (recv(fuzz->lab.supervisor[1], bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
 		continue;
-	while (recv(fuzz->capture[1], bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+	while (recv(fuzz->lab.capture[1], bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
 		continue;
-	TAILQ_FOREACH(s, &fuzz->link.sessions, entry) {
+	TAILQ_FOREACH(s, &fuzz->lab.link.sessions, entry) {
 		script_assert(s->sender.control.len <= SENDER_CONTROL_MAX && s->sender.tail.len <= TAIL_MAX);
 		script_assert(s->tap == NULL || s->tap->session == s || s->state == SESSION_HELLO);
 	}
@@ -114,9 +110,9 @@ step_open(struct peer *peer, struct cursor *cursor)
 		return;
 	script_peer_close(&peer->script);
 	peer->stream = 0;
-	fd = script_peer_open(&peer->script, peer->fuzz->link.base, script_context(roles[who], who < 2 ? "" : "acme", names[who]),
+	fd = script_peer_open(&peer->script, peer->fuzz->lab.link.base, script_context(roles[who], who < 2 ? "" : "acme", names[who]),
 	    TLSIO_CLIENT);
-	session_new(&peer->fuzz->link, fd, TLSIO_SERVER, NULL);
+	session_new(&peer->fuzz->lab.link, fd, TLSIO_SERVER, NULL);
 	for (unsigned i = 0; i < 12 && !peer->script.opened && !peer->script.closed; i++)
 		run(peer->fuzz, 1);
 }
@@ -162,6 +158,52 @@ step_policy(struct peer *peer, struct cursor *cursor)
 	policy.direction = script_u8(cursor) % 4;
 	policy.rate_limit = script_number(cursor);
 	msg_put_policy(&peer->script.out, &policy);
+}
+
+static void
+random_peers(struct cursor *cursor, struct bpf_peer *list, uint16_t *count)
+{
+	*count = script_u8(cursor) % 8;
+	for (uint16_t i = 0; i < *count; i++)
+		list[i] = (struct bpf_peer){ .family = AF_INET, .address = { 192, 0, 2, script_u8(cursor) % 16 } };
+}
+
+static void
+step_hints(struct peer *peer, struct cursor *cursor)
+{
+	struct msg_hints hints = { .generation = script_number(cursor), .base = script_number(cursor) };
+	uint8_t what = script_u8(cursor);
+
+	hints.lease_ms = HINTS_LEASE_MIN_MS + what;
+	hints.flags = what & HINTS_BALANCED;
+	random_peers(cursor, hints.gone, &hints.gone_count);
+	random_peers(cursor, hints.added, &hints.added_count);
+	msg_put_hints(&peer->script.out, &hints);
+}
+
+/* What capture is told is the list, each of it once; it is never longer for having been told. */
+static void
+check_hints(const struct link *link)
+{
+	const struct hints *h = &link->hints;
+
+	script_assert(h->count <= MSG_PEERS_MAX && (h->generation != 0 || h->count == 0));
+	for (uint16_t i = 0; i < h->count; i++)
+		for (uint16_t k = 0; k < i; k++)
+			script_assert(memcmp(&h->peer[i], &h->peer[k], sizeof(h->peer[0])) != 0);
+	script_assert(link->tap[0].told.peer_count == 0 || link->tap[0].told.peers_until_ns <= h->until_ns);
+	for (unsigned i = 1; i < IPC_TAPS_MAX; i++)
+		script_assert(link->tap[i].told.peer_count == 0);
+}
+
+static void
+step_lease_end(struct peer *peer, struct cursor *cursor)
+{
+	struct hints *h = &peer->fuzz->lab.link.hints;
+
+	(void)cursor;
+	h->until_ns = peer->fuzz->lab.link.tap[0].told.peers_until_ns = 0;
+	deadline_set(h->deadline, 1);
 }
 
 static void
@@ -237,11 +279,11 @@ step_stream(struct peer *peer, struct cursor *cursor)
 
 	id[0] = (uint8_t)(fuzz->streams + 1);
 	if (script_u8(cursor) & 1)
-		spool_stream_end(fuzz->producer[0]);
-	else if (fuzz->streams < 3 && spool_stream_begin(fuzz->producer[0], id, 1) == 0) {
+		spool_stream_end(fuzz->lab.producer[0]);
+	else if (fuzz->streams < 3 && spool_stream_begin(fuzz->lab.producer[0], id, 1) == 0) {
 		fuzz->streams++;
 		fuzz->published = 0;
-		spool_interface_add(fuzz->producer[0], id, sizeof(id));
+		spool_interface_add(fuzz->lab.producer[0], id, sizeof(id));
 	}
 }
 
@@ -258,18 +300,18 @@ step_block(struct peer *peer, struct cursor *cursor)
 	entry.data_len += entry.data_len == 0;		/* no block is sealed empty */
 	entry.raw_len = entry.data_len + 64;		/* room for its packet */
 	fuzz->published++;
-	if ((data = spool_reserve(fuzz->producer[0], entry.data_len)) == NULL) {
-		spool_lose(fuzz->producer[0], &entry, GAP_CAPTURE);
+	if ((data = spool_reserve(fuzz->lab.producer[0], entry.data_len)) == NULL) {
+		spool_lose(fuzz->lab.producer[0], &entry, GAP_CAPTURE);
 		return;
 	}
 	memset(data, (int)(fuzz->published & 0xff), entry.data_len);
-	spool_publish(fuzz->producer[0], &entry);
+	spool_publish(fuzz->lab.producer[0], &entry);
 }
 
 static void
 step_wake(struct peer *peer, struct cursor *cursor)
 {
-	struct session *s = peer->fuzz->link.tap[script_u8(cursor) % IPC_TAPS_MAX].session;
+	struct session *s = peer->fuzz->lab.link.tap[script_u8(cursor) % IPC_TAPS_MAX].session;
 
 	if (s != NULL)
 		session_run(s);
@@ -278,7 +320,7 @@ step_wake(struct peer *peer, struct cursor *cursor)
 static void
 step_result(struct peer *peer, struct cursor *cursor)
 {
-	struct link *link = &peer->fuzz->link;
+	struct link *link = &peer->fuzz->lab.link;
 	uint8_t what = script_u8(cursor);
 	struct ipc_tap_result result = { .tap = what % IPC_TAPS_MAX, .accepted = what & 0x80, .reason = "syntax error" };
 
@@ -290,7 +332,7 @@ static void
 step_time(struct peer *peer, struct cursor *cursor)
 {
 	uint8_t what = script_u8(cursor);
-	struct session *s = TAILQ_FIRST(&peer->fuzz->link.sessions);
+	struct session *s = TAILQ_FIRST(&peer->fuzz->lab.link.sessions);
 
 	for (unsigned n = what & 3; s != NULL && n > 0; n--)
 		s = TAILQ_NEXT(s, entry);
@@ -309,16 +351,16 @@ step_pulse(struct peer *peer, struct cursor *cursor)
 	uint8_t what = script_u8(cursor);
 
 	if (what & 1)
-		session_hold_all(&peer->fuzz->link, what & 2);
+		session_hold_all(&peer->fuzz->lab.link, what & 2);
 	else
-		event_active(peer->fuzz->link.pulse, EV_TIMEOUT, 1);
+		event_active(peer->fuzz->lab.link.pulse, EV_TIMEOUT, 1);
 }
 
 static void (*const steps[32])(struct peer *, struct cursor *) = {
 	step_open, step_close, step_welcome, step_policy, step_ack, step_ack_all, step_ping, step_bye,
 	step_raw, step_frame, step_spoil, step_stream, step_block, step_wake, step_result, step_time,
 	step_pulse, step_block, step_block, step_wake, step_welcome, step_ack, step_ack_all, step_result,
-	step_open, step_stream, step_block, step_policy, step_time, step_wake, step_ack_all, step_result,
+	step_open, step_stream, step_block, step_policy, step_time, step_hints, step_lease_end, step_hints,
 };
 
 /* An acknowledgement beyond what was published would move the spool's begin there. */
@@ -326,13 +368,13 @@ static void
 check_spool(struct fuzz *fuzz)
 {
 	struct spool_stream stream[MSG_STREAMS_MAX];
-	size_t count = spool_streams(fuzz->link.tap[0].spool, stream);
+	size_t count = spool_streams(fuzz->lab.link.tap[0].spool, stream);
 
 	for (size_t i = 0; i < count; i++) {
 		script_assert(stream[i].first <= stream[i].last + 1);
 		script_assert(stream[i].id[0] != fuzz->streams || stream[i].last <= fuzz->published);
 	}
-	script_assert(spool_used(fuzz->link.tap[0].spool) <= spool_size(fuzz->link.tap[0].spool));
+	script_assert(spool_used(fuzz->lab.link.tap[0].spool) <= spool_size(fuzz->lab.link.tap[0].spool));
 }
 
 static void
@@ -348,83 +390,15 @@ step(struct fuzz *fuzz, struct cursor *cursor)
 	peer->but = 0;
 	run(fuzz, 3);
 	check_spool(fuzz);
+	check_hints(&fuzz->lab.link);
 }
 
 /* --- begin and end --- */
 
 static void
-nothing(struct ipc *ipc, struct ipc_message *message, void *arg)
-{
-	(void)ipc;
-	(void)message;
-	(void)arg;
-}
-
-static void
-not_closed(struct ipc *ipc, void *arg)
-{
-	(void)ipc;
-	(void)arg;
-}
-
-static void
-wake_up(int fd, short what, void *arg)
-{
-	(void)fd;
-	(void)what;
-	(void)arg;
-}
-
-static void
-changed(void *arg)
-{
-	(void)arg;
-}
-
-static void
-begin_taps(struct fuzz *fuzz)
-{
-	for (uint8_t i = 0; i < IPC_TAPS_MAX; i++) {
-		struct link_tap *tap = &fuzz->link.tap[i];
-		int fd = spool_create("fuzz", SPOOL_SIZE);
-
-		script_assert(fd != -1);
-		tap->number = i;
-		tap->wanted = i == 0;
-		fuzz->producer[i] = spool_attach(fd, SPOOL_PRODUCER);
-		tap->spool = spool_attach(fd, SPOOL_CONSUMER);
-		tap->wake = event_new(fuzz->link.base, -1, EV_READ, wake_up, NULL);
-		script_assert(fuzz->producer[i] != NULL && tap->spool != NULL && tap->wake != NULL);
-		backlog_init(&tap->backlog, tap->spool, NULL);
-		close(fd);
-	}
-}
-
-/* As link_start() has it, but for what looks at the machine. */
-static void
 begin(struct fuzz *fuzz)
 {
-	static const struct ipc_callbacks callbacks = { nothing, not_closed };
-	struct link *link = &fuzz->link;
-
-	script_assert(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fuzz->supervisor) == 0);
-	script_assert(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fuzz->capture) == 0);
-	link->base = event_base_new();
-	link->options.keepalive_ms = 10000;
-	link->options.flush_ms = 200;
-	link->options.spool_memory = SPOOL_SIZE;
-	TAILQ_INIT(&link->sessions);
-	link->supervisor = ipc_new(link->base, fuzz->supervisor[0], &callbacks, NULL);
-	link->capture = ipc_new(link->base, fuzz->capture[0], &callbacks, NULL);
-	link->tls = script_context(ROLE_AGENT, "acme", "web1");
-	script_assert(identity_parse(tls_context_uri(link->tls), tls_context_common_name(link->tls), &link->own) == 0);
-	link->stop_timer = link_timer_new(link, wake_up, NULL);
-	link->pulse = link_timer_new(link, pulse_beat, link);
-	pulse_init(link);
-	begin_taps(fuzz);
-	link->dial = dial_new(link);
-	link->watch = netif_watch_new(link->base, changed, link);
-	script_assert(link->watch != NULL);
+	link_lab_open(&fuzz->lab, SPOOL_SIZE);
 	for (unsigned i = 0; i < PEERS; i++) {
 		fuzz->peer[i].fuzz = fuzz;
 		fuzz->peer[i].script.more = &fuzz->peer[i];
@@ -436,33 +410,13 @@ begin(struct fuzz *fuzz)
 static void
 end(struct fuzz *fuzz)
 {
-	struct link *link = &fuzz->link;
 	struct session *s;
 
-	while ((s = TAILQ_FIRST(&link->sessions)) != NULL)
+	while ((s = TAILQ_FIRST(&fuzz->lab.link.sessions)) != NULL)
 		session_free(s);
 	for (unsigned i = 0; i < PEERS; i++)
 		script_peer_close(&fuzz->peer[i].script);
-	dial_free(link->dial);
-	netif_watch_free(link->watch);
-	netif_clear(&link->netifs);
-	ipc_free(link->capture);
-	ipc_free(link->supervisor);
-	close(fuzz->supervisor[1]);
-	close(fuzz->capture[1]);
-	event_free(link->stop_timer);
-	event_free(link->pulse);
-	for (unsigned i = 0; i < IPC_TAPS_MAX; i++) {
-		free(link->tap[i].asked);
-		free(link->tap[i].waiting);
-		event_free(link->tap[i].wake);
-		backlog_clear(&link->tap[i].backlog);
-		spool_detach(link->tap[i].spool);
-		spool_detach(fuzz->producer[i]);
-	}
-	event_base_loop(link->base, EVLOOP_NONBLOCK);
-	breaker_free(link->breaker);
-	event_base_free(link->base);
+	link_lab_close(&fuzz->lab);
 }
 
 int

@@ -20,9 +20,9 @@
 
 /*
  * What digests cost, in CPU time of this process: reading a packet (parse), that and its digest (digest), putting it into a block
- * (build), and both (with); and what epb_packetid makes of a block, for codecs. Packets are TCP of a text, so many that they fit into
- * the cache (near) or that they do not (far), as they come from a ring; IMIX; or capture files. Each pass does all in turn; figures
- * are medians over the passes.
+ * (build), and both (with; cost: what that is more than build); and what epb_packetid makes of a block, for codecs. Packets are TCP
+ * of a text, so many that they fit into the cache (near) or that they do not (far), as they come from a ring; IMIX; or capture
+ * files. Each pass does all in turn; figures are medians over the passes.
  */
 #define BLOCK_SEAL	(256u * 1024)
 #define BLOCK_ROOM	(BLOCK_SEAL + PCAPNG_EPB_MAX(PCAPNG_SNAPLEN))
