@@ -141,7 +141,7 @@ archive_load_vm(struct archive *archive, struct vm *vm, struct fault *fault)
 	return rc == -1 ? -1 : 0;
 }
 
-static struct vm *
+struct vm *
 archive_find_vm(struct archive *archive, const char *uuid)
 {
 	struct vm key, **found;

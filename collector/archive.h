@@ -11,9 +11,12 @@
 #include "proto/msg.h"
 
 #include "collector/budget.h"
+#include "collector/hint_sample.h"
 #include "collector/policy.h"
 #include "collector/store_batch.h"
 
+struct hint_hub;
+struct hint_vm;
 struct session;
 struct sqlite3;
 struct stream;
@@ -58,6 +61,10 @@ struct vm {
 	struct budget		 files, rows, reports;
 	unsigned		 files_closing;	/* their descriptors are the next commits' */
 	bool			 events_left_out;	/* the last one was, and an event says so */
+	struct hint_vm		*hint;		/* while it has a session */
+	bool			 has_hint_stream;
+	uint8_t			 hint_stream[MSG_ID_SIZE];	/* the one being captured, the last one */
+	struct hint_sampler	 sampler;
 	uint64_t		 left_ns;	/* monotonic: when its last session ended; 0: none has */
 	struct session		*session;	/* open, and the only one that may bring blocks */
 	struct session		*contender;	/* waits for the session's PONG */
@@ -70,6 +77,7 @@ struct archive_settings {
 
 struct archive {
 	struct store		*store;
+	struct hint_hub		*hints;		/* shared by all; NULL: none */
 	struct sqlite3		*db;		/* for reading what memory does not hold */
 	struct archive_settings	 settings;
 	TAILQ_HEAD(, vm)	 vms;
@@ -86,6 +94,8 @@ int	archive_init(struct archive *, struct store *, const struct archive_settings
 void	archive_clear(struct archive *);
 /* The VM of an agent's certificate, from memory, the catalog, or new; NULL with fault: the UUID is another tenant's, no memory. */
 struct vm	*archive_vm(struct archive *, const struct identity *, struct fault *);
+/* In memory, or NULL. */
+struct vm	*archive_find_vm(struct archive *, const char *uuid);
 void	archive_mark_dirty(struct archive *, struct vm *);
 /* The VM's own row is to be written. */
 void	archive_vm_changed(struct archive *, struct vm *);

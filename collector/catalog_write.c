@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <sqlite3.h>
 
@@ -16,7 +17,7 @@
 
 enum catalog_sql {
 	SQL_VM, SQL_STREAM, SQL_RESUMED, SQL_INTERFACE, SQL_NETWORK, SQL_FILE, SQL_REVEALED, SQL_POINT, SQL_LOSS, SQL_STAT, SQL_EVENT,
-	SQL_CLOCK, SQL_WITHHELD, SQL_MAX
+	SQL_CLOCK, SQL_WITHHELD, SQL_LOSS_OF_PEER, SQL_MAX
 };
 
 struct catalog_writer {
@@ -69,6 +70,7 @@ static const char *const catalog_sql[SQL_MAX] = {
 	[SQL_EVENT] = "INSERT INTO event (vm, stream, block, at_ns, text) VALUES (?1,?2,?3,?4,?5)",
 	[SQL_CLOCK] = "INSERT INTO clock (vm, at_ns, offset_ns, rtt_ns) VALUES (?1,?2,?3,?4)"
 	    " ON CONFLICT (vm, at_ns) DO UPDATE SET offset_ns = excluded.offset_ns, rtt_ns = excluded.rtt_ns",
+	[SQL_LOSS_OF_PEER] = CATALOG_LOSS_OF_PEER,
 	[SQL_WITHHELD] = "INSERT INTO withheld (vm, peer, address, own, network, balanced, from_ns, to_ns)"
 	    " VALUES (?1,?2,?3,?4,?5,?6,?7,?8)"
 	    " ON CONFLICT (vm, peer, address, network, from_ns) DO UPDATE SET to_ns = excluded.to_ns",
@@ -286,6 +288,26 @@ catalog_write_loss(sqlite3_stmt *stmt, const void *any)
 	return catalog_step(stmt, errs);
 }
 
+/* What the peer of others has lost: its own, and of which the times are known. */
+static int
+catalog_write_loss_of_peer(sqlite3_stmt *stmt, const void *any)
+{
+	const struct loss_row *row = any;
+	int errs = 0;
+
+	bool cut = strcmp(row->place, "cut") == 0;	/* which may be told several times */
+
+	if (row->first_ns == 0 || strcmp(row->place, "withheld") == 0)
+		return 0;
+	errs += bind_text(stmt, 1, row->vm);
+	errs += bind_u64(stmt, 2, row->first_ns);
+	errs += bind_u64(stmt, 3, row->last_ns);
+	errs += bind_u64(stmt, 4, cut ? 0 : row->packets);
+	errs += sqlite3_bind_int(stmt, 5, cut ? 2 : row->approximate);
+	errs += bind_u64(stmt, 6, row->recorded_ns);
+	return catalog_step(stmt, errs);
+}
+
 static int
 catalog_write_stat(sqlite3_stmt *stmt, const void *any)
 {
@@ -373,6 +395,7 @@ catalog_write_batch(struct catalog_writer *writer, const struct batch *batch)
 		{ SQL_FILE, &batch->files, sizeof(struct file_row), catalog_write_file },
 		{ SQL_POINT, &batch->points, sizeof(struct point_row), catalog_write_point },
 		{ SQL_LOSS, &batch->losses, sizeof(struct loss_row), catalog_write_loss },
+		{ SQL_LOSS_OF_PEER, &batch->losses, sizeof(struct loss_row), catalog_write_loss_of_peer },
 		{ SQL_RESUMED, &batch->streams, sizeof(struct stream_row), catalog_write_resumed },
 		{ SQL_STAT, &batch->stats, sizeof(struct stat_row), catalog_write_stat },
 		{ SQL_EVENT, &batch->events, sizeof(struct event_row), catalog_write_event },

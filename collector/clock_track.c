@@ -112,6 +112,16 @@ clock_track_correct(struct clock_track *track, uint64_t guest_ns)
 }
 
 uint64_t
+clock_track_guest(const struct clock_track *track, uint64_t ns)
+{
+	size_t i = track->count - 1;
+
+	while (i > 0 && shown(&track->step[i], ns) < track->step[i].at_ns)
+		i--;
+	return shown(&track->step[i], ns);
+}
+
+uint64_t
 clock_track_earliest(const struct clock_track *track, uint64_t ns)
 {
 	uint64_t at, earliest = UINT64_MAX;

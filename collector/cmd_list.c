@@ -27,18 +27,23 @@ static const struct table_column vm_columns[] = {
 	{ "state", "STATE", TABLE_TEXT }, { "since", NULL, TABLE_TIME }, { "seen", "SEEN", TABLE_TIME },
 	{ "address", "ADDRESS", TABLE_TEXT }, { "packets", "PACKETS", TABLE_COUNT }, { "bytes", "BYTES", TABLE_BYTES },
 	{ "stored", "STORED", TABLE_BYTES }, { "lost_packets", "LOST", TABLE_COUNT }, { "policy", "POLICY", TABLE_TEXT },
+	{ "dedup", "DEDUP", TABLE_TEXT },
 	{ "policy_version", NULL, TABLE_COUNT }, { "policy_text", NULL, TABLE_TEXT }, { "policy_reason", NULL, TABLE_TEXT },
 	{ "software", NULL, TABLE_TEXT }, { "os", NULL, TABLE_TEXT }, { "hardware", NULL, TABLE_TEXT },
 	{ "clock_offset_ns", NULL, TABLE_COUNT }, { NULL, NULL, TABLE_TEXT }
 };
+/* The policy's text has a key on each line, and no value has more than one. */
+#define POLICY_HAS(line)	"instr(char(10) || policy_text, char(10) || '" line "') > 0"
 static const char vm_sql[] =
     "SELECT name, tenant, uuid, CASE connected WHEN 0 THEN 'away' ELSE 'connected' END AS state, since_ns AS since,"
     " seen_ns AS seen, address,"
     " (SELECT coalesce(sum(packets), 0) FROM file WHERE vm = uuid) AS packets,"
     " (SELECT coalesce(sum(bytes), 0) FROM file WHERE vm = uuid) AS bytes,"
     " (SELECT coalesce(sum(length), 0) FROM file WHERE vm = uuid) AS stored,"
-    " (SELECT CAST(total(packets) AS INTEGER) FROM loss WHERE vm = uuid) AS lost_packets,"
+    " (SELECT CAST(total(packets) AS INTEGER) FROM loss WHERE vm = uuid AND place <> 'withheld') AS lost_packets,"
     " coalesce(policy_state, 'none') AS policy, policy_version, policy_text, policy_reason,"
+    " CASE WHEN " POLICY_HAS("dedup = withhold") " THEN 'withhold' WHEN " POLICY_HAS("dedup = tag") " THEN 'tag' ELSE 'off' END"
+    " AS dedup,"
     " software, os, hardware, clock_offset_ns FROM vm ORDER BY tenant, name, uuid";
 
 static const struct table_column file_columns[] = {

@@ -171,6 +171,7 @@ collector_note(struct collector *collector, struct note *note)
 	case NOTE_STOP:
 	case NOTE_SESSION:
 	case NOTE_PEERS:
+	case NOTE_HINTS:
 	case NOTE_COMMITTED:
 	case NOTE_COMMIT_FAILING:
 		break;

@@ -41,6 +41,7 @@ collector_fill_settings(const struct collector *collector, struct worker_setting
 	settings->rotate_interval_ms = collector->options.rotate_interval_ms;
 	settings->keepalive_ms = collector->options.keepalive_ms;
 	settings->dedup = collector->options.dedup;
+	settings->hint_lease_ms = collector->options.hint_lease_ms;
 }
 
 /* Every VM is a socket and a file or two. */

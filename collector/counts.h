@@ -28,6 +28,13 @@ enum count {
 	COUNT_COMMITS,
 	COUNT_COMMITS_FAILED,		/* tries, each repeated until it works */
 	COUNT_POLICIES_REFUSED,
+	COUNT_HINTS_GIVEN,		/* a peer's address to be withheld by a VM */
+	COUNT_HINTS_WITHDRAWN,
+	COUNT_HINTS_MISMATCHES,		/* packets that came and were not sent */
+	COUNT_HINTS_BARRED,		/* pairs, for too many of these */
+	COUNT_HINTS_CONFLICTS,		/* addresses that several VMs claim */
+	COUNT_HINTS_SENT,		/* HINTS, renewals included */
+	COUNT_HINTS_SENT_WHOLE,		/* of these, whole lists */
 	COUNT_ERRORS,			/* + enum msg_error: sessions ended with that ERROR */
 	COUNT_MAX = COUNT_ERRORS + MSG_ERR_TIMEOUT + 1
 };

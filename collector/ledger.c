@@ -33,6 +33,7 @@ static const struct {
 	[LEDGER_GAP_ELSEWHERE] = { "gap_elsewhere", "gap: in another store", NULL },
 	[LEDGER_GAP_STORE] = { "gap_store", "gap: gone from the store", NULL },
 	[LEDGER_CUT] = { "cut", "capture cut off", NULL },
+	[LEDGER_POSSIBLE] = { "possible_gap", "possible gap: left to a peer", NULL },
 	[LEDGER_UNDER_WAY] = { "under_way", "under way", "captured_packets" },
 	[LEDGER_SWITCHED] = { "switched", "uncertain, filter changed", "switched_packets" },
 };
@@ -218,7 +219,8 @@ ledger_take_loss(struct ledger_reader *reader, sqlite3_stmt *stmt)
 
 	if (stream == NULL || place == -1)
 		return 0;
-	term = &stream->part.term[place == LOSS_CUT ? LEDGER_CUT : LEDGER_GAP((enum loss_place)place)];
+	term = &stream->part.term[place == LOSS_CUT ? LEDGER_CUT : place == LOSS_WITHHELD ? LEDGER_POSSIBLE :
+	    LEDGER_GAP((enum loss_place)place)];
 	term_add(term, packets, column_u64(stmt, 3), column_u64(stmt, 4));
 	term->up_to = term->up_to || bound == LOSS_UP_TO;
 	term->more = term->more || bound == LOSS_UNKNOWN;

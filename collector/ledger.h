@@ -26,6 +26,7 @@ enum ledger_id {
 	LEDGER_EXPIRED,		/* of these, removed by retention */
 	LEDGER_GAP_SPOOL, LEDGER_GAP_CAPTURE, LEDGER_GAP_PULL, LEDGER_GAP_DISK, LEDGER_GAP_ELSEWHERE, LEDGER_GAP_STORE,
 	LEDGER_CUT,		/* beyond all counters, so outside the equation: no more than this */
+	LEDGER_POSSIBLE,	/* withheld, and perhaps not delivered by the peer either: outside of it, too, for "withheld" has them */
 	LEDGER_UNDER_WAY,	/* captured, but not yet stored or in a gap; below 0 where what is stored is ahead of the counters */
 	LEDGER_SWITCHED,	/* not a term: by so many the others may differ */
 	LEDGER_TERMS

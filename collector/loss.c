@@ -23,6 +23,7 @@ static const struct {
 	[LOSS_ELSEWHERE] = { "elsewhere", "another collector took them" },
 	[LOSS_STORE] = { "store", "gone from the collector's disk" },
 	[LOSS_CUT] = { "cut", "capture was cut off" },
+	[LOSS_WITHHELD] = { "withheld", "left to a peer's agent that may not have delivered them" },
 };
 
 const char *

@@ -28,6 +28,7 @@ enum note_kind {
 	/* worker -> worker */
 	NOTE_SESSION,		/* session: its VM is yours */
 	NOTE_PEERS,		/* text: this tenant has several VMs now */
+	NOTE_HINTS,		/* something waits for you at the hub */
 	/* committer -> worker */
 	NOTE_COMMITTED,		/* batch */
 	NOTE_COMMIT_FAILING,	/* text */
@@ -43,7 +44,7 @@ enum note_kind {
 };
 
 struct worker_settings {
-	uint64_t	rotate_size, rotate_interval_ms, keepalive_ms;
+	uint64_t	rotate_size, rotate_interval_ms, keepalive_ms, hint_lease_ms;
 	int		dedup;		/* enum dedup_mode: an unset one of a VM with peers */
 };
 

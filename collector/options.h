@@ -21,7 +21,7 @@ struct collector_options {
 	struct conf_list tenants;	/* empty: all */
 	char		*policy;
 	int		 dedup;		/* enum dedup_mode: of a VM with peers whose policy says nothing of it */
-	uint64_t	 keepalive_ms;
+	uint64_t	 keepalive_ms, hint_lease_ms;
 	char		*group;
 	struct conf_list metrics;	/* ADDR:PORT or PATH */
 	char		*ctl;		/* NULL: STORE/ctl.sock */

@@ -317,8 +317,8 @@ session_start_keepalive(struct session *session)
 	session_set_keepalive_timer(session, now_ns);
 }
 
-static void
-session_ping(struct session *session)
+void
+session_ask(struct session *session)
 {
 	struct msg_ping ping = { .token = clock_mono_ns(), .wall_ns = clock_wall_ns() };
 
@@ -346,7 +346,7 @@ session_keep_alive(struct session *session)
 	}
 	session_set_keepalive_timer(session, now_ns);
 	if (verdict == KEEPALIVE_ASK)
-		session_ping(session);
+		session_ask(session);
 }
 
 static void

@@ -104,5 +104,6 @@ int	session_hello(struct session *, const struct frame *, struct fault *);
 void	session_contend_timeout(struct session *);		/* the contender wins */
 void	session_ponged(struct session *, uint64_t token);
 void	session_leave_vm(struct session *);
+void	session_ask(struct session *);			/* for a sign of life */
 
 #endif

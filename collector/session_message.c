@@ -11,6 +11,7 @@
 #include "collector/counts.h"
 #include "collector/session.h"
 #include "collector/stream.h"
+#include "collector/stream_hint.h"
 #include "collector/worker.h"
 
 /* The messages of an open session. Each: 0, or -1 with fault, which ends the session. */
@@ -47,9 +48,11 @@ session_interface(struct session *session, const struct frame *frame, struct fau
 
 	if (msg_get_interface(frame, &msg) == -1)
 		return fault_set(fault, MSG_ERR_PROTOCOL, "INTERFACE is malformed");
-	if ((stream = session_stream(session, msg.stream, fault)) == NULL)
+	if ((stream = session_stream(session, msg.stream, fault)) == NULL ||
+	    stream_add_interface(&session->worker->archive, stream, &msg, fault) == -1)
 		return -1;
-	return stream_add_interface(&session->worker->archive, stream, &msg, fault);
+	stream_hint_interface(&session->worker->archive, stream);
+	return 0;
 }
 
 /* The id may be one that a session before has told: the stream is the same. */
@@ -65,6 +68,7 @@ session_addresses(struct session *session, const struct frame *frame, struct fau
 		return -1;
 	if (msg.id >= stream->interface_count)
 		return fault_set(fault, MSG_ERR_PROTOCOL, "ADDRESSES: of interface %u, which no INTERFACE has told", msg.id);
+	stream_hint_addresses(&session->worker->archive, stream, &msg);
 	return 0;
 }
 
@@ -121,7 +125,10 @@ session_stats(struct session *session, const struct frame *frame, struct fault *
 		return -1;
 	session->vm->row.seen_ns = clock_wall_ns();
 	session->vm->row_dirty = true;
-	return stream_set_stats(&session->worker->archive, stream, &msg, fault);
+	if (stream_set_stats(&session->worker->archive, stream, &msg, fault) == -1)
+		return -1;
+	stream_hint_stats(&session->worker->archive, stream);
+	return 0;
 }
 
 static void
@@ -158,6 +165,7 @@ session_policy_result(struct session *session, const struct frame *frame, struct
 		log_warn("%s (%s): policy refused: %s", session->identity.name, session->address, msg.reason);
 	}
 	session_tell_policy_result(session, &msg);
+	stream_hint_policy(&session->worker->archive, session->vm, true);
 	return 0;
 }
 
@@ -166,9 +174,9 @@ session_hints_result(struct session *session, const struct frame *frame, struct 
 {
 	struct msg_hints_result msg;
 
-	(void)session;
 	if (msg_get_hints_result(frame, &msg) == -1)
 		return fault_set(fault, MSG_ERR_PROTOCOL, "HINTS_RESULT is malformed");
+	stream_hint_result(&session->worker->archive, session->vm, &msg);
 	return 0;
 }
 

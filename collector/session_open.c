@@ -18,6 +18,7 @@
 #include "collector/quota.h"
 #include "collector/session.h"
 #include "collector/stream.h"
+#include "collector/stream_hint.h"
 #include "collector/tenant.h"
 #include "collector/worker.h"
 
@@ -153,6 +154,7 @@ session_open(struct session *session, const struct msg_hello *hello, struct faul
 	if (worker->paused)
 		tlsio_read_stop(session->tls);
 	session_tell_peers(session);
+	stream_hint_up(&worker->archive, session->vm, worker->index);
 	session_push_policy(session, true);
 	if (session_ask_clock(session, clock_mono_ns()))
 		worker_ask_clocks_soon(worker);
@@ -298,6 +300,7 @@ session_leave_vm(struct session *session)
 	if (vm->session != session)
 		return;
 	vm->session = NULL;
+	stream_hint_down(&session->worker->archive, vm);
 	vm->row.connected = false;
 	vm->row.seen_ns = clock_wall_ns();
 	vm->left_ns = clock_mono_ns();
@@ -381,10 +384,13 @@ session_push_policy(struct session *session, bool again)
 		session_set_policy(session, text);
 	else
 		free(text);
-	if (!changed && (!again || row->policy_version == 0))
+	if (!changed && (!again || row->policy_version == 0)) {
+		stream_hint_policy(&session->worker->archive, session->vm, !session->policy_asked);
 		return false;
+	}
 	policy.version = row->policy_version;
 	session->policy_asked = true;
+	stream_hint_policy(&session->worker->archive, session->vm, false);
 	if (msg_put_policy(&session->worker->out, &policy) == 0)
 		session_send(session);
 	return changed;

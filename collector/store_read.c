@@ -57,3 +57,21 @@ store_read_interface(sqlite3 *db, const uint8_t stream[MSG_ID_SIZE], uint32_t id
 	sqlite3_finalize(statement);
 	return len;
 }
+
+int
+store_read_network(sqlite3 *db, const uint8_t stream[MSG_ID_SIZE], uint32_t id, char *text)
+{
+	const char *network;
+	sqlite3_stmt *statement;
+	int rc = -1;
+
+	if (sqlite3_prepare_v2(db, "SELECT network FROM interface WHERE stream = ?1 AND id = ?2", -1, &statement, NULL) != SQLITE_OK)
+		return -1;
+	sqlite3_bind_blob(statement, 1, stream, MSG_ID_SIZE, SQLITE_STATIC);
+	sqlite3_bind_int64(statement, 2, id);
+	if (sqlite3_step(statement) == SQLITE_ROW && (network = (const char *)sqlite3_column_text(statement, 0)) != NULL &&
+	    (size_t)snprintf(text, STORE_NETWORK_SIZE, "%s", network) < STORE_NETWORK_SIZE)
+		rc = 0;
+	sqlite3_finalize(statement);
+	return rc;
+}

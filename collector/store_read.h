@@ -27,5 +27,8 @@ struct store_reader {
 int	store_read(struct store_reader *);
 /* Interface id's description of a stream; bytes, or -1. out of MSG_IDB_MAX. */
 int	store_read_interface(struct sqlite3 *, const uint8_t stream[MSG_ID_SIZE], uint32_t id, uint8_t *out);
+/* The label of the network that it was in, into text of STORE_NETWORK_SIZE: "" unless a policy names one. 0 / -1. */
+#define STORE_NETWORK_SIZE	256
+int	store_read_network(struct sqlite3 *, const uint8_t stream[MSG_ID_SIZE], uint32_t id, char *text);
 
 #endif

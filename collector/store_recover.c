@@ -23,6 +23,8 @@
 #include "collector/store_scan.h"
 
 /* One file that the dead run had not finished. */
+#define RECOVER_LEASE_NS	(60u * UINT64_C(1000000000))	/* the longest of hints */
+
 struct recover_file {
 	uint64_t	id;
 	char		path[STORE_PATH_SIZE];
@@ -157,6 +159,20 @@ recover_write_file(sqlite3 *db, const struct recover_file *file)
 	return errs + recover_exec(db, "DELETE FROM file WHERE id = ?1", file);
 }
 
+/* Their agents' leases have ended, or do so by then. */
+static int
+recover_end_withheld(sqlite3 *db)
+{
+	sqlite3_stmt *stmt = NULL;
+	int rc = SQLITE_ERROR;
+
+	if (sqlite3_prepare_v2(db, "UPDATE withheld SET to_ns = max(from_ns, ?1) WHERE to_ns IS NULL", -1, &stmt, NULL) == SQLITE_OK &&
+	    sqlite3_bind_int64(stmt, 1, (int64_t)(clock_wall_ns() + RECOVER_LEASE_NS)) == SQLITE_OK)
+		rc = sqlite3_step(stmt);
+	sqlite3_finalize(stmt);
+	return rc == SQLITE_DONE ? 0 : -1;
+}
+
 static int
 recover_write(const struct recover *recover, char *error, size_t error_size)
 {
@@ -164,6 +180,7 @@ recover_write(const struct recover *recover, char *error, size_t error_size)
 	bool good = sqlite3_exec(db, "BEGIN IMMEDIATE; UPDATE vm SET connected = 0 WHERE connected", NULL, NULL, NULL) == SQLITE_OK;
 	char reason[256];
 
+	good = good && recover_end_withheld(db) == 0;
 	for (size_t i = 0; good && i < recover->count; i++)
 		good = recover_write_file(db, &recover->file[i]) == 0;
 	if (catalog_end(db, good, reason, sizeof(reason)) == 0)

@@ -18,6 +18,7 @@
 
 #include "collector/catalog.h"
 #include "collector/counts.h"
+#include "collector/loss.h"
 #include "collector/store.h"
 #include "collector/store_retain.h"
 
@@ -71,6 +72,14 @@ static const char *const retain_forget[] = {
 static const char retain_any_old_clock[] = "SELECT EXISTS (SELECT 1" RETAIN_OLD_CLOCKS ")";
 static const char retain_forget_clocks[] = "DELETE FROM clock WHERE (vm, at_ns) IN (SELECT clock.vm, clock.at_ns" RETAIN_OLD_CLOCKS ")";
 
+/* What was withheld for a peer of whose packets none is so old (?1: of which none is there at all). Clocks may be wrong by a day. */
+#define RETAIN_OLDEST		"WITH oldest AS MATERIALIZED (SELECT vm, min(min(coalesce(first_ns, created_ns), created_ns)) AS ns"	\
+	" FROM file GROUP BY vm) "
+#define RETAIN_OLD_WITHHELD	" FROM withheld WHERE to_ns < ?1 - 86400000000000"						\
+	" AND to_ns < coalesce((SELECT ns FROM oldest WHERE vm = withheld.peer), ?1) - 86400000000000"
+static const char retain_any_old_withheld[] = RETAIN_OLDEST "SELECT EXISTS (SELECT 1" RETAIN_OLD_WITHHELD ")";
+static const char retain_forget_withheld[] = RETAIN_OLDEST "DELETE" RETAIN_OLD_WITHHELD;
+
 static int
 retain_fail(struct retain *retain)
 {
@@ -111,6 +120,41 @@ retain_exec(sqlite3 *db, const char *sql, int64_t value)
 	return rc == SQLITE_DONE ? 0 : -1;
 }
 
+/* Others that left packets to the file's VM lack them now. */
+static const char retain_peers[] = "SELECT vm, first_ns, last_ns FROM file WHERE id = ?1 AND first_ns IS NOT NULL AND EXISTS (SELECT 1"
+    " FROM withheld WHERE peer = file.vm)";
+
+static int
+retain_bind_loss(sqlite3_stmt *loss, sqlite3_stmt *file)
+{
+	int errs = 0;
+
+	for (int i = 0; i < 3; i++)
+		errs += sqlite3_bind_value(loss, i + 1, sqlite3_column_value(file, i));
+	errs += sqlite3_bind_int64(loss, 4, 0);
+	errs += sqlite3_bind_int(loss, 5, LOSS_UNKNOWN);
+	errs += sqlite3_bind_int64(loss, 6, (int64_t)clock_wall_ns());
+	return errs == 0 ? 0 : -1;
+}
+
+static int
+retain_tell_peers(sqlite3 *db, int64_t id)
+{
+	sqlite3_stmt *file = NULL, *loss = NULL;
+	int rc = SQLITE_ERROR;
+
+	if (sqlite3_prepare_v2(db, retain_peers, -1, &file, NULL) == SQLITE_OK && sqlite3_bind_int64(file, 1, id) == SQLITE_OK)
+		rc = sqlite3_step(file);
+	if (rc == SQLITE_ROW) {
+		rc = SQLITE_ERROR;
+		if (sqlite3_prepare_v2(db, CATALOG_LOSS_OF_PEER, -1, &loss, NULL) == SQLITE_OK && retain_bind_loss(loss, file) == 0)
+			rc = sqlite3_step(loss);
+	}
+	sqlite3_finalize(file);
+	sqlite3_finalize(loss);
+	return rc == SQLITE_DONE ? 0 : -1;
+}
+
 static int
 retain_delete_rows(struct retain *retain, const struct retain_file *file, int count)
 {
@@ -118,7 +162,7 @@ retain_delete_rows(struct retain *retain, const struct retain_file *file, int co
 	bool good = sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK;
 
 	for (int i = 0; good && i < count; i++)
-		good = retain_exec(db, "DELETE FROM point WHERE file = ?1", file[i].id) == 0 &&
+		good = retain_tell_peers(db, file[i].id) == 0 && retain_exec(db, "DELETE FROM point WHERE file = ?1", file[i].id) == 0 &&
 		    retain_exec(db, "DELETE FROM file WHERE id = ?1", file[i].id) == 0;
 	return catalog_end(db, good, retain->error, sizeof(retain->error));
 }
@@ -220,6 +264,17 @@ retain_forget_old_clocks(struct retain *retain)
 	return retain_fail(retain);
 }
 
+static int
+retain_forget_old_withheld(struct retain *retain)
+{
+	int64_t now = (int64_t)clock_wall_ns();
+	int any = retain_any(retain->db, retain_any_old_withheld, now);
+
+	if (any == 0 || (any == 1 && retain_exec(retain->db, retain_forget_withheld, now) == 0))
+		return 0;
+	return retain_fail(retain);
+}
+
 int
 store_retain(const struct store *store, struct sqlite3 *db, const struct retain_limits *limits, char *error, size_t error_size)
 {
@@ -232,7 +287,8 @@ store_retain(const struct store *store, struct sqlite3 *db, const struct retain_
 	if ((aged = retain_limit(&retain, retain_by_age, age_ns)) >= 0 &&
 	    (vm_sized = retain_limit(&retain, retain_by_size_vm, limits->size_vm)) >= 0 &&
 	    (sized = retain_limit(&retain, retain_by_size, limits->size)) >= 0 &&
-	    retain_forget_streams(&retain) == 0 && retain_forget_old_clocks(&retain) == 0)
+	    retain_forget_streams(&retain) == 0 && retain_forget_old_clocks(&retain) == 0 &&
+	    retain_forget_old_withheld(&retain) == 0)
 		return aged + vm_sized + sized;
 	snprintf(error, error_size, "%s: retention: %s", store->path, retain.error);
 	return -1;

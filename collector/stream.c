@@ -14,6 +14,7 @@
 #include "collector/counts.h"
 #include "collector/stream.h"
 #include "collector/stream_file.h"
+#include "collector/stream_hint.h"
 
 /* A piece is a counter's row. */
 static const struct budget_rate row_rate = {
@@ -321,6 +322,7 @@ stream_add_block(struct archive *archive, struct stream *stream, const struct ms
 	if (stream_check_block(archive, stream, block, fault) == -1 || stream_store_block(archive, stream, block, fault) == -1)
 		return -1;
 	stream->received = block->number;
+	stream_hint_block(archive, stream, block);
 	stream_count_packets(stream, block);
 	if (block->flags & BLOCK_EVENT)
 		stream_take_events(archive, stream, block);
@@ -393,6 +395,7 @@ stream_add_gap(struct archive *archive, struct stream *stream, const struct msg_
 	stream_record_loss(archive, stream, (enum loss_place)place, &rest, approximate ? LOSS_UP_TO : LOSS_EXACT);
 	stream->received = gap->last;
 	stream->gap = *gap;
+	stream_hint_gap(archive, stream);
 	count_add(COUNT_GAPS, 1);
 	count_add(COUNT_GAP_PACKETS, rest.packets);
 	return 0;

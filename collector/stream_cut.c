@@ -60,7 +60,7 @@ static const char cut_rest_sql[] =
     "SELECT CAST((SELECT total(CASE counter WHEN 'ring_received_packets' THEN value WHEN 'ring_dropped_packets' THEN -value"
     " WHEN 'oversize_packets' THEN -value ELSE 0 END) FROM stat WHERE vm = ?1 AND stream = ?2)"
     " - (SELECT packets FROM stream WHERE id = ?2)"
-    " - (SELECT total(packets) FROM loss WHERE vm = ?1 AND stream = ?2 AND place NOT IN ('store', 'cut')) AS INTEGER)";
+    " - (SELECT total(packets) FROM loss WHERE vm = ?1 AND stream = ?2 AND place NOT IN ('store', 'cut', 'withheld')) AS INTEGER)";
 
 static sqlite3_stmt *
 cut_prepare(struct archive *archive, const char *sql, const struct vm *vm, const struct cut *cut)

@@ -106,6 +106,19 @@ add_span(struct withheld *withheld, sqlite3_stmt *stmt)
 	return 0;
 }
 
+bool
+withheld_any(struct sqlite3 *db, const char *uuid)
+{
+	sqlite3_stmt *stmt = NULL;
+	bool any = false;
+
+	if (sqlite3_prepare_v2(db, "SELECT 1 FROM withheld WHERE vm = ?1 LIMIT 1", -1, &stmt, NULL) == SQLITE_OK &&
+	    sqlite3_bind_text(stmt, 1, uuid, -1, SQLITE_STATIC) == SQLITE_OK)
+		any = sqlite3_step(stmt) == SQLITE_ROW;
+	sqlite3_finalize(stmt);
+	return any;
+}
+
 int
 withheld_load(struct withheld *withheld, struct sqlite3 *db, const char *uuid, uint64_t from_ns, uint64_t to_ns, char *error,
     size_t error_size)

@@ -33,6 +33,8 @@ struct withheld {
 	size_t			 count;
 };
 
+/* Has the VM left out anything at all? */
+bool	withheld_any(struct sqlite3 *, const char *uuid);
 /* Those of the VM within a time. 0, or -1 with a line. */
 int	withheld_load(struct withheld *, struct sqlite3 *, const char *uuid, uint64_t from_ns, uint64_t to_ns, char *error,
 	    size_t error_size);

@@ -13,11 +13,13 @@
 #include "common/clock.h"
 #include "common/tls.h"
 
+#include "collector/hint_hub.h"
 #include "collector/policy.h"
 #include "collector/session.h"
 #include "collector/store_commit.h"
 #include "collector/store_retain.h"
 #include "collector/stream.h"
+#include "collector/stream_hint.h"
 #include "collector/worker.h"
 
 #define WORKER_OUT_MAX		(256u * 1024)
@@ -237,10 +239,78 @@ worker_commit_failing(struct worker *worker, const char *text)
 }
 
 static void
+worker_set_hint_timer(struct worker *worker)
+{
+	uint64_t us = worker->hint_lease_ms * 1000 / 6;
+	const struct timeval tv = { .tv_sec = (time_t)(us / 1000000), .tv_usec = (suseconds_t)(us % 1000000) };
+
+	event_add(worker->hint_timer, &tv);
+}
+
+/* Whom others rely on is asked for a sign of life before the lease has passed without one. */
+static void
+worker_hint_session(struct session *session)
+{
+	uint64_t heard_ns = session->alive.heard_ns;
+
+	if (stream_hint_heard(&session->worker->archive, session->vm, heard_ns) &&
+	    clock_mono_ns() - heard_ns >= session->worker->hint_lease_ms * 1000000u / 4)
+		session_ask(session);
+}
+
+static void
+worker_hint_timeout(evutil_socket_t fd, short events, void *arg)
+{
+	struct worker *worker = arg;
+	struct session *session, *next;
+	struct hint_time now;
+
+	(void)fd;
+	(void)events;
+	for (session = TAILQ_FIRST(&worker->sessions); session != NULL; session = next) {
+		next = TAILQ_NEXT(session, entry);
+		if (session->state == SESSION_OPEN)
+			worker_hint_session(session);
+	}
+	hint_tick(hint_hub_lock(worker->all->hints, &now), &now);
+	hint_hub_unlock(worker->all->hints);
+}
+
+static void
+worker_send_hints(struct worker *worker, const char *uuid)
+{
+	const struct vm *vm = archive_find_vm(&worker->archive, uuid);
+
+	if (vm != NULL && vm->session != NULL && vm->session->state == SESSION_OPEN &&
+	    msg_put_hints(&worker->out, worker->hints) == 0)
+		session_send(vm->session);
+}
+
+static void
+worker_hints(struct worker *worker)
+{
+	char uuid[IDENTITY_UUID_SIZE];
+	struct hint_record record;
+	enum hint_hub_next next;
+
+	while ((next = hint_hub_take(worker->all->hints, worker->index, worker->hints, uuid, &record)) != HINT_NOTHING)
+		if (next == HINT_MESSAGE)
+			worker_send_hints(worker, uuid);
+		else
+			stream_hint_record(&worker->archive, &record);
+}
+
+static void
 worker_settings(struct worker *worker, const struct worker_settings *settings)
 {
+	struct hint_time now;
+
 	worker->keepalive_ms = settings->keepalive_ms;
 	worker->dedup = settings->dedup;
+	worker->hint_lease_ms = settings->hint_lease_ms;
+	hints_set_lease(hint_hub_lock(worker->all->hints, &now), settings->hint_lease_ms * 1000000u);
+	hint_hub_unlock(worker->all->hints);
+	worker_set_hint_timer(worker);
 	worker->archive.settings.rotate_size = settings->rotate_size;
 	worker->archive.settings.rotate_interval_ms = settings->rotate_interval_ms;
 }
@@ -311,11 +381,14 @@ worker_stop(struct worker *worker)
 	worker->stopping = true;
 	worker_pause(worker);
 	archive_close_files(&worker->archive);
-	TAILQ_FOREACH(vm, &worker->archive.vms, entry)
-		if (vm->row.connected) {
-			vm->row.connected = false;
-			archive_vm_changed(&worker->archive, vm);
-		}
+	TAILQ_FOREACH(vm, &worker->archive.vms, entry) {
+		stream_hint_down(&worker->archive, vm);
+		if (!vm->row.connected)
+			continue;
+		vm->row.connected = false;
+		archive_vm_changed(&worker->archive, vm);
+	}
+	worker_hints(worker);
 	worker_consider_commit(worker);
 	if (!worker->committing)
 		worker_finish(worker);
@@ -346,6 +419,9 @@ worker_note(struct worker *worker, struct note *note)
 		break;
 	case NOTE_POLICY:
 		worker_policy(worker, note);
+		break;
+	case NOTE_HINTS:
+		worker_hints(worker);
 		break;
 	case NOTE_PEERS:
 		worker_peers(worker, note->text);
@@ -435,9 +511,10 @@ worker_make_events(struct worker *worker)
 	worker->commit_timer = evtimer_new(worker->base, worker_commit_timeout, worker);
 	worker->come_back = evtimer_new(worker->base, worker_came_back, worker);
 	worker->clock_timer = evtimer_new(worker->base, worker_clock_timeout, worker);
+	worker->hint_timer = event_new(worker->base, -1, EV_PERSIST, worker_hint_timeout, worker);
 	worker->tick = event_new(worker->base, -1, EV_PERSIST, worker_tick, worker);
 	if (worker->inbox_event == NULL || worker->commit_timer == NULL || worker->come_back == NULL ||
-	    worker->clock_timer == NULL || worker->tick == NULL)
+	    worker->clock_timer == NULL || worker->hint_timer == NULL || worker->tick == NULL)
 		return -1;
 	if (event_add(worker->inbox_event, NULL) == -1 || event_add(worker->tick, &worker_second) == -1)
 		return -1;
@@ -454,12 +531,16 @@ worker_init(struct worker *worker, const struct worker_settings *settings, char 
 	buf_init(&worker->out, WORKER_OUT_MAX);
 	worker->keepalive_ms = settings->keepalive_ms;
 	worker->dedup = settings->dedup;
-	if (worker_make_events(worker) == -1 || (worker->stats = calloc(MSG_STATS_MAX, sizeof(*worker->stats))) == NULL) {
+	worker->hint_lease_ms = settings->hint_lease_ms;
+	if (worker_make_events(worker) == -1 || (worker->stats = calloc(MSG_STATS_MAX, sizeof(*worker->stats))) == NULL ||
+	    (worker->hints = calloc(1, sizeof(*worker->hints))) == NULL) {
 		snprintf(error, error_size, "worker: %s", strerror(errno));
 		return -1;
 	}
 	if (archive_init(&worker->archive, worker->all->store, &archive, error, error_size) == -1)
 		return -1;
+	worker->archive.hints = worker->all->hints;
+	worker_set_hint_timer(worker);
 	worker->committer = committer_new(worker->all->store, worker_commit_report, worker, error, error_size);
 	return worker->committer != NULL ? 0 : -1;
 }
@@ -479,6 +560,8 @@ worker_clear(struct worker *worker)
 		event_free(worker->come_back);
 	if (worker->clock_timer != NULL)
 		event_free(worker->clock_timer);
+	if (worker->hint_timer != NULL)
+		event_free(worker->hint_timer);
 	if (worker->tick != NULL)
 		event_free(worker->tick);
 	if (worker->base != NULL)
@@ -487,6 +570,7 @@ worker_clear(struct worker *worker)
 	policy_set_unref(worker->policy);
 	buf_clear(&worker->out);
 	free(worker->stats);
+	free(worker->hints);
 }
 
 static void
@@ -495,6 +579,8 @@ workers_clear(struct workers *workers)
 	for (unsigned i = 0; i < workers->count; i++)
 		worker_clear(&workers->worker[i]);
 	free(workers->worker);
+	hint_hub_free(workers->hints);
+	workers->hints = NULL;
 	workers->worker = NULL;
 	workers->count = 0;
 }
@@ -510,11 +596,21 @@ workers_run(struct workers *workers)
 	return rc == 0 ? 0 : -1;
 }
 
+static void
+workers_wake(unsigned index, void *arg)
+{
+	const struct workers *workers = arg;
+
+	mailbox_post(workers->worker[index].inbox, note_new(NOTE_HINTS));
+}
+
 int
 workers_start(struct workers *workers, unsigned count, struct tls_context *tls[], struct policy_set *policy,
     const struct worker_settings *settings, char *error, size_t error_size)
 {
-	if ((workers->worker = calloc(count, sizeof(*workers->worker))) == NULL) {
+	if ((workers->worker = calloc(count, sizeof(*workers->worker))) == NULL ||
+	    (workers->hints = hint_hub_new(settings->hint_lease_ms * 1000000u, count, workers_wake, workers)) == NULL) {
+		free(workers->worker);
 		snprintf(error, error_size, "out of memory");
 		return -1;
 	}

@@ -17,6 +17,7 @@
 struct committer;
 struct conf_list;
 struct event;
+struct hint_hub;
 struct event_base;
 struct policy_set;
 struct retainer;
@@ -60,7 +61,10 @@ struct worker {
 	bool			 stopping, finished;
 	TAILQ_HEAD(, session)	 sessions;
 	unsigned		 handshakes;
+	struct event		*hint_timer;	/* each sixth of the lease of hints */
+	uint64_t		 hint_lease_ms;
 	struct msg_stat		*stats;		/* MSG_STATS_MAX, to decode into */
+	struct msg_hints	*hints;		/* to be told to an agent */
 	struct buf		 out;		/* to encode into */
 	struct log_limit	 fault_limit, connect_limit;
 };
@@ -73,6 +77,7 @@ struct workers {
 	struct retainer		*retainer;
 	const struct conf_list	*tenants;	/* empty: all; as long as the workers live */
 	struct tenants		*known;		/* likewise */
+	struct hint_hub		*hints;
 };
 
 /* Makes and starts count workers; tls: one context for each, taken; policy is referenced. -1 with a line for people. */

@@ -116,6 +116,26 @@ START_TEST(nothing)
 }
 END_TEST
 
+/* What a peer may not have delivered is withheld already, and nothing that the equation misses. */
+START_TEST(possible_gap)
+{
+	stream(A, 90, 0, 0);
+	count(A, 0, "offered_packets", 100);
+	count(A, 0, "withheld_packets", 10);
+	count(A, 0, "captured_packets", 90);
+	count(A, -1, "ledger", 2);
+	loss(A, "withheld", 7, 1);
+	read_it();
+	ck_assert(ledger.sum.balanced && ledger.sum.exact);
+	ck_assert_int_eq(ledger.sum.unaccounted, 0);
+	ck_assert_int_eq(sum(LEDGER_WITHHELD)->packets, 10);
+	ck_assert_int_eq(sum(LEDGER_POSSIBLE)->packets, 7);
+	ck_assert(sum(LEDGER_POSSIBLE)->up_to);
+	ck_assert_uint_eq(sum(LEDGER_POSSIBLE)->from_ns, 2100);
+	ck_assert_uint_eq(sum(LEDGER_POSSIBLE)->to_ns, 2900);
+}
+END_TEST
+
 /* An agent that counts what passed the filter only, as old ones do. */
 START_TEST(ring_only)
 {
@@ -384,6 +404,7 @@ main(void)
 
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_test(tcase, nothing);
+	tcase_add_test(tcase, possible_gap);
 	tcase_add_test(tcase, ring_only);
 	tcase_add_test(tcase, every_term);
 	tcase_add_test(tcase, stored_ahead_of_the_counters);

@@ -347,6 +347,98 @@ START_TEST(retention_by_age)
 }
 END_TEST
 
+#define RECEIVER	"99999999-2222-3333-4444-555555555555"
+
+/* Another VM that left packets to this one, from a microsecond after its first packet on. */
+static void
+make_receiver(const char *to_ns)
+{
+	char sql[512];
+
+	store_lab_sql(&lab, "INSERT INTO vm (uuid, tenant, name, clock_offset_ns) VALUES ('" RECEIVER "', 'acme', 'receiver', 7)");
+	store_lab_sql(&lab, "INSERT INTO stream (id, vm, started_ns) VALUES (x'0a000000000000000000000000000000', '" RECEIVER "', 1)");
+	snprintf(sql, sizeof(sql), "INSERT INTO withheld (vm, peer, address, own, network, balanced, from_ns, to_ns) SELECT '" RECEIVER
+	    "', uuid, '10.0.0.1', '10.0.0.2', '', 0, (SELECT min(first_ns) FROM file) + 1000, %s FROM vm WHERE uuid <> '" RECEIVER "'", to_ns);
+	store_lab_sql(&lab, sql);
+}
+
+/* What is removed was also another VM's. */
+START_TEST(retention_tells_receivers)
+{
+	static const char row[] = "SELECT count(*) FROM loss WHERE vm = '" RECEIVER "' AND place = 'withheld' AND approximate = 2"
+	    " AND hex(stream) LIKE '0A%' AND packets = 0";
+	int64_t first, last;
+
+	make_files(4);
+	make_receiver("NULL");
+	first = store_lab_number(&lab, "SELECT first_ns FROM file ORDER BY id LIMIT 1");
+	last = store_lab_number(&lab, "SELECT last_ns FROM file ORDER BY id LIMIT 1");
+	ck_assert_int_eq(retain((uint64_t)store_lab_number(&lab, "SELECT sum(length) - 1 FROM file"), 0, 0), 1);
+	ck_assert_int_eq(store_lab_number(&lab, row), 1);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT first_ns FROM loss"), first + 1000 + 7);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT last_ns FROM loss"), last + 7);
+	last = store_lab_number(&lab, "SELECT last_ns FROM file ORDER BY id LIMIT 1 OFFSET 1");
+	ck_assert_int_eq(retain(1, 0, 0), 2);
+	ck_assert_int_eq(store_lab_number(&lab, row), 1);	/* one, and longer */
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT last_ns FROM loss"), last + 7);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM withheld"), 1);
+}
+END_TEST
+
+START_TEST(retention_forgets_who_withheld)
+{
+	make_files(2);
+	make_receiver("(SELECT min(first_ns) FROM file) + 1001");
+	ck_assert_int_eq(retain(UINT64_C(1) << 40, 0, 0), 0);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM withheld"), 1);
+	store_lab_sql(&lab, "UPDATE file SET first_ns = first_ns + 86400000000000, created_ns = first_ns");
+	ck_assert_int_eq(retain(UINT64_C(1) << 40, 0, 0), 0);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM withheld"), 1);
+	store_lab_sql(&lab, "UPDATE file SET first_ns = first_ns + 86400000000000, created_ns = first_ns + 86400000000000");
+	ck_assert_int_eq(retain(UINT64_C(1) << 40, 0, 0), 0);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM withheld"), 0);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM loss"), 0);
+}
+END_TEST
+
+/* What an agent lost was also others', to whom it was left: up to as many. Those of another time are not told. */
+START_TEST(gaps_are_receivers_too)
+{
+	struct msg_gap gap = { .first = 3, .last = 3, .packets = 40, .bytes = 4000, .place = GAP_SPOOL };
+	struct fault fault;
+
+	make_files(2);
+	make_receiver("(SELECT min(first_ns) FROM file) + 500000");
+	memcpy(gap.stream, lab.stream->id, MSG_ID_SIZE);
+	gap.first_ns = STORE_LAB_START + 1002000;
+	gap.last_ns = STORE_LAB_START + 1003000;
+	ck_assert_int_eq(stream_add_gap(&lab.archive, lab.stream, &gap, &fault), 0);
+	store_lab_commit(&lab);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM loss WHERE vm = '" RECEIVER "' AND place = 'withheld' AND"
+	    " approximate = 1 AND packets = 40"), 1);
+	gap = (struct msg_gap){ .first = 4, .last = 4, .packets = 2, .place = GAP_SPOOL, .first_ns = STORE_LAB_START + 1004000,
+	    .last_ns = STORE_LAB_START + 1005000 };
+	memcpy(gap.stream, lab.stream->id, MSG_ID_SIZE);
+	ck_assert_int_eq(stream_add_gap(&lab.archive, lab.stream, &gap, &fault), 0);
+	gap.first = gap.last = 5;
+	gap.first_ns = gap.last_ns = STORE_LAB_START + UINT64_C(3600000000000);
+	ck_assert_int_eq(stream_add_gap(&lab.archive, lab.stream, &gap, &fault), 0);
+	store_lab_commit(&lab);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM loss WHERE vm = '" RECEIVER "'"), 1);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT packets FROM loss WHERE vm = '" RECEIVER "'"), 42);
+}
+END_TEST
+
+START_TEST(leases_end_with_the_collector)
+{
+	make_files(1);
+	make_receiver("NULL");
+	store_lab_kill(&lab);
+	store_lab_start(&lab);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM withheld WHERE to_ns > from_ns"), 1);
+}
+END_TEST
+
 START_TEST(retention_forgets_streams)
 {
 	struct msg_gap gap = { .first = 3, .last = 4, .packets = 7, .place = GAP_SPOOL };
@@ -503,6 +595,10 @@ main(void)
 	tcase_add_test(tcase, recovery_removes_only_what_is_unfinished);
 	tcase_add_test(tcase, retention_by_size);
 	tcase_add_test(tcase, retention_by_age);
+	tcase_add_test(tcase, retention_tells_receivers);
+	tcase_add_test(tcase, retention_forgets_who_withheld);
+	tcase_add_test(tcase, gaps_are_receivers_too);
+	tcase_add_test(tcase, leases_end_with_the_collector);
 	tcase_add_test(tcase, retention_forgets_streams);
 	tcase_add_test(tcase, retention_forgets_clocks);
 	tcase_add_test(tcase, streams_without_files_are_forgotten);

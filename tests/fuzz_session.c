@@ -487,6 +487,7 @@ step_settings(struct peer *peer, struct cursor *cursor)
 	note->settings.rotate_size = 256u << script_u8(cursor) % 16;
 	note->settings.rotate_interval_ms = script_u8(cursor) & 1 ? 3600000 : 0;
 	note->settings.keepalive_ms = 60000;
+	note->settings.hint_lease_ms = 5000;
 	note->settings.dedup = DEDUP_TAG;
 	mailbox_post(worker_of(peer)->inbox, note);
 }
@@ -596,7 +597,7 @@ stop(struct fuzz *fuzz)
 static void
 begin(struct fuzz *fuzz)
 {
-	const struct worker_settings settings = { .rotate_size = 1u << 20, .rotate_interval_ms = 3600000, .keepalive_ms = 60000,
+	const struct worker_settings settings = { .rotate_size = 1u << 20, .rotate_interval_ms = 3600000, .keepalive_ms = 60000, .hint_lease_ms = 5000,
 	    .dedup = DEDUP_TAG };
 	static const struct conf_list tenants;
 	struct tls_context *tls[WORKERS];

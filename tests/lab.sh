@@ -15,6 +15,7 @@ GUEST_ADDRESS=10.77.0.1
 PEER_ADDRESS=10.77.0.2
 VM=guest1
 UNGOVERNED="--ladder none"	# a governor would step down in slow builds, on busy machines
+LAB_NS="peer guest collector"
 FAR_RUN=	# a command that runs the far end, in benchmarks
 declare -A LAB_PID
 
@@ -30,7 +31,7 @@ lab_link() {	# lab_link NS IF ADDRESS NS IF ADDRESS
 lab_up() {
 	local ns
 	chmod 755 "$LAB"
-	for ns in peer guest collector; do
+	for ns in $LAB_NS; do
 		ip netns add "$(lab_ns $ns)"
 		in_ns $ns sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1
 		ip -n "$(lab_ns $ns)" link set lo up
@@ -42,7 +43,7 @@ lab_up() {
 lab_down() {
 	local name ns
 	for name in "${!LAB_PID[@]}"; do stop "$name" KILL; done
-	for ns in peer guest collector; do
+	for ns in $LAB_NS; do
 		kill -KILL $(ip netns pids "$(lab_ns $ns)" 2>/dev/null) 2>/dev/null
 		ip netns del "$(lab_ns $ns)" 2>/dev/null
 	done

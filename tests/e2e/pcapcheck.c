@@ -3,7 +3,10 @@
  *
  * pcapcheck same A B [FILTER]   the same packets in the same order: link type, lengths, bytes (not times); status 1 and where if not
  * pcapcheck sequence FILE       the sequence numbers that tests/bench/blast put in: "packets N missing M duplicates D disordered R"
- * A file "-" is standard input. Packets that blast did not send are passed over by "sequence".
+ * pcapcheck packets FILE [FILTER [FROM TO]]   a line for each: time (seconds, nine decimals), captured, original length, a hash of it
+ * pcapcheck flows FILE [FILTER [FROM TO]]     a line for what each direction of each flow carried, whatever packets it came in
+ * A file "-" is standard input. Packets that blast did not send are passed over by "sequence". FROM and TO are times as "packets"
+ * prints them.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -11,6 +14,8 @@
 #include <string.h>
 
 #include <pcap/pcap.h>
+
+#include "tests/e2e/flows.h"
 
 #define SEQUENCE_OFFSET	42
 #define SEQUENCE_MAX	(UINT64_C(1) << 28)
@@ -123,6 +128,53 @@ sequence(const char *path)
 	return 0;
 }
 
+/* The next packet of a time between the two, both of which may be NULL. */
+static int
+next_within(pcap_t *pcap, const char *path, char *const *within, struct pcap_pkthdr **header, const u_char **data, char time[32])
+{
+	do {
+		if (!next_packet(pcap, path, header, data))
+			return 0;
+		snprintf(time, 32, "%010lld.%09ld", (long long)(*header)->ts.tv_sec, (long)(*header)->ts.tv_usec);
+	} while (within != NULL && (strcmp(time, within[0]) < 0 || strcmp(time, within[1]) > 0));
+	return 1;
+}
+
+static int
+packets(const char *path, const char *filter, char *const *within)
+{
+	pcap_t *pcap = open_file(path, filter);
+	struct pcap_pkthdr *header;
+	const u_char *data;
+	char time[32];
+
+	while (next_within(pcap, path, within, &header, &data, time))
+		printf("%s %u %u %016" PRIx64 "\n", time, header->caplen, header->len, flows_hash(FLOWS_HASH_BEGIN, data, header->caplen));
+	pcap_close(pcap);
+	return 0;
+}
+
+static int
+flows(const char *path, const char *filter, char *const *within)
+{
+	pcap_t *pcap = open_file(path, filter);
+	struct flows *all = flows_new();
+	struct pcap_pkthdr *header;
+	const u_char *data;
+	char time[32];
+
+	while (all != NULL && next_within(pcap, path, within, &header, &data, time))
+		if (flows_add(all, data, header->caplen) == -1) {
+			fprintf(stderr, "pcapcheck: %s: too many flows\n", path);
+			return 2;
+		}
+	if (all != NULL)
+		flows_print(all);
+	pcap_close(pcap);
+	flows_free(all);
+	return all == NULL ? 2 : 0;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -130,6 +182,10 @@ main(int argc, char **argv)
 		return same(argv[2], argv[3], argc == 5 ? argv[4] : NULL);
 	if (argc == 3 && strcmp(argv[1], "sequence") == 0)
 		return sequence(argv[2]);
-	fprintf(stderr, "usage: pcapcheck same A B [FILTER] | pcapcheck sequence FILE\n");
+	if ((argc == 3 || argc == 4 || argc == 6) && strcmp(argv[1], "packets") == 0)
+		return packets(argv[2], argv[3], argc == 6 ? argv + 4 : NULL);
+	if ((argc == 3 || argc == 4 || argc == 6) && strcmp(argv[1], "flows") == 0)
+		return flows(argv[2], argv[3], argc == 6 ? argv + 4 : NULL);
+	fprintf(stderr, "usage: pcapcheck same A B [FILTER] | sequence FILE | packets|flows FILE [FILTER [FROM TO]]\n");
 	return 2;
 }

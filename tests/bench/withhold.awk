@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# The table of tests/bench/withhold, out of its raw figures; after median.awk.
+NR > 2 {
+	if (!($2 in known)) { known[$2] = 1; workload[++workloads] = $2 }
+	if ($1 > rounds) rounds = $1
+	value["wire", $2, $3, $1] = $4 / 1e6
+	value["machine", $2, $3, $1] = $5 / tick
+	value["agents", $2, $3, $1] = $6 / 1e9
+	value["collector", $2, $3, $1] = $7 / 1e9
+	value["seen", $2, $3, $1] = $8 / 1e6
+	drops[$2, $3] += $9
+}
+function in_all(what, load, mode,   list, round) {
+	for (round = 1; round <= rounds; round++) list = list " " value[what, load, mode, round]
+	return median(substr(list, 2))
+}
+function times(what, load, mode, first,   list, round) {
+	for (round = 1; round <= rounds; round++) list = list " " value[what, load, mode, round] / value[what, load, first, round]
+	return median(substr(list, 2))
+}
+END {
+	n = split(modes, mode, " ")
+	printf "%-7s %-9s %9s %9s %6s %10s %6s %9s %6s %11s %6s %6s\n", "load", "dedup", "seen MB", "wire MB", "times", "machine s", "times", "agents s", "times",
+	    "collector s", "times", "lost"
+	for (w = 1; w <= workloads; w++)
+		for (i = 1; i <= n; i++) {
+			load = workload[w]
+			printf "%-7s %-9s %9.1f %9.2f %6.3f %10.2f %6.3f %9.2f %6.3f %11.2f %6.3f %6d\n", load, mode[i], in_all("seen", load, mode[i]),
+			    in_all("wire", load, mode[i]), times("wire", load, mode[i], mode[1]), in_all("machine", load, mode[i]),
+			    times("machine", load, mode[i], mode[1]), in_all("agents", load, mode[i]), times("agents", load, mode[i], mode[1]),
+			    in_all("collector", load, mode[i]), times("collector", load, mode[i], mode[1]), drops[load, mode[i]]
+		}
+}
