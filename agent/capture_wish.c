@@ -151,5 +151,5 @@ capture_wish_slice_text(const struct capture_wish *w, char *dst, size_t dst_size
 		snprintf(slice, sizeof(slice), "headers and %u bytes of payload", w->agreed.payload);
 	if (w->snaplen < PCAPNG_SNAPLEN)
 		snprintf(snaplen, sizeof(snaplen), "%sfirst %u bytes", *slice != '\0' ? ", of the " : "", w->snaplen);
-	snprintf(dst, dst_size, "%s%s%s", slice, w->agreed.mask ? ", zeroes behind them" : "", snaplen);
+	snprintf(dst, dst_size, "%s%s%s", slice, w->agreed.mask ? ", " SLICE_ZEROES_TEXT : "", snaplen);
 }

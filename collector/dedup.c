@@ -129,7 +129,7 @@ dedup_stats(const struct dedup *dedup)
 static uint64_t
 memory(const struct dedup *dedup)
 {
-	return dedup->bytes + dedup->index.size * sizeof(struct dedup_node *) + dedup->heap.size * sizeof(struct heap_item *);
+	return dedup->bytes + dedup->index.size * sizeof(struct dedup_node *) + dedup->heap.size * sizeof(struct heap_slot);
 }
 
 static void

@@ -15,8 +15,9 @@
 enum dedup_role { ROLE_NONE, ROLE_SENDER, ROLE_RECEIVER };
 
 /*
- * Chains. FRESH: sender's copies that no receiver had whole so far, SEEN: the others; a receiver looks into the first first, so that
- * it does not walk over all that was matched before. WAIT: receivers' copies that match nothing yet.
+ * Chains. FRESH: sender's copies that no receiver had whole so far, SEEN: the others, but for long ranges, which are FRESH always; a
+ * receiver looks into the first first, so that it does not walk over all that was matched before. WAIT: receivers' copies that match
+ * nothing yet.
  */
 enum dedup_chain { CHAIN_FRESH, CHAIN_SEEN, CHAIN_WAIT };
 

@@ -9,6 +9,7 @@
 #define TCP_FIN		0x01u
 #define TCP_SYN		0x02u
 #define TCP_CHECKSUM_AT	16	/* RFC 9293, 3.1 */
+#define LONG_RANGE	64	/* sequence numbers; a chain is of 2048 of them (dedup_key.c) */
 #define GOOD_ENOUGH	16	/* equal candidates that are compared by their hints */
 #define AHEAD_MAX	8	/* what was sent before and is still missing when so many later ones are there has been lost */
 
@@ -59,10 +60,11 @@ dedup_pick(struct dedup *dedup, struct dedup_entry *entry, uint32_t from, uint32
 	dedup->pick[dedup->pick_count++] = (struct dedup_pick){ .entry = entry, .from = from, .len = len };
 }
 
+/* Of long ranges so few are in one chain that it is not worth the while. */
 static void
 mark_seen(struct dedup *dedup, struct dedup_entry *entry)
 {
-	if (entry->seen)
+	if (entry->seen || (dedup_by_range(&entry->transit) && entry->span >= LONG_RANGE))
 		return;
 	dedup_unindex_entry(dedup, entry);
 	entry->seen = true;

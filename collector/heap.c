@@ -7,82 +7,92 @@
 
 #include "heap.h"
 
+#define CHILDREN	4
+
 static bool
-before(const struct heap_item *a, const struct heap_item *b)
+before(const struct heap_slot *a, const struct heap_slot *b)
 {
 	return a->time_ns != b->time_ns ? a->time_ns < b->time_ns : a->order < b->order;
 }
 
 static void
-set(struct heap *heap, size_t place, struct heap_item *item)
+set(struct heap *heap, size_t place, struct heap_slot slot)
 {
-	heap->item[place] = item;
-	item->place = place;
+	heap->slot[place] = slot;
+	slot.item->place = place;
 }
 
+/* Puts it there or higher up. */
 static void
-rise(struct heap *heap, size_t place, struct heap_item *item)
+rise(struct heap *heap, size_t place, struct heap_slot slot)
 {
 	size_t parent;
 
-	for (; place > 0 && before(item, heap->item[parent = (place - 1) / 2]); place = parent)
-		set(heap, place, heap->item[parent]);
-	set(heap, place, item);
+	for (; place > 0 && before(&slot, &heap->slot[parent = (place - 1) / CHILDREN]); place = parent)
+		set(heap, place, heap->slot[parent]);
+	set(heap, place, slot);
 }
 
+/* The earliest child, which must be there. */
+static size_t
+first_child(const struct heap *heap, size_t place)
+{
+	size_t first = CHILDREN * place + 1, end = first + CHILDREN < heap->count ? first + CHILDREN : heap->count, child = first;
+
+	for (size_t i = first + 1; i < end; i++)
+		if (before(&heap->slot[i], &heap->slot[child]))
+			child = i;
+	return child;
+}
+
+/* Puts it there or further down. */
 static void
-sink(struct heap *heap, size_t place, struct heap_item *item)
+sink(struct heap *heap, size_t place, struct heap_slot slot)
 {
 	size_t child;
 
-	for (; (child = 2 * place + 1) < heap->count; place = child) {
-		if (child + 1 < heap->count && before(heap->item[child + 1], heap->item[child]))
-			child++;
-		if (!before(heap->item[child], item))
-			break;
-		set(heap, place, heap->item[child]);
-	}
-	set(heap, place, item);
+	for (; CHILDREN * place + 1 < heap->count && before(&heap->slot[child = first_child(heap, place)], &slot); place = child)
+		set(heap, place, heap->slot[child]);
+	set(heap, place, slot);
 }
 
 int
 heap_put(struct heap *heap, struct heap_item *item)
 {
 	size_t size = heap->size == 0 ? 64 : 2 * heap->size;
-	struct heap_item **grown;
+	struct heap_slot *grown;
 
 	if (heap->count == heap->size) {
-		if ((grown = realloc(heap->item, size * sizeof(struct heap_item *))) == NULL)
+		if ((grown = realloc(heap->slot, size * sizeof(*grown))) == NULL)
 			return -1;
-		heap->item = grown;
+		heap->slot = grown;
 		heap->size = size;
 	}
-	item->order = heap->orders++;
-	rise(heap, heap->count++, item);
+	rise(heap, heap->count++, (struct heap_slot){ .time_ns = item->time_ns, .order = heap->orders++, .item = item });
 	return 0;
 }
 
 struct heap_item *
 heap_first(const struct heap *heap)
 {
-	return heap->count > 0 ? heap->item[0] : NULL;
+	return heap->count > 0 ? heap->slot[0].item : NULL;
 }
 
 void
 heap_remove(struct heap *heap, struct heap_item *item)
 {
 	size_t place = item->place;
-	struct heap_item *last = heap->item[--heap->count];
+	struct heap_slot last = heap->slot[--heap->count];
 
-	if (last == item)
+	if (last.item == item)
 		return;
 	sink(heap, place, last);
-	rise(heap, last->place, last);
+	rise(heap, last.item->place, last);
 }
 
 void
 heap_clear(struct heap *heap)
 {
-	free(heap->item);
+	free(heap->slot);
 	*heap = (struct heap){ NULL, 0, 0, 0 };
 }

@@ -6,14 +6,20 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What is earliest, of things that hold a heap_item as their first member; of the same time what was put in first. */
+/*
+ * What is earliest, of things that hold a heap_item as their first member; of the same time what was put in first. Each node has four
+ * children, and what is compared stands in the array: among many packets most of the cost is memory that is not in the cache.
+ */
 struct heap_item {
 	uint64_t	time_ns;	/* not to be changed while it is in */
-	uint64_t	order;		/* set by heap_put() */
 	size_t		place;		/* in the array */
 };
+struct heap_slot {
+	uint64_t	time_ns, order;
+	struct heap_item *item;
+};
 struct heap {
-	struct heap_item **item;
+	struct heap_slot *slot;
 	size_t		  count, size;
 	uint64_t	  orders;
 };

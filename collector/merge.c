@@ -142,6 +142,8 @@ put_next(struct merge *merge, struct merge_vm *vm)
 	if (source == NULL)
 		return -1;
 	packet.source = source->number;
+	if (source->masked)
+		packet.original = SIZE_MAX;	/* not to be compared */
 	return dedup_put(merge->dedup, &packet);
 }
 

@@ -45,6 +45,7 @@ struct merge_source {
 	char		 name[MERGE_NAME_SIZE];
 	uint32_t	 network;
 	uint16_t	 linktype;
+	bool		 masked;	/* its packets have zeroes that were not captured */
 	struct bpf_program filter;	/* of the VM that is read whole; no instructions: none */
 };
 

@@ -8,6 +8,8 @@
 
 #include <sqlite3.h>
 
+#include "proto/slice.h"
+
 #include "merge_internal.h"
 #include "pcapng_out.h"
 #include "store_read.h"
@@ -244,6 +246,7 @@ describe(struct merge *merge, struct merge_source *source)
 	    store_read_network(merge->settings.db, source->stream, source->id, network) == -1)
 		return merge_fail(merge, source->vm->name, "a packet of an interface that the catalog does not describe");
 	source->linktype = interface.linktype;
+	source->masked = strstr(interface.description, SLICE_ZEROES_TEXT) != NULL;
 	if ((source->network = network_number(merge, network)) == UINT32_MAX)
 		return merge_fail(merge, source->vm->name, "out of memory");
 	if (merge->whole == NULL)

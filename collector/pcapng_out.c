@@ -17,6 +17,7 @@
 #include "pcapng_out.h"
 
 #define INTERFACE_OFFSET	8	/* of the interface id in an EPB and an ISB */
+#define FOUND			64
 #define BLOCK_MAX		(MSG_BLOCK_RAW_MAX + 4096)
 
 struct out_interface {
@@ -33,7 +34,7 @@ struct pcapng_out {
 	char			*filter;
 	struct out_interface	*interface;
 	size_t			 interface_count;
-	size_t			 last;			/* where the previous block's interface was found */
+	size_t			 found[FOUND];		/* where to look for an interface first: where one like it was */
 	uint32_t		 numbers;
 	uint16_t		 linktype;
 	bool			 mixed;
@@ -164,12 +165,12 @@ pcapng_out_window(struct pcapng_out *out, uint64_t from_ns, uint64_t to_ns)
 static struct out_interface *
 find_interface(struct pcapng_out *out, const uint8_t stream[MSG_ID_SIZE], uint32_t id)
 {
-	size_t i, at;
+	size_t i, at, *found = &out->found[(stream[0] ^ stream[MSG_ID_SIZE - 1] ^ id) % FOUND];
 
 	for (i = 0; i < out->interface_count; i++) {
-		at = (out->last + i) % out->interface_count;
+		at = (*found + i) % out->interface_count;
 		if (out->interface[at].id == id && memcmp(out->interface[at].stream, stream, MSG_ID_SIZE) == 0) {
-			out->last = at;
+			*found = at;
 			return &out->interface[at];
 		}
 	}

@@ -73,7 +73,8 @@ session_record_clock(struct session *session)
 	row->at_ns = session->clock.offset.sample[0].at_ns;
 	row->offset_ns = best->offset_ns;
 	row->rtt_ns = best->rtt_ns;
-	archive_vm_changed(archive, vm);
+	vm->row_dirty = true;
+	archive_mark_dirty(archive, vm);	/* nobody waits for it */
 }
 
 void

@@ -18,6 +18,9 @@ struct slice {
 	uint16_t	payload;
 };
 
+/* Stands in the if_description of an interface whose packets are masked: not all that is there was captured. */
+#define SLICE_ZEROES_TEXT	"zeroes behind them"
+
 /* "none", "headers", "headers:64": all but mask, which stays. -1 with a line for people, nothing changed. */
 int	slice_parse(const char *, struct slice *, char *error, size_t error_size);
 void	slice_to_text(const struct slice *, char dst[SLICE_TEXT_SIZE]);	/* likewise */

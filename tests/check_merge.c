@@ -15,6 +15,7 @@
 #include <sqlite3.h>
 
 #include "common/log.h"
+#include "proto/flow.h"
 #include "proto/pcapng.h"
 
 #include "collector/catalog.h"
@@ -25,7 +26,8 @@
 
 #include "tests/dedup_lab.h"
 
-/* vmtap read --merged, on a catalog and files made by hand: VM 1 is web1, and so on; each has one stream, of one file. */
+/* vmtap read --merged, and of a VM that left packets out, on a catalog and files made by hand: VM 1 is web1, and so on; each has one
+ * stream, of one file. */
 
 #define VMS		4
 #define SECOND		LAB_S
@@ -36,6 +38,7 @@ static struct buf file[VMS + 1];
 
 struct seen {
 	uint64_t time_ns;		/* after LAB_START */
+	uint32_t flags;
 	char	 interface[64], comment[256];
 };
 static struct seen seen[256];
@@ -123,6 +126,22 @@ add_packet(unsigned vm, enum dedup_direction direction, uint64_t at, uint32_t se
 	buf_clear(&block);
 }
 
+static unsigned
+hash_of_the_flow(void)
+{
+	struct lab_packet packet = { .direction = DEDUP_OUT, .protocol = 6, .src = 1, .dst = 2, .len = 100, .flags = LAB_ACK };
+	struct buf block;
+	struct flow flow;
+	size_t at;
+
+	buf_init(&block, 4096);
+	at = lab_make(&block, &packet);
+	flow = flow_of(BPF_LINK_ETHERNET, 0, block.data + at, 154);
+	ck_assert(flow.known && flow.hash != 0);
+	buf_clear(&block);
+	return flow.hash;
+}
+
 /* What was added becomes durable. */
 static void
 commit(unsigned vm)
@@ -147,6 +166,7 @@ take_packet(const struct pcapng_packet *packet, const uint8_t *block, size_t len
 	ck_assert_uint_lt(count, sizeof(seen) / sizeof(seen[0]));
 	memset(&seen[count], 0, sizeof(seen[count]));
 	seen[count].time_ns = packet->time_ns - LAB_START;
+	seen[count].flags = packet->flags;
 	strcpy(seen[count].interface, interfaces[packet->interface]);
 	if (pcapng_next_comment(block, len, &at, &text, &text_len) == 1)
 		snprintf(seen[count].comment, sizeof(seen[count].comment), "%.*s", (int)text_len, (const char *)text);
@@ -284,6 +304,143 @@ START_TEST(enough)
 }
 END_TEST
 
+/* web1 sends ten packets to web2, which left out those from the fourth to the eighth, by a clock that is 10 s ahead. */
+static void
+withholding(void)
+{
+	add_vm(1, "acme", "", 0);
+	add_vm(2, "acme", "", (int64_t)(10 * SECOND));
+	for (unsigned i = 0; i < 10; i++) {
+		add_packet(1, DEDUP_OUT, i * SECOND, i * 100, 0);
+		if (i < 3 || i >= 8)
+			add_packet(2, DEDUP_IN, i * SECOND + LAB_US, i * 100, (int64_t)(10 * SECOND));
+	}
+	add_packet(1, DEDUP_IN, 5 * SECOND, 5000, 0);	/* another one's */
+	commit(1);
+	commit(2);
+	sql("INSERT INTO withheld (vm, peer, address, own, network, balanced, from_ns, to_ns) VALUES ('00000002-0000', '00000001-0000',"
+	    " '10.0.0.1', '10.0.0.2', '', 0, %llu, %llu)", (unsigned long long)(LAB_START + 2 * SECOND),
+	    (unsigned long long)(LAB_START + 9 * SECOND));
+}
+
+START_TEST(whole)
+{
+	char out[80], text[4096];
+	const char *options[] = { "web2", "-w", out, NULL };
+
+	snprintf(out, sizeof(out), "%s/out", dir);
+	withholding();
+	ck_assert_msg(run_read(options, text) == 0, "%s", text);
+	look(out);
+	ck_assert_uint_eq(count, 10);
+	for (unsigned i = 0; i < 10; i++) {
+		bool own = i < 3 || i >= 8;
+
+		ck_assert_uint_eq(seen[i].time_ns, (i + 10) * SECOND + (own ? LAB_US : 0));
+		ck_assert_str_eq(seen[i].interface, "eth0");
+		ck_assert_uint_eq(seen[i].flags & 3, PCAPNG_EPB_IN);
+		ck_assert_str_eq(seen[i].comment, own ? "" : "sent by web1, arrival not observed");
+	}
+	ck_assert_ptr_nonnull(strstr(text, "5 packets are what web1 delivered for it"));
+}
+END_TEST
+
+START_TEST(whole_within_a_time)
+{
+	char out[80], text[4096];
+	const char *options[] = { "web2", "-w", out, "--from=@1700000013", "--to=@1700000015", NULL };
+
+	snprintf(out, sizeof(out), "%s/out", dir);
+	withholding();
+	ck_assert_msg(run_read(options, text) == 0, "%s", text);
+	look(out);
+	ck_assert_uint_eq(count, 3);
+	ck_assert_uint_eq(seen[0].time_ns, 13 * SECOND);
+}
+END_TEST
+
+START_TEST(as_captured)
+{
+	char out[80], text[4096];
+	const char *options[] = { "web2", "-w", out, "--as-captured", NULL };
+
+	snprintf(out, sizeof(out), "%s/out", dir);
+	withholding();
+	ck_assert_msg(run_read(options, text) == 0, "%s", text);
+	look(out);
+	ck_assert_uint_eq(count, 5);
+}
+END_TEST
+
+/* The peer captured all; the VM would have had only what its own filter lets through. */
+START_TEST(whole_with_its_filter)
+{
+	struct pcapng_interface interface = { .linktype = 1, .name = "eth0", .filter = "(udp) and inbound" };
+	char out[80], text[4096], hex[512];
+	const char *options[] = { "web2", "-w", out, NULL };
+	struct buf idb;
+
+	snprintf(out, sizeof(out), "%s/out", dir);
+	withholding();
+	buf_init(&idb, 4096);
+	ck_assert_int_eq(pcapng_put_idb(&idb, &interface), 0);
+	for (size_t i = 0; i < idb.len; i++)
+		snprintf(hex + 2 * i, 3, "%02x", idb.data[i]);
+	buf_clear(&idb);
+	sql("UPDATE interface SET idb = x'%s' WHERE stream = x'%032u'", hex, 2);
+	ck_assert_msg(run_read(options, text) == 0, "%s", text);
+	look(out);
+	ck_assert_uint_eq(count, 5);
+}
+END_TEST
+
+/* Balanced, of flows with an odd hash the receiver's copies are what there is. */
+START_TEST(whole_of_what_it_sent)
+{
+	char out[80], text[4096];
+	const char *options[] = { "web1", "-w", out, NULL };
+	bool odd;
+
+	snprintf(out, sizeof(out), "%s/out", dir);
+	add_vm(1, "acme", "", 0);
+	add_vm(2, "acme", "", 0);
+	add_packet(1, DEDUP_OUT, 0, 0, 0);
+	add_packet(2, DEDUP_IN, LAB_US, 0, 0);
+	add_packet(2, DEDUP_IN, SECOND, 100, 0);
+	commit(1);
+	commit(2);
+	sql("INSERT INTO withheld (vm, peer, address, own, network, balanced, from_ns) VALUES ('00000001-0000', '00000002-0000',"
+	    " '10.0.0.2', '10.0.0.1', '', 1, 1)");
+	odd = hash_of_the_flow() % 2 == 1;
+	ck_assert_msg(run_read(options, text) == 0, "%s", text);
+	look(out);
+	ck_assert_uint_eq(count, odd ? 2 : 1);
+	ck_assert_str_eq(seen[0].comment, "");
+	if (odd) {
+		ck_assert_str_eq(seen[1].comment, "received by web2, departure not observed");
+		ck_assert_uint_eq(seen[1].flags & 3, PCAPNG_EPB_OUT);
+	}
+}
+END_TEST
+
+START_TEST(holes_are_told)
+{
+	char out[80], text[4096];
+	const char *options[] = { "web2", "-w", out, NULL };
+
+	snprintf(out, sizeof(out), "%s/out", dir);
+	withholding();
+	sql("INSERT INTO loss (vm, stream, place, packets, bytes, first_ns, last_ns, recorded_ns, approximate) VALUES"
+	    " ('00000002-0000', x'%032u', 'withheld', 7, 0, 1, 2, 3, 1)", 2);
+	sql("INSERT INTO loss (vm, stream, place, packets, bytes, first_ns, last_ns, recorded_ns, approximate) VALUES"
+	    " ('00000001-0000', x'%032u', 'spool', 9, 0, %llu, %llu, 3, 0)", 1, (unsigned long long)(LAB_START + 3 * SECOND),
+	    (unsigned long long)(LAB_START + 4 * SECOND));
+	ck_assert_msg(run_read(options, text) == 0, "%s", text);
+	ck_assert_ptr_nonnull(strstr(text, "what its peers deliver for it lacks up to 7 packets"));
+	ck_assert_ptr_nonnull(strstr(text, "web1 lacks 9 packets"));
+}
+END_TEST
+
 static const struct usage {
 	const char *options[5];
 	int	    status;
@@ -293,6 +450,7 @@ static const struct usage {
 	{ { "--tenant=acme", "-w/dev/null" }, 2, "--tenant is for --merged" },
 	{ { "web1", "--follow", "-w/dev/null" }, 2, "--follow is for --merged" },
 	{ { "-w/dev/null" }, 2, "which VM?" },
+	{ { "--merged", "--tenant=acme", "--as-captured" }, 2, "--as-captured is for one VM" },
 	{ { "--merged", "--tenant=acme", "--follow", "--to=now" }, 2, "there is no --to" },
 	{ { "--merged", "--tenant=acme", "--dedup-window=0" }, 2, "dedup-window" },
 	{ { "--merged", "--tenant=nobody", "-w/dev/null" }, 1, "no tenant is called \"nobody\", nor begins so\n" },
@@ -430,6 +588,12 @@ main(void)
 	tcase_add_test(tc, merged);
 	tcase_add_test(tc, from_and_to);
 	tcase_add_test(tc, enough);
+	tcase_add_test(tc, whole);
+	tcase_add_test(tc, whole_within_a_time);
+	tcase_add_test(tc, as_captured);
+	tcase_add_test(tc, whole_with_its_filter);
+	tcase_add_test(tc, whole_of_what_it_sent);
+	tcase_add_test(tc, holes_are_told);
 	tcase_add_loop_test(tc, usage, 0, (int)(sizeof(usages) / sizeof(usages[0])));
 	tcase_add_test(tc, follows);
 	tcase_add_test(tc, interrupted);

@@ -172,7 +172,7 @@ wait_stored() {	# wait_stored [GUEST...]: all until now; what they send for that
 	wait_for 20 stored_beyond "$time" "$@"
 }
 
-wire_bytes() { in_ns collector cat /sys/class/net/{a,b,c}/statistics/rx_bytes | paste -sd' ' | awk '{ print $1 + $2 + $3 }'; }	# guests' to the collector
+wire_bytes() { in_ns collector cat /sys/class/net/{a,b,c}/statistics/rx_bytes | paste -sd' ' | awk '{ printf "%.0f\n", $1 + $2 + $3 }'; }	# guests' to the collector
 
 # Every pair talks, by which it is proven.
 start_chat() {
