@@ -48,6 +48,15 @@ static const struct table_column event_columns[] = {
 static const char event_sql[] =
     "SELECT at_ns AS at, substr(lower(hex(stream)), 1, 8) AS stream, block, text FROM event WHERE vm = ?1 ORDER BY id";
 
+static const struct table_column withheld_columns[] = {
+	{ "peer", "PEER", TABLE_TEXT }, { "address", "ADDRESS", TABLE_TEXT }, { "network", "NETWORK", TABLE_TEXT },
+	{ "share", "SHARE", TABLE_TEXT }, { "since", "SINCE", TABLE_TIME }, { NULL, NULL, TABLE_TEXT }
+};
+static const char withheld_sql[] =
+    "SELECT peer.name AS peer, withheld.address, network, CASE balanced WHEN 0 THEN 'sender' ELSE 'balanced' END AS share,"
+    " from_ns AS since FROM withheld JOIN vm AS peer ON peer.uuid = withheld.peer WHERE withheld.vm = ?1 AND to_ns IS NULL"
+    " ORDER BY peer.name, withheld.address";
+
 static const struct table_column interface_columns[] = {
 	{ "interface", "INTERFACE", TABLE_TEXT }, { "nic_dropped", "NIC DROPPED", TABLE_COUNT },
 	{ "nic_missed", "NIC MISSED", TABLE_COUNT }, { "from", "FROM", TABLE_TIME }, { "to", "TO", TABLE_TIME }, { NULL, NULL, TABLE_TEXT }
@@ -78,7 +87,7 @@ static const struct table_column stream_columns[] = {
 
 /* What vmtap stats shows, as JSON. */
 struct stats {
-	json_t	*ledger, *interfaces, *events, *losses, *counters;
+	json_t	*ledger, *interfaces, *events, *losses, *withheld, *counters;
 };
 
 static json_t *
@@ -259,15 +268,17 @@ print_tables(const struct catalog_vm *vm, const struct ledger *ledger, const str
 	print_interfaces(stats->interfaces);
 	print_section("events", "no events", event_columns, stats->events);
 	print_section("gaps", "no gaps", loss_columns, stats->losses);
+	if (json_array_size(stats->withheld) > 0)
+		print_section("left to peers", "", withheld_columns, stats->withheld);
 	print_section("counters", "no counters", stat_columns, stats->counters);
 }
 
 static void
 print_json(const struct catalog_vm *vm, const struct stats *stats)
 {
-	json_t *all = json_pack("{s:{s:s,s:s,s:s},s:O,s:O,s:O,s:O,s:O}", "vm", "name", vm->name, "tenant", vm->tenant, "uuid", vm->uuid,
+	json_t *all = json_pack("{s:{s:s,s:s,s:s},s:O,s:O,s:O,s:O,s:O,s:O}", "vm", "name", vm->name, "tenant", vm->tenant, "uuid", vm->uuid,
 	    "ledger", stats->ledger, "interfaces", stats->interfaces, "events", stats->events, "counters", stats->counters, "losses",
-	    stats->losses);
+	    stats->losses, "withheld", stats->withheld);
 
 	json_dumpf(all, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII);
 	fputc('\n', stdout);
@@ -293,6 +304,7 @@ read_stats(sqlite3 *db, const char *verb, const char *uuid, struct stats *stats)
 	if ((stats->interfaces = table_query(db, verb, interface_columns, interface_sql, uuid)) == NULL ||
 	    (stats->events = table_query(db, verb, event_columns, event_sql, uuid)) == NULL ||
 	    (stats->losses = table_query(db, verb, loss_columns, loss_sql, uuid)) == NULL ||
+	    (stats->withheld = table_query(db, verb, withheld_columns, withheld_sql, uuid)) == NULL ||
 	    (stats->counters = table_query(db, verb, stat_columns, stat_sql, uuid)) == NULL)
 		return false;
 	add_places(stats->counters);
@@ -326,6 +338,7 @@ cmd_stats(int argc, char **argv)
 	json_decref(stats.interfaces);
 	json_decref(stats.events);
 	json_decref(stats.losses);
+	json_decref(stats.withheld);
 	json_decref(stats.counters);
 	conf_free(list_rows, &options);
 	return !good;

@@ -139,9 +139,7 @@ struct hint_record {
 };
 bool	hint_take_record(struct hints *, unsigned group, struct hint_record *);
 
-/* For people: what a VM leaves out now. */
-typedef void hint_each(const char *vm, const char *peer, const char *address, const char *network, uint64_t matched, void *arg);
-void	hint_list(const struct hint_vm *, hint_each *, void *arg);
+size_t	hint_listed(const struct hint_vm *);	/* addresses of peers that it leaves out now */
 /* Since the start. */
 struct hint_totals {
 	uint64_t	given, withdrawn, mismatches, barred, conflicts, messages, whole;

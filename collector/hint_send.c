@@ -339,6 +339,18 @@ hint_heard(struct hint_vm *vm, uint64_t mono_ns)
 	return vm->relied_on > 0;
 }
 
+/* Who was stopped itself has not listened: all that others rely on have time to be heard of. */
+static void
+hint_listen_again(struct hints *hints, const struct hint_time *now)
+{
+	uint64_t heard_ns = now->mono_ns - hints->settings.lease_ns / 2;
+	struct hint_vm *vm;
+
+	TAILQ_FOREACH(vm, &hints->relied, relied_entry)
+		if (vm->heard_ns < heard_ns)
+			vm->heard_ns = heard_ns;
+}
+
 static void
 hint_notice_silence(struct hints *hints, const struct hint_time *now)
 {
@@ -356,11 +368,14 @@ hint_notice_silence(struct hints *hints, const struct hint_time *now)
 void
 hint_tick(struct hints *hints, const struct hint_time *now)
 {
+	uint64_t since_ns = now->mono_ns - hints->tick_ns;
 	struct hint_vm *vm;
 
-	if (now->mono_ns - hints->tick_ns < hints->settings.lease_ns / 8)
+	if (since_ns < hints->settings.lease_ns / 8)
 		return;
 	hints->tick_ns = now->mono_ns;
+	if (since_ns > hints->settings.lease_ns / 2)
+		hint_listen_again(hints, now);
 	hint_notice_silence(hints, now);
 	hint_expire(hints, now);
 	while ((vm = TAILQ_FIRST(&hints->later)) != NULL)
@@ -480,16 +495,8 @@ hint_take(struct hints *hints, unsigned group, struct msg_hints *msg, struct hin
 	return false;
 }
 
-void
-hint_list(const struct hint_vm *vm, hint_each *each, void *arg)
+size_t
+hint_listed(const struct hint_vm *vm)
 {
-	char address[CATALOG_ADDRESS_SIZE];
-	const struct hint_pair *pair;
-
-	LIST_FOREACH(pair, &vm->receives, by_receiver) {
-		if (pair->state != PAIR_LISTED)
-			continue;
-		inet_ntop(pair->peer.family, pair->peer.address, address, sizeof(address));
-		each(vm->uuid, pair->sender->uuid, address, pair->realm->network, pair->proofs, arg);
-	}
+	return vm->listed;
 }

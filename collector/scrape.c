@@ -17,6 +17,7 @@
 
 #include "collector/collector.h"
 #include "collector/counts.h"
+#include "collector/hint_hub.h"
 #include "collector/scrape.h"
 
 #define SCRAPE_TOKEN	(UINT64_C(1) << 63)	/* the control socket's tokens are below */
@@ -107,6 +108,9 @@ put_collector(struct metrics *metrics, const struct scrape *scrape)
 	put_one(metrics, "vmtap_collector_certificate_expiry_timestamp_seconds", "End of the collector's certificate, since 1970.",
 	    (uint64_t)scrape->collector->not_after);
 	put_vms_state(metrics, scrape);
+	if (scrape->collector->workers.hints != NULL)
+		put_one(metrics, "vmtap_collector_hints_pairs", "Addresses of peers that virtual machines withhold now.",
+		    hint_hub_pairs(scrape->collector->workers.hints));
 	put_counts(metrics);
 	put_commits(metrics);
 	metrics_process(metrics);

@@ -21,6 +21,7 @@
 #include "collector/session.h"
 #include "collector/store.h"
 #include "collector/stream.h"
+#include "collector/stream_hint.h"
 #include "collector/worker.h"
 
 #define SESSION_INPUT_MAX	(1024u * 1024)	/* above the largest frame */
@@ -475,10 +476,11 @@ session_status(const struct session *session)
 
 	if (session->since_ns != 0)
 		clock_iso(session->since_ns, since, sizeof(since));
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I}", "vm", session->identity.uuid, "name",
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "vm", session->identity.uuid, "name",
 	    session->identity.name, "tenant", session->identity.tenant, "address", session->address, "state",
 	    session_state_names[session->state], "since", since, "dedup",
-	    policy_dedup_name(session->vm != NULL ? session->vm->dedup.mode : DEDUP_OFF), "bytes_in", (json_int_t)tlsio_bytes_in(session->tls),
+	    policy_dedup_name(session->vm != NULL ? session->vm->dedup.mode : DEDUP_OFF), "withholds",
+	    (json_int_t)stream_hint_withholds(&session->worker->archive, session->vm), "bytes_in", (json_int_t)tlsio_bytes_in(session->tls),
 	    "bytes_per_second", (json_int_t)session->bytes_per_second, "blocks", (json_int_t)session->blocks, "gaps",
 	    (json_int_t)session->gaps, "certificate_ends", (json_int_t)tlsio_peer_not_after(session->tls));
 }

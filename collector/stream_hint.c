@@ -242,6 +242,20 @@ stream_hint_heard(struct archive *archive, struct vm *vm, uint64_t mono_ns)
 	return relied;
 }
 
+size_t
+stream_hint_withholds(struct archive *archive, const struct vm *vm)
+{
+	struct hint_time now;
+	size_t count;
+
+	if (vm == NULL || vm->hint == NULL)
+		return 0;
+	hint_hub_lock(archive->hints, &now);
+	count = hint_listed(vm->hint);
+	hint_hub_unlock(archive->hints);
+	return count;
+}
+
 static void
 stream_hint_put_row(struct archive *archive, struct hint_record *record)
 {

@@ -24,6 +24,8 @@ void	stream_hint_block(struct archive *, struct stream *, const struct msg_block
 void	stream_hint_result(struct archive *, struct vm *, const struct msg_hints_result *);
 /* Heard of at mono_ns; do others rely on it? */
 bool	stream_hint_heard(struct archive *, struct vm *, uint64_t mono_ns);
+/* Addresses of peers that it leaves out now. */
+size_t	stream_hint_withholds(struct archive *, const struct vm *);
 /* Into the batch, or the log. */
 void	stream_hint_record(struct archive *, struct hint_record *);
 

@@ -434,6 +434,20 @@ START_TEST(a_dying_peer_leaves_a_bounded_gap)
 }
 END_TEST
 
+/* The collector was stopped: what it did not hear says nothing of whether it was said, until it has listened. */
+START_TEST(who_was_stopped_has_not_listened)
+{
+	withhold();
+	lab_pass(30 * SECOND);
+	lab_take_all();
+	ck_assert(lab_withholds(1, 0));
+	for (int i = 0; i < 3; i++)
+		lab_pass(SECOND);
+	assert_withdrawn();
+	lab_end();
+}
+END_TEST
+
 /* Nobody else has to say anything: the receiver's rows end with its lease, and the list is told anew in another session. */
 START_TEST(the_receiver_leaves)
 {
@@ -666,6 +680,7 @@ main(void)
 	tcase_add_loop_test(tcase, what_need_not_be_there_is_no_mismatch, 0, 2);
 	tcase_add_loop_test(tcase, taken_back_at_once, 0, CAUSES);
 	tcase_add_test(tcase, a_dying_peer_leaves_a_bounded_gap);
+	tcase_add_test(tcase, who_was_stopped_has_not_listened);
 	tcase_add_test(tcase, the_receiver_leaves);
 	tcase_add_test(tcase, a_list_is_told_again);
 	tcase_add_test(tcase, leases_are_renewed);
