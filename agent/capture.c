@@ -58,12 +58,20 @@ capture_arm_tick(struct capture *c)
 	capture_clock_expect(&c->clock, clock_mono_ns() + TICK_S * UINT64_C(1000000000));
 }
 
-/* What it finds is told in all streams, on the packet that comes next. Of a guest that was not run for some time nobody knows how old
- * its leases are. */
+/* A guest that was frozen from outside may find its wall clock set right, while no clock of its own has counted that time: how old a
+ * lease is, nobody knows then. */
+static bool
+capture_stepped(const struct capture *c, int64_t wall_ahead_before_ns)
+{
+	return llabs(c->clock.wall_ahead_ns - wall_ahead_before_ns) >= CAPTURE_CLOCK_STEP_MS * INT64_C(1000000);
+}
+
+/* What it finds is told in all streams, on the packet that comes next. */
 static void
 capture_look(void *arg)
 {
 	struct capture *c = arg;
+	int64_t wall_ahead_ns = c->clock.wall_ahead_ns;
 	struct capture_clock_now now;
 	char text[CAPTURE_CLOCK_TEXT_SIZE];
 
@@ -73,7 +81,8 @@ capture_look(void *arg)
 	spool_count_add(c->spool[0], COUNTER_CLOCK_STEPS, STATS_AGENT, 1);
 	for (size_t i = 0; i < IPC_TAPS_MAX; i++) {
 		capture_tap_note(&c->tap[i], text);
-		capture_lease_end(&c->tap[i]);
+		if (capture_stepped(c, wall_ahead_ns))
+			capture_lease_end(&c->tap[i]);
 	}
 }
 

@@ -120,7 +120,14 @@ on_lease_end(void *arg)
 	tap_update(link, &link->tap[0]);
 }
 
-/* Of the list that capture was told, if that is still the one: no other's is longer for it. */
+static bool
+list_is_told(const struct hints *h, const struct ipc_tap *told)
+{
+	return told->peer_count == h->count && told->balanced == h->balanced &&
+	    memcmp(told->peer, h->peer, h->count * sizeof(h->peer[0])) == 0;
+}
+
+/* Of the list that capture was told. While another one waits, that one's lease makes it no longer. */
 static void
 renew_told(struct link *link)
 {
@@ -128,9 +135,8 @@ renew_told(struct link *link)
 	const struct hints *h = &link->hints;
 	struct ipc_lease lease = { .peers_until_ns = h->until_ns };
 
-	if (link->capture == NULL || !link->tap[0].told_any || h->count == 0 || told->peers_until_ns == h->until_ns ||
-	    told->peer_count != h->count || told->balanced != h->balanced ||
-	    memcmp(told->peer, h->peer, h->count * sizeof(h->peer[0])) != 0)
+	if (link->capture == NULL || !link->tap[0].told_any || told->peer_count == 0 || told->peers_until_ns == h->until_ns ||
+	    (h->until_ns > told->peers_until_ns && !list_is_told(h, told)))
 		return;
 	if (ipc_send_lease(link->capture, &lease) == 0)
 		told->peers_until_ns = h->until_ns;

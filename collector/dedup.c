@@ -9,6 +9,8 @@
 
 #include "dedup_internal.h"
 
+#define ASK_MAX	8
+
 struct dedup *
 dedup_new(const struct dedup_settings *settings)
 {
@@ -341,15 +343,16 @@ retry(struct dedup *dedup, struct dedup_entry *receiver)
 	return 1;
 }
 
-/* Is it worth asking in full whether a copy that waits is covered, now that this sender's has come? */
+/* Is it worth asking in full whether a copy that waits is covered, now that this sender's has come? Of UDP the oldest are asked
+ * anyway, for where the edges of super-packets differ it is not seen cheaply. */
 static bool
-worth_it(const struct dedup_entry *sender, const struct dedup_entry *receiver, bool whole)
+worth_it(const struct dedup_entry *sender, const struct dedup_entry *receiver, bool whole, unsigned vain)
 {
 	if (!dedup_same_flow(sender, receiver))
 		return false;
 	if (whole)
 		return cover_free(&sender->cover, receiver->source, 0, sender->span) == sender->span;
-	return sender->transit.kind == TRANSIT_TCP || dedup_may_complete(sender, receiver);
+	return sender->transit.kind == TRANSIT_TCP || vain < ASK_MAX || dedup_may_complete(sender, receiver);
 }
 
 /* Receivers' copies that came before their sender's; the chain changes beneath. */
@@ -359,15 +362,19 @@ retry_chain(struct dedup *dedup, const struct dedup_entry *sender, uint64_t base
 	struct dedup_look look = dedup_look(dedup, base, CHAIN_WAIT);
 	struct dedup_node *node = look.first, *next;
 	struct dedup_entry *receiver;
+	unsigned vain = 0;
 
 	for (; node != NULL; node = next) {
 		next = dedup_look_next(&look, node);
 		receiver = node->owner;
-		if (!worth_it(sender, receiver, whole))
+		if (!worth_it(sender, receiver, whole, vain))
 			continue;
 		switch (retry(dedup, receiver)) {
 		case -1:
 			return -1;
+		case 0:
+			vain++;
+			break;
 		case 1:
 			if (node == look.first)
 				look.first = next;

@@ -56,7 +56,7 @@ struct dedup_out {
 
 struct dedup_settings {
 	uint64_t	 window_ns;
-	uint64_t	 memory_max;		/* bytes of all that is held; one packet more may be */
+	uint64_t	 memory_max;		/* bytes of all that is held; by a packet and a table's growth it may be more */
 	uint64_t	 seed;			/* of the hashes: random, where guests are not trusted to be kind */
 	int		(*emit)(const struct dedup_out *, void *arg);	/* 1 go on; 0: enough; -1: error */
 	void		*arg;

@@ -38,7 +38,6 @@ struct dedup_entry {
 	const struct dedup_source *from;
 	uint32_t	 source;
 	uint32_t	 span;		/* in units of what is matched: sequence numbers, bytes of UDP, or 1 */
-	uint32_t	 cut;		/* UDP: length of the pieces that a receiver had of it; 0: not known */
 	uint32_t	 node_count;
 	enum dedup_role	 role;
 	bool		 seen;
@@ -69,6 +68,7 @@ struct dedup {
 	uint64_t	 bytes, block_bytes;
 	uint64_t	 last_ns;	/* emitted */
 	uint64_t	 attempts;
+	size_t		 searched;	/* bytes, in this one */
 	struct dedup_pick pick[DEDUP_PICK_MAX];
 	size_t		 pick_count;
 	struct dedup_receiver *receiver;	/* of what is being emitted */

@@ -220,7 +220,7 @@ dedup_match(struct dedup *dedup, struct dedup_entry *receiver, uint32_t *sender_
 {
 	int found;
 
-	dedup->pick_count = 0;
+	dedup->pick_count = dedup->searched = 0;
 	dedup->attempts++;
 	if (dedup_by_range(&receiver->transit))
 		found = match_range(dedup, receiver);

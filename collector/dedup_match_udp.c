@@ -7,11 +7,14 @@
 #include "dedup_internal.h"
 
 /*
- * A sender hands its kernel several datagrams of a flow as one (UDP_SEGMENT), and a receiver's joins several to one (UDP_GRO): in
- * both, payloads of one length, the last may be shorter. What the length is, no capture says: it shows with the first piece.
+ * A sender hands its kernel several datagrams of a flow as one (UDP_SEGMENT), and a receiver's joins several to one (UDP_GRO). How
+ * long each was no capture says, and the edges of the two need not be the same: so it is looked for where the receiver's begins.
  */
-#define PIECES_MAX	128	/* UDP_MAX_SEGMENTS in Linux */
-#define CLOSE		16	/* oldest candidates of which the length of the pieces is tried out */
+#define CLOSE		16	/* oldest candidates that are searched all through */
+#define NEEDLE_MIN	16	/* bytes that are searched for */
+#define NEEDLE_MAX	64
+#define SEARCH_MAX	(256u * 1024)	/* bytes that are searched through for one packet */
+#define FINDS_MAX	128	/* places in a candidate; UDP_MAX_SEGMENTS in Linux */
 
 /* How many bytes of the receiver's copy from at on the sender's holds at from: to the end of either of them, or 0. */
 static uint32_t
@@ -26,20 +29,40 @@ piece(const struct dedup_entry *sender, uint32_t from, const struct dedup_entry 
 	return memcmp(sender->transit.payload + from, receiver->transit.payload + at, len) == 0 ? len : 0;
 }
 
-/* A datagram that overtook others of its super-packet. */
+/* The first place from there on where the receiver's copy may begin; the span: none. */
+static uint32_t
+find_place(const struct dedup_entry *sender, const struct dedup_entry *receiver, uint32_t from)
+{
+	const uint8_t *payload = sender->transit.payload, *found;
+
+	found = memmem(payload + from, sender->span - from, receiver->transit.payload,
+	    receiver->span < NEEDLE_MAX ? receiver->span : NEEDLE_MAX);
+	return found != NULL ? (uint32_t)(found - payload) : sender->span;
+}
+
+/* What overtook others of its super-packet. */
 static uint32_t
 piece_anywhere(const struct dedup_entry *sender, const struct dedup_entry *receiver, uint32_t *from)
 {
-	uint32_t len = receiver->span, cut = sender->cut != 0 ? sender->cut : len;
+	uint32_t len;
 
-	if (len >= sender->span)
-		return 0;
-	if (len == cut && sender->span / len < PIECES_MAX)
-		for (*from = 0; *from + len <= sender->span; *from += len)
-			if (piece(sender, *from, receiver, 0) != 0)
-				return len;
-	*from = sender->span - len;
-	return piece(sender, *from, receiver, 0);
+	*from = 0;
+	for (unsigned i = 0; i < FINDS_MAX; i++) {
+		*from = cover_next_free(&sender->cover, receiver->source, *from);
+		if (*from >= sender->span || (*from = find_place(sender, receiver, *from)) >= sender->span)
+			return 0;
+		if ((len = piece(sender, *from, receiver, 0)) != 0)
+			return len;
+		++*from;
+	}
+	return 0;
+}
+
+/* So few bytes are found anywhere: they count only if they are all that is left. */
+static bool
+too_short(const struct dedup_entry *sender, const struct dedup_entry *receiver, uint32_t from)
+{
+	return receiver->span < NEEDLE_MIN && from + receiver->span != sender->span;
 }
 
 static uint32_t
@@ -50,9 +73,11 @@ piece_of(const struct dedup_entry *sender, const struct dedup_entry *receiver, u
 	if (receiver->transit.payload_len == 0 || sender->transit.payload_len == 0 || !dedup_same_flow(sender, receiver))
 		return 0;
 	*from = cover_next_free(&sender->cover, receiver->source, 0);
+	if (too_short(sender, receiver, *from))
+		return 0;
 	if (*from < sender->span && (len = piece(sender, *from, receiver, at)) != 0)
 		return len;
-	return at == 0 && (close || sender->cut != 0) ? piece_anywhere(sender, receiver, from) : 0;
+	return at == 0 && close && receiver->span >= NEEDLE_MIN ? piece_anywhere(sender, receiver, from) : 0;
 }
 
 static uint32_t
@@ -62,13 +87,16 @@ pick_piece(struct dedup *dedup, const struct dedup_entry *receiver, uint32_t at,
 	struct dedup_look look = dedup_look(dedup, base, chain);
 	struct dedup_entry *entry;
 	uint32_t from, len;
+	bool close;
 
 	for (struct dedup_node *node = look.first; node != NULL; node = dedup_look_next(&look, node)) {
 		entry = node->owner;
-		if (entry->stamp == dedup->attempts || (len = piece_of(entry, receiver, at, look.count < CLOSE, &from)) == 0)
+		if (entry->stamp == dedup->attempts)
 			continue;
-		if (entry->cut == 0 && from + len != entry->span)
-			entry->cut = len;
+		close = look.count < CLOSE && dedup->searched < SEARCH_MAX;
+		dedup->searched += close ? entry->span : 0;
+		if ((len = piece_of(entry, receiver, at, close, &from)) == 0)
+			continue;
 		dedup_pick(dedup, entry, from, len);
 		if (chain == CHAIN_FRESH)
 			dedup_pass_lost(dedup, base, look.count);

@@ -20,7 +20,7 @@ static const struct command {
 	{ "pull", cmd_pull, "capture straight from a listening agent" },
 	{ "vms", cmd_vms, "list the virtual machines of a store" },
 	{ "files", cmd_files, "list the files of a virtual machine" },
-	{ "read", cmd_read, "write the packets of a virtual machine as one pcapng" },
+	{ "read", cmd_read, "write the packets of a virtual machine, or of all of a tenant, as one pcapng" },
 	{ "stats", cmd_stats, "show where the packets of a virtual machine went" },
 	{ "policy", cmd_policy, "show, set or clear what agents capture" },
 	{ "pki", cmd_pki, "make the certificates of a deployment" },

@@ -504,6 +504,169 @@ START_TEST(kept_apart)
 }
 END_TEST
 
+/*
+ * --- ways through a network, at random ---
+ *
+ * The sender hands over some segments at once, and some twice; the network takes them apart, delays, loses or doubles them; the
+ * receiver joins those that came one behind the other.
+ */
+
+#define MAKE_MAX	20000
+#define UNIT		500u
+
+struct path {
+	uint8_t	 protocol;
+	unsigned lost, doubled, repeated;	/* of 100 */
+	uint64_t delay_max, clock_error;	/* of the receiver's clock */
+};
+
+static struct lab_packet made[MAKE_MAX];
+static size_t made_count;
+static uint32_t dice;
+
+static uint32_t
+roll(uint32_t sides)
+{
+	dice = dice * 1664525u + 1013904223u;
+	return (dice >> 8) % sides;
+}
+
+static int
+by_time(const void *a, const void *b)
+{
+	const struct lab_packet *x = a, *y = b;
+
+	return x->at < y->at ? -1 : x->at > y->at ? 1 : x->source < y->source ? -1 : x->source > y->source;
+}
+
+static void
+make(struct lab_packet packet)
+{
+	ck_assert_uint_lt(made_count, MAKE_MAX);
+	made[made_count++] = packet;
+}
+
+/* On the wire: units, of which the last may be shorter. Returns how many were doubled. */
+static unsigned
+travel(const struct path *path, uint64_t at, uint32_t seq, uint32_t len)
+{
+	unsigned doubled = 0;
+
+	for (uint32_t piece; len > 0; seq += piece, len -= piece) {
+		piece = len < UNIT ? len : UNIT;
+		if (roll(100) < path->lost)
+			continue;
+		make(received(path->protocol, at + 1 + roll((uint32_t)path->delay_max + 1), seq, piece));
+		if (roll(100) >= path->doubled)
+			continue;
+		doubled++;
+		make(received(path->protocol, at + 1 + roll((uint32_t)path->delay_max + 1), seq, piece));
+	}
+	return doubled;
+}
+
+/* Those that came one behind the other, up to a shorter one; some are left apart. */
+static size_t
+join(size_t first)
+{
+	size_t last = first;
+
+	for (size_t i = first + 1; i < made_count; i++) {
+		struct lab_packet *head = &made[last], *next = &made[i];
+
+		if (head->len % UNIT == 0 && head->seq + head->len == next->seq && head->len + next->len < 20000 && roll(4) != 0)
+			head->len += next->len;
+		else
+			made[++last] = *next;
+	}
+	return made_count = made_count > first ? last + 1 : first;
+}
+
+static unsigned
+make_traffic(const struct path *path)
+{
+	static struct lab_packet all_sent[MAKE_MAX];
+	size_t sent_count = 0;
+	uint32_t seq = 0, len;
+	unsigned doubled = 0;
+
+	made_count = 0;
+	for (unsigned i = 0; i < 400; i++, seq += len) {
+		len = roll(10) * UNIT + (roll(3) == 0 ? 20 + roll(UNIT - 20) : UNIT);
+		for (unsigned k = 0; k < (roll(100) < path->repeated ? 2u : 1u); k++) {
+			all_sent[sent_count++] = sent(path->protocol, LAB_S + i * LAB_US + k * 700, seq, len);
+			doubled += travel(path, LAB_S + i * LAB_US + k * 700, seq, len);
+		}
+	}
+	qsort(made, made_count, sizeof(made[0]), by_time);
+	join(0);
+	for (size_t i = 0; i < made_count; i++)
+		made[i].at += path->clock_error;
+	for (size_t i = 0; i < sent_count; i++)
+		make(all_sent[i]);
+	qsort(made, made_count, sizeof(made[0]), by_time);
+	return doubled;
+}
+
+/* Returns how many receivers' copies came out. */
+static uint64_t
+play_traffic(void)
+{
+	uint64_t received_out = 0;
+
+	for (size_t i = 0; i < made_count; i++)
+		put(made[i]);
+	ck_assert_int_eq(dedup_finish(dedup), 1);
+	ck_assert_uint_eq(count + dedup_stats(dedup)->removed, made_count);
+	for (size_t i = 0; i < count; i++)
+		received_out += out[i].source == B;
+	return received_out;
+}
+
+static const struct path paths[] = {
+	{ .protocol = 6 },
+	{ .protocol = 6, .delay_max = 3000 },
+	{ .protocol = 6, .lost = 10, .delay_max = 3000 },
+	{ .protocol = 6, .lost = 10, .repeated = 20, .delay_max = 5000 },
+	{ .protocol = 6, .lost = 10, .repeated = 20, .delay_max = 5000, .clock_error = (uint64_t)0 - LAB_S / 2 },
+	{ .protocol = 17 },
+	{ .protocol = 17, .delay_max = 3000 },
+	{ .protocol = 17, .lost = 10, .delay_max = 3000 },
+	{ .protocol = 17, .clock_error = (uint64_t)0 - LAB_US * 3 },
+	{ .protocol = 17, .lost = 1, .clock_error = (uint64_t)0 - LAB_US * 20 },
+};
+
+/* All that was received had been sent: nothing of it stays. */
+START_TEST(ways)
+{
+	for (uint32_t seed = 1; seed <= 20; seed++) {
+		dice = seed;
+		make_traffic(&paths[_i]);
+		ck_assert_msg(play_traffic() == 0, "seed %u: %zu of %zu", seed, count, made_count);
+		tear_down();
+		set_up();
+	}
+}
+END_TEST
+
+/* The network doubles some: no more than those stay. */
+START_TEST(ways_that_double)
+{
+	struct path path = { .protocol = (uint8_t)_i, .doubled = 5, .delay_max = 3000 };
+	unsigned doubled;
+
+	for (uint32_t seed = 1; seed <= 20; seed++) {
+		dice = seed;
+		doubled = make_traffic(&path);
+		ck_assert_uint_gt(doubled, 0);
+		ck_assert_uint_gt(play_traffic(), 0);
+		ck_assert_uint_le(dedup_stats(dedup)->out, 400 + doubled);
+		tear_down();
+		set_up();
+	}
+}
+END_TEST
+
 /* --- real traffic: VMTAP_CAPTURES --- */
 
 #define FILES_MAX	64
@@ -670,6 +833,8 @@ cases(void)
 	tcase_add_loop_test(tc, full_window, 6, 7);
 	tcase_add_loop_test(tc, full_window, 17, 18);
 	tcase_add_test(tc, kept_apart);
+	tcase_add_loop_test(tc, ways, 0, (int)(sizeof(paths) / sizeof(paths[0])));
+	tcase_add_loop_test(tc, ways_that_double, 6, 7);
 	tcase_add_test(tc, captured_on_both_sides);
 	tcase_add_test(tc, captured_elsewhere);
 	return tc;

@@ -351,6 +351,8 @@ END_TEST
 
 START_TEST(only_the_newest_is_applied)
 {
+	struct msg_hints shorter = { .lease_ms = LEASE_MS / 2 };
+
 	hint(&collector, 0, 1, 0, 1);
 	hint(&collector, 1, 2, 0, 2);
 	hint(&collector, 2, 3, 1, 3);
@@ -365,6 +367,19 @@ START_TEST(only_the_newest_is_applied)
 	ck_assert_uint_eq(tap->peers_until_ns, lab.link.hints.until_ns);
 	answer(true);
 	expect_results(2, 3);
+	/* What is told may have begun with the list that is wanted by now. */
+	hint(&collector, 3, 4, 0, 4);
+	hint(&collector, 4, 5, 4, 0);
+	expect_peers("234");
+	ck_assert_uint_eq(leases, 0);
+	shorter.base = shorter.generation = 5;
+	say_hints(&collector, &shorter);
+	ck_assert_uint_eq(leases, 1);
+	ck_assert_uint_lt(lease_ns, tap->peers_until_ns);
+	answer(true);
+	expect_peers("23");
+	answer(true);
+	expect_results(4, 5);
 }
 END_TEST
 

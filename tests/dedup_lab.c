@@ -35,6 +35,7 @@ fill_payload(uint8_t *p, const struct lab_packet *packet)
 	for (uint32_t i = 0; i < packet->len; i++) {
 		uint32_t word = (packet->seq + i) * 2654435761u;
 
+		word = (word ^ word >> 15) * 2246822519u;
 		p[i] = (uint8_t)((word >> 24) + packet->salt);
 	}
 }

@@ -171,9 +171,11 @@ random_peers(struct cursor *cursor, struct bpf_peer *list, uint16_t *count)
 static void
 step_hints(struct peer *peer, struct cursor *cursor)
 {
-	struct msg_hints hints = { .generation = script_number(cursor), .base = script_number(cursor) };
-	uint8_t what = script_u8(cursor);
+	struct msg_hints hints = { .generation = script_number(cursor) };
+	uint8_t what;
 
+	hints.base = script_number(cursor);
+	what = script_u8(cursor);
 	hints.lease_ms = HINTS_LEASE_MIN_MS + what;
 	hints.flags = what & HINTS_BALANCED;
 	random_peers(cursor, hints.gone, &hints.gone_count);

@@ -61,7 +61,7 @@ struct source {
 	size_t		 data_at;
 };
 
-static void
+static void __attribute__((noreturn))
 fail(const char *what)
 {
 	fprintf(stderr, "merge: %s: %s\n", what, strerror(errno));
@@ -237,7 +237,9 @@ insert_interface(sqlite3 *db, unsigned number)
 
 	buf_init(&idb, 4096);
 	snprintf(sql, sizeof(sql), "INSERT INTO interface (stream, id, name, linktype, idb) VALUES (x'%032u', 0, 'eth0', 1, ?1)", number);
-	if (pcapng_put_idb(&idb, &interface) == -1 || sqlite3_prepare_v2(db, sql, -1, &statement, NULL) != SQLITE_OK)
+	if (pcapng_put_idb(&idb, &interface) == -1)
+		fail("memory");
+	if (sqlite3_prepare_v2(db, sql, -1, &statement, NULL) != SQLITE_OK)
 		fail("interface");
 	sqlite3_bind_blob(statement, 1, idb.data, (int)idb.len, SQLITE_STATIC);
 	if (sqlite3_step(statement) != SQLITE_DONE)
@@ -294,7 +296,9 @@ run_store(unsigned streams, const struct options *options)
 	char dir[] = "/tmp/bench-merge.XXXXXX", error[512] = "", command[64];
 	sqlite3 *db;
 
-	if (mkdtemp(dir) == NULL || (db = catalog_open(dir, error, sizeof(error))) == NULL)
+	if (mkdtemp(dir) == NULL)
+		fail(dir);
+	if ((db = catalog_open(dir, error, sizeof(error))) == NULL)
 		fail(error);
 	sqlite3_exec(db, "PRAGMA synchronous = OFF", NULL, NULL, NULL);
 	for (unsigned i = 0; i < streams; i++)

@@ -221,7 +221,8 @@ flows_add(struct flows *flows, const uint8_t *data, size_t len)
 	if ((flow = flow_find(flows, &packet.key)) == NULL)
 		return -1;
 	flow->packets++;
-	flow_add(flow, packet.data, packet.len);
+	flow->bytes += packet.len;
+	flow->hash += flows_hash(FLOWS_HASH_BEGIN, packet.data, packet.len);
 	return 0;
 }
 

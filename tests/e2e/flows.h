@@ -17,8 +17,8 @@ void	flows_free(struct flows *);
 /* -1: more flows than there is room for. */
 int	flows_add(struct flows *, const uint8_t *, size_t);
 /*
- * A line for each, in no order: what it is, source, destination, packets (of those that are never parted), bytes, a hash of all in
- * their order. Of TCP, data and packets without any are told apart; the hash is of sequence numbers, too.
+ * A line for each, in no order: what it is, source, destination, packets (of those that are never parted), bytes, a hash. Of TCP and
+ * UDP it is of all in their order, of sequence numbers too, data of TCP and packets without any told apart; of others of a multiset.
  */
 void	flows_print(const struct flows *);
 
