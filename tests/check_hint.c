@@ -673,6 +673,92 @@ START_TEST(rows_are_bounded)
 }
 END_TEST
 
+/* What agents hold is what is counted, and nobody withholds somebody who is away or does not want it. */
+#define CROWD	12u
+static bool is_up[CROWD], is_willing[CROWD];
+
+static void
+check_lists(bool ticked)
+{
+	uint64_t sum = 0;
+
+	for (unsigned vm = 0; vm < CROWD; vm++) {
+		if (!is_up[vm])
+			continue;
+		sum += lab_list_size(vm);
+		for (unsigned peer = 0; peer < CROWD; peer++)
+			ck_assert_msg(!lab_withholds(vm, peer) || (is_up[peer] && is_willing[peer] && is_willing[vm]), "%u of %u", peer, vm);
+	}
+	ck_assert_uint_le(sum, hints_pairs(lab.hints));
+	ck_assert(!ticked || sum == hints_pairs(lab.hints));
+}
+
+static void
+random_event(unsigned vm, unsigned other)
+{
+	const struct msg_hints_result nothing = { 0 };
+	const struct hint_policy policy = { .withhold = rand() % 4 > 0, .balanced = rand() % 2, .settled = rand() % 4 > 0 };
+	struct bpf_peer some[] = { lab_address(vm), lab_address(other), lab_address(200 + vm) };
+	struct hint_stats stats = { .shedding = rand() % 8 == 0, .paused = rand() % 8 == 0, .spool_bytes = rand() % 3 == 0,
+	    .lost = (uint64_t)(rand() % 8 == 0), .withheld = (uint64_t)rand(), .wall_ns = lab.now.wall_ns };
+
+	switch (rand() % 16) {
+	case 0:
+		hint_down(lab.vm[vm], &lab.now);
+		is_up[vm] = false;
+		break;
+	case 1:
+		hint_policy(lab.vm[vm], &policy, &lab.now);
+		is_willing[vm] = policy.withhold && policy.settled;
+		break;
+	case 2:
+		hint_addresses(lab.vm[vm], 0, some, (size_t)(rand() % 4), &lab.now);
+		break;
+	case 3:
+		hint_stats(lab.vm[vm], &stats, &lab.now);
+		break;
+	case 4:
+		hint_result(lab.vm[vm], &nothing, &lab.now);
+		break;
+	case 5:
+		hint_lossy(lab.vm[vm], &lab.now);
+		break;
+	case 6:
+		lab_came(vm, lab_address(other), (uint64_t)rand(), rand() % 2);
+		break;
+	case 7:
+		lab_pass((uint64_t)(rand() % 7) * SECOND);
+		break;
+	default:
+		lab_packets(vm, other, (unsigned)(rand() % 3 + 2));
+		break;
+	}
+}
+
+START_TEST(random_events)
+{
+	srand((unsigned)_i);
+	for (int n = 0; n < 4000; n++) {
+		bool tick = rand() % 2 == 0;
+		unsigned vm = (unsigned)rand() % CROWD, other = (vm + 1 + (unsigned)rand() % (CROWD - 1)) % CROWD;
+
+		if (!is_up[vm] || !is_up[other]) {
+			unsigned away = is_up[vm] ? other : vm;
+
+			lab_up_as(away, "acme", rand() % 16 == 0 ? "blue" : "", "", rand() % 4 == 0);
+			is_up[away] = is_willing[away] = true;
+		} else
+			random_event(vm, other);
+		if (tick)
+			lab_pass(SECOND);
+		lab_take_all();
+		check_lists(tick);
+	}
+	ck_assert_uint_gt(hint_totals(lab.hints)->given, 100);
+	lab_end();
+}
+END_TEST
+
 int
 main(void)
 {
@@ -705,6 +791,7 @@ main(void)
 	tcase_add_test(tcase, forwarding_receivers_are_barred);
 	tcase_add_test(tcase, a_thousand_peers);
 	tcase_add_test(tcase, rows_are_bounded);
+	tcase_add_loop_test(tcase, random_events, 0, 8);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
