@@ -58,6 +58,8 @@ struct hint_interface {
 	const struct hint_realm	*realm;
 	size_t			 count;		/* of claims, at most MSG_ADDRESSES_MAX */
 	LIST_HEAD(, hint_claim)	 claims;
+	size_t			 local_count;
+	struct bpf_peer		 local[MSG_ADDRESSES_MAX];	/* its other addresses, which others may have too */
 };
 
 enum hint_state {

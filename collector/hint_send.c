@@ -74,6 +74,17 @@ hint_row(const struct hint_pair *pair, enum hint_record_kind kind)
 	return record;
 }
 
+static size_t
+hint_put_address(char *text, size_t used, const struct bpf_peer *peer)
+{
+	if (used + CATALOG_ADDRESS_SIZE + 1 > CATALOG_OWN_SIZE)
+		return used;
+	if (used > 0)
+		text[used++] = ',';
+	inet_ntop(peer->family, peer->address, text + used, CATALOG_ADDRESS_SIZE);
+	return used + strlen(text + used);
+}
+
 static char *
 hint_own_addresses(const struct hint_vm *vm, const struct hint_realm *realm)
 {
@@ -82,15 +93,14 @@ hint_own_addresses(const struct hint_vm *vm, const struct hint_realm *realm)
 	const struct hint_claim *claim;
 	size_t used = 0;
 
-	TAILQ_FOREACH(interface, &vm->interfaces, entry)
-		LIST_FOREACH(claim, &interface->claims, by_interface) {
-			if (interface->realm != realm || used + CATALOG_ADDRESS_SIZE + 1 > CATALOG_OWN_SIZE)
-				continue;
-			if (used > 0)
-				text[used++] = ',';
-			inet_ntop(claim->address->peer.family, claim->address->peer.address, text + used, CATALOG_ADDRESS_SIZE);
-			used += strlen(text + used);
-		}
+	TAILQ_FOREACH(interface, &vm->interfaces, entry) {
+		if (interface->realm != realm)
+			continue;
+		LIST_FOREACH(claim, &interface->claims, by_interface)
+			used = hint_put_address(text, used, &claim->address->peer);
+		for (size_t i = 0; i < interface->local_count; i++)
+			used = hint_put_address(text, used, &interface->local[i]);
+	}
 	return text;
 }
 

@@ -605,6 +605,29 @@ START_TEST(addresses_that_are_no_hosts)
 }
 END_TEST
 
+/* ... but what comes there from a peer is left out like all of it, so that a row has to say so. */
+START_TEST(rows_tell_local_addresses)
+{
+	struct bpf_peer own[] = { lab_address(1), { .family = AF_INET6, .address = { 0xfe, 0x80, [15] = 1 } } };
+	struct hint_record record;
+	unsigned rows = 0;
+
+	withhold();
+	lab.now.wall_ns++;
+	hint_addresses(lab.vm[1], 0, own, 2, &lab.now);
+	for (unsigned group = 0; group < 2; group++)
+		while (hint_take_record(lab.hints, group, &record)) {
+			if (record.kind == HINT_BEGINS) {
+				ck_assert_str_eq(record.own, "10.0.0.2,fe80::1");
+				rows++;
+			}
+			free(record.own);
+		}
+	ck_assert_uint_eq(rows, 1);
+	lab_end();
+}
+END_TEST
+
 /* Who forwards captures what is not for itself. */
 START_TEST(forwarding_receivers_are_barred)
 {
@@ -792,6 +815,7 @@ main(void)
 	tcase_add_test(tcase, unproven_after_a_minute);
 	tcase_add_test(tcase, balanced);
 	tcase_add_loop_test(tcase, addresses_that_are_no_hosts, 0, 10);
+	tcase_add_test(tcase, rows_tell_local_addresses);
 	tcase_add_test(tcase, forwarding_receivers_are_barred);
 	tcase_add_test(tcase, a_thousand_peers);
 	tcase_add_test(tcase, rows_are_bounded);

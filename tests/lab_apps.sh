@@ -67,7 +67,10 @@ app_dns() {
 	in_ns a drill -Q -t host.test @"$(guest_address b)"
 }
 app_ping() { in_ns a ping -q -c 20 -i 0.01 "$(guest_address b)" && in_ns b ping -q -c 20 -i 0.01 "$(guest_address c)"; }
-app_ping6() { in_ns a ping -q -c 20 -i 0.01 "$(guest_address6 c)" && in_ns c ping -6 -q -c 2 -i 0.2 ff02::1%eth0; }
+app_ping6() {	# of all scopes
+	in_ns a ping -q -c 5 -i 0.01 -I "$(link_local a)%eth0" "$(guest_address6 c)" && in_ns b ping -q -c 5 -i 0.01 "$(link_local a)%eth0" &&
+	in_ns a ping -q -c 20 -i 0.01 "$(guest_address6 c)" && in_ns c ping -6 -q -c 2 -i 0.2 ff02::1%eth0
+}
 app_fragments() { in_ns a ping -q -c 5 -i 0.01 -s 5000 "$(guest_address b)" && in_ns a ping -q -c 5 -i 0.01 -s 5000 "$(guest_address6 c)"; }
 app_broadcasts() { send_datagrams a 10.78.0.255 7002 20 80 && send_datagrams c 10.78.0.255 7002 20 80; }
 app_superpackets() { send_datagrams a "$(guest_address c)" 7003 10 12000 1200 && send_datagrams a "$(guest_address b)" 7003 5 12000 1200; }

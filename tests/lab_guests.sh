@@ -18,6 +18,7 @@ FROM=0 TO=0	# what is compared came between these
 of() { local VM=$1; shift; "$@"; }	# of VM COMMAND...: those of tests/lab.sh are about $VM
 guest_address() { echo "10.78.0.${GUEST_NUMBER[$1]}"; }
 guest_address6() { echo "fd78::${GUEST_NUMBER[$1]}"; }
+link_local() { echo "fe80::78:ff:fe00:${GUEST_NUMBER[$1]}"; }	# of the guests of the first switch
 need() {	# need PROGRAM...: or the test is skipped
 	local program
 	for program in "$@"; do
