@@ -37,7 +37,7 @@
 #define HINT_PAIRS_MAX		4096u			/* of one receiver; beyond, new ones are not taken */
 #define HINT_ROWS_BURST		2048u			/* rows of the table withheld that one VM may begin at once, */
 #define HINT_ROWS_SECOND	4u			/* and then in a second; beyond, it withholds nothing new */
-#define HINT_SAMPLES		512u			/* remembered of one VM: some 50 KiB, of those whose policy withholds */
+#define HINT_SAMPLES		512u			/* remembered of one VM: some 60 KiB, of those whose policy withholds */
 #define HINT_BLOCK_SAMPLES	128u			/* given of one block */
 
 struct hints;
@@ -131,7 +131,7 @@ struct hint_record {
 	enum hint_record_kind kind;
 	char		vm[IDENTITY_UUID_SIZE], peer[IDENTITY_UUID_SIZE];
 	char		address[CATALOG_ADDRESS_SIZE], network[IDENTITY_NAME_SIZE];
-	char		*own;			/* heap, of HINT_BEGINS: the VM's addresses, comma-separated; the taker's */
+	char		*own;			/* heap, of HINT_BEGINS and HINT_ENDS (""): the VM's addresses, comma-separated; the taker's */
 	bool		balanced;
 	uint64_t	from_ns, to_ns;		/* collector's clock; of a gap the VM's */
 	bool		bounded;		/* a gap: */

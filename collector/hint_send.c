@@ -88,7 +88,7 @@ hint_put_address(char *text, size_t used, const struct bpf_peer *peer)
 static char *
 hint_own_addresses(const struct hint_vm *vm, const struct hint_realm *realm)
 {
-	char *text = hint_alloc(CATALOG_OWN_SIZE);
+	char *text = hint_alloc(CATALOG_OWN_SIZE), *shorter;
 	const struct hint_interface *interface;
 	const struct hint_claim *claim;
 	size_t used = 0;
@@ -101,7 +101,8 @@ hint_own_addresses(const struct hint_vm *vm, const struct hint_realm *realm)
 		for (size_t i = 0; i < interface->local_count; i++)
 			used = hint_put_address(text, used, &interface->local[i]);
 	}
-	return text;
+	shorter = realloc(text, used + 1);
+	return shorter != NULL ? shorter : text;
 }
 
 bool
@@ -136,6 +137,7 @@ hint_end_row(struct hint_pair *pair, uint64_t to_wall_ns)
 	if (pair->from_wall_ns == 0)
 		return;
 	record = hint_row(pair, HINT_ENDS);
+	record->own = hint_alloc(1);
 	record->to_ns = to_wall_ns > pair->from_wall_ns ? to_wall_ns : pair->from_wall_ns;
 	pair->from_wall_ns = 0;
 	hint_add_gap(pair, to_wall_ns);

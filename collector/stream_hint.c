@@ -259,19 +259,16 @@ stream_hint_withholds(struct archive *archive, const struct vm *vm)
 static void
 stream_hint_put_row(struct archive *archive, struct hint_record *record)
 {
-	struct withheld_row *row = batch_add_withheld(archive->batch);
+	struct withheld_row *row = batch_add_withheld(archive->batch, record->own);
 
 	memcpy(row->vm, record->vm, sizeof(row->vm));
 	memcpy(row->peer, record->peer, sizeof(row->peer));
 	memcpy(row->address, record->address, sizeof(row->address));
 	memcpy(row->network, record->network, sizeof(row->network));
-	if (record->own != NULL)
-		snprintf(row->own, sizeof(row->own), "%s", record->own);
 	row->balanced = record->balanced;
 	row->from_ns = record->from_ns;
 	row->to_ns = record->to_ns;
 	archive->soon = true;
-	free(record->own);
 	record->own = NULL;
 }
 

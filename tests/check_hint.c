@@ -251,8 +251,8 @@ START_TEST(a_lying_guest_is_barred)
 	hint_addresses(lab.vm[0], 0, (struct bpf_peer[]){ lab_address(0), victim }, 2, &lab.now);
 	for (uint64_t digest = 1; digest <= HINT_PROOFS; digest++) {	/* it knows some packets, and says that it sent them */
 		const struct hint_sample sample = { .digest = digest, .time_ns = lab.now.wall_ns, .src = victim, .out = true };
-		const struct hint_block block = { .first_ns = lab.now.wall_ns, .last_ns = lab.now.wall_ns, .count = 1, .sample = { sample },
-		    .ceiling = { UINT64_MAX, UINT64_MAX } };
+		const struct hint_block block = { .first_ns = lab.now.wall_ns, .last_ns = lab.now.wall_ns, .count = 1,
+		    .sample = { sample }, .ceiling = { UINT64_MAX, UINT64_MAX } };
 
 		lab_came(1, victim, digest, true);
 		hint_block(lab.vm[0], &block, &lab.now);
@@ -287,7 +287,8 @@ START_TEST(what_need_not_be_there_is_no_mismatch)
 	lab_pass(2 * SECOND);
 	lab_came(1, lab_address(0), UINT64_MAX, false);
 	for (int i = 0; i < 4; i++) {
-		const struct hint_block some = { .first_ns = lab.now.wall_ns, .last_ns = lab.now.wall_ns, .ceiling = { 1u << 30, 1u << 30 } };
+		const struct hint_block some = { .first_ns = lab.now.wall_ns, .last_ns = lab.now.wall_ns,
+		    .ceiling = { 1u << 30, 1u << 30 } };
 
 		if (_i == 1)
 			hint_block(lab.vm[0], &some, &lab.now);
@@ -302,8 +303,10 @@ START_TEST(what_need_not_be_there_is_no_mismatch)
 END_TEST
 
 /* Each thing that makes a peer deliver less, and whether a gap is possible. */
-enum cause { LEAVES, POLICY, UNSETTLED, SHARE, ADDRESS, STREAM, FILTER, SLICE, NEW_NETWORK, SHEDS, PAUSES, LAGS, URGENT, BEHIND, GAP_TOLD, DROPS,
-	DROPCOUNT, RECEIVER_POLICY, CAUSES };
+enum cause {
+	LEAVES, POLICY, UNSETTLED, SHARE, ADDRESS, STREAM, FILTER, SLICE, NEW_NETWORK, SHEDS, PAUSES, LAGS, URGENT, BEHIND, GAP_TOLD,
+	DROPS, DROPCOUNT, RECEIVER_POLICY, CAUSES
+};
 static const bool loses[CAUSES] = { [LEAVES] = true, [POLICY] = true, [UNSETTLED] = true, [SHARE] = true, [ADDRESS] = true,
 	[STREAM] = true, [FILTER] = true, [SLICE] = true, [NEW_NETWORK] = true, [SHEDS] = true, [PAUSES] = true, [GAP_TOLD] = true,
 	[DROPS] = true, [DROPCOUNT] = true };
@@ -577,8 +580,8 @@ END_TEST
 /* What nobody can be told by alone. */
 START_TEST(addresses_that_are_no_hosts)
 {
-	static const char *const texts[] = { "0.0.0.0", "127.0.0.1", "224.0.0.5", "255.255.255.255", "169.254.1.1", "::", "::1", "ff02::1",
-	    "fe80::1", "::ffff:10.0.0.1" };
+	static const char *const texts[] = { "0.0.0.0", "127.0.0.1", "224.0.0.5", "255.255.255.255", "169.254.1.1", "::", "::1",
+	    "ff02::1", "fe80::1", "::ffff:10.0.0.1" };
 	struct bpf_peer address = { .family = strchr(texts[_i], ':') != NULL ? AF_INET6 : AF_INET };
 	struct hint_sample sample = { .digest = 1, .time_ns = lab.now.wall_ns, .out = true };
 	struct hint_block block = { .first_ns = lab.now.wall_ns, .last_ns = lab.now.wall_ns, .count = 1 };
@@ -710,7 +713,8 @@ check_lists(bool ticked)
 			continue;
 		sum += lab_list_size(vm);
 		for (unsigned peer = 0; peer < CROWD; peer++)
-			ck_assert_msg(!lab_withholds(vm, peer) || (is_up[peer] && is_willing[peer] && is_willing[vm]), "%u of %u", peer, vm);
+			ck_assert_msg(!lab_withholds(vm, peer) || (is_up[peer] && is_willing[peer] && is_willing[vm]),
+			    "%u of %u", peer, vm);
 	}
 	ck_assert_uint_le(sum, hints_pairs(lab.hints));
 	ck_assert(!ticked || sum == hints_pairs(lab.hints));

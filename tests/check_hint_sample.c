@@ -40,7 +40,8 @@ teardown(void)
 static void
 put_packet(uint64_t digest, uint8_t host, uint32_t flags, uint32_t captured)
 {
-	uint8_t echo[60] = { 2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0, 0x45, 0, 0, 46, 0, 1, 0, 0, 64, 1, 0, 0, 10, 0, 0, host, 10, 0, 1, 2, 8 };
+	uint8_t echo[60] = { 2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0, 0x45, 0, 0, 46, 0, 1, 0, 0, 64, 1, 0, 0, 10, 0, 0, host,
+	    10, 0, 1, 2, 8 };
 	const struct pcapng_packet packet = { .time_ns = 5, .captured_len = captured, .original_len = sizeof(echo), .data = echo,
 	    .flags = flags, .packetid = digest };
 
@@ -50,7 +51,8 @@ put_packet(uint64_t digest, uint8_t host, uint32_t flags, uint32_t captured)
 static bool
 is_audit(uint8_t host)
 {
-	const uint8_t echo[60] = { 2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0, 0x45, 0, 0, 46, 0, 1, 0, 0, 64, 1, 0, 0, 10, 0, 0, host, 10, 0, 1, 2, 8 };
+	const uint8_t echo[60] = { 2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0, 0x45, 0, 0, 46, 0, 1, 0, 0, 64, 1, 0, 0, 10, 0, 0, host,
+	    10, 0, 1, 2, 8 };
 
 	return flow_of(BPF_LINK_ETHERNET, 0x0800, echo, sizeof(echo)).hash == 0;
 }

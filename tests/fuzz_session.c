@@ -257,10 +257,10 @@ step_interface(struct peer *peer, struct cursor *cursor)
 static void
 put_packets(struct buf *raw, struct msg_block *msg, uint8_t count, uint8_t interface, uint32_t direction)
 {
-	static const uint8_t data[64] = { 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0, 0, 50, 0, 1, 0, 0, 64, 1, 0, 0, 10, 0, 0, 1,
-	    10, 0, 0, 2 };
-	struct pcapng_packet packet = { .interface = interface, .captured_len = sizeof(data), .original_len = sizeof(data), .data = data,
-	    .flags = direction };
+	static const uint8_t data[64] = { 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0, 0, 50, 0, 1, 0, 0, 64, 1, 0, 0, 10, 0,
+	    0, 1, 10, 0, 0, 2 };
+	struct pcapng_packet packet = { .interface = interface, .captured_len = sizeof(data), .original_len = sizeof(data),
+	    .data = data, .flags = direction };
 
 	for (uint8_t i = 0; i < count; i++) {
 		packet.packetid = msg->number * 8 + i;
@@ -633,8 +633,8 @@ stop(struct fuzz *fuzz)
 static void
 begin(struct fuzz *fuzz)
 {
-	const struct worker_settings settings = { .rotate_size = 1u << 20, .rotate_interval_ms = 3600000, .keepalive_ms = 60000, .hint_lease_ms = 5000,
-	    .dedup = DEDUP_TAG };
+	const struct worker_settings settings = { .rotate_size = 1u << 20, .rotate_interval_ms = 3600000, .keepalive_ms = 60000,
+	    .hint_lease_ms = 5000, .dedup = DEDUP_TAG };
 	static const struct conf_list tenants;
 	struct tls_context *tls[WORKERS];
 	struct policy_set *policy = policy_set_new();
