@@ -21,8 +21,9 @@
  *	A claims a there and nobody else does; and all interfaces of B are in this network, for its list is of addresses alone;
  *	A's filter lets through what B's does (hint_rule.h), and A sends whole packets;
  *	nothing is known that makes A deliver less (enum hint_trouble), and it was heard of within the lease;
- *	it is proven: packets that left A with source a came to B, HINT_PROOFS of them, and the last one within HINT_PROOF_NS.
- * Balanced, the same must be true in the other direction, for then A captures for B what B sends. As soon as something of this is not
+ *	it is proven: packets that left A with source a came to B, or left B and came to A at a, HINT_PROOFS of them, and the last one
+ *	within HINT_PROOF_NS.
+ * Balanced, some of what B sent must have come to A, for then A captures for B what B sends. As soon as something of this is not
  * so any more, a is taken back; what follows from it that nobody can rule out is a possible gap.
  *
  * An event costs what it changes: addresses, pairs and digests are hashed, pairs exist only of VMs that have talked.

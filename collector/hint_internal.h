@@ -82,6 +82,7 @@ struct hint_pair {
 	uint64_t		 seq;		/* of the message that took it off */
 	uint64_t		 touched_ns;
 	uint64_t		 proven_ns;	/* the last proof */
+	uint64_t		 came_ns;	/* the last one by a packet of this direction; 0: none */
 	uint64_t		 proven_wall_ns;
 	uint64_t		 proofs, mismatches, mismatch_ns, barred_ns;
 	uint64_t		 from_wall_ns;	/* of its open row; 0: none */
@@ -96,7 +97,7 @@ struct hint_seen {		/* a sample that is remembered */
 	struct hint_vm		*vm, *sender;	/* sender: NULL: waits for nobody */
 	const struct hint_realm	*realm;		/* NULL: unused */
 	uint64_t		 digest, wall_ns, arrived_ns;
-	struct bpf_peer		 src;
+	struct bpf_peer		 src, dst;
 	bool			 out, audit, matched;
 };
 

@@ -151,9 +151,9 @@ hint_covers(const struct hint_vm *sender, const struct hint_vm *receiver, const 
 	return true;
 }
 
-/* Balanced, the sender's agent captures what the receiver sends to it: is that proven, too? */
+/* Balanced, the sender's agent captures what the receiver sends to it: has that been seen, too? */
 static bool
-hint_reverse_proven(const struct hint_pair *pair, const struct hint_time *now)
+hint_reverse_came(const struct hint_pair *pair, const struct hint_time *now)
 {
 	const struct hint_interface *interface;
 	const struct hint_claim *claim;
@@ -162,7 +162,8 @@ hint_reverse_proven(const struct hint_pair *pair, const struct hint_time *now)
 	TAILQ_FOREACH(interface, &pair->receiver->interfaces, entry)
 		LIST_FOREACH(claim, &interface->claims, by_interface)
 			if (!claim->address->conflict && (reverse = hint_find_pair(pair->sender->hints, pair->receiver, pair->sender,
-			    pair->realm, &claim->address->peer)) != NULL && hint_proven(reverse, now))
+			    pair->realm, &claim->address->peer)) != NULL && reverse->came_ns != 0 &&
+			    reverse->came_ns + HINT_PROOF_NS > now->mono_ns)
 				return true;
 	return false;
 }
@@ -178,7 +179,7 @@ hint_fit(struct hint_pair *pair, const struct hint_time *now)
 		return false;
 	if (hint_owner(hint_find_address(sender->hints, pair->realm, &pair->peer)) != sender || !hint_covers(sender, receiver, pair->realm))
 		return false;
-	return !sender->balanced || hint_reverse_proven(pair, now);
+	return !sender->balanced || hint_reverse_came(pair, now);
 }
 
 /* The one of the list that has matched least. */

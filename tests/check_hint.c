@@ -30,7 +30,7 @@ setup(void)
 static void
 withhold(void)
 {
-	lab_up(0);
+	lab_up_sender(0);
 	lab_up(1);
 	lab_pass(SECOND);
 	lab_packets(0, 1, HINT_PROOFS);
@@ -116,9 +116,9 @@ END_TEST
 
 START_TEST(proven_pairs_alone)
 {
-	lab_up(0);
+	lab_up_sender(0);
 	lab_up(1);
-	lab_up(2);
+	lab_up_sender(2);
 	lab_packets(0, 1, HINT_PROOFS - 1);
 	lab_sent(0, 1, 77);
 	lab_came(1, lab_address(0), 78, false);
@@ -142,6 +142,19 @@ START_TEST(proven_pairs_alone)
 	ck_assert_int_eq(lab.msg.added_count, 1);	/* what changed, and no more */
 	ck_assert_uint_ne(lab.msg.base, 0);
 	ck_assert(lab_withholds(1, 0) && lab_withholds(1, 2));
+	lab_end();
+}
+END_TEST
+
+/* Data of one direction may be parted and joined on the way: what comes back shows as well who has the address. */
+START_TEST(either_direction_proves)
+{
+	lab_up_sender(0);
+	lab_up(1);
+	lab_packets(1, 0, HINT_PROOFS);
+	lab_pass(SECOND);
+	lab_take_all();
+	ck_assert(lab_withholds(1, 0));
 	lab_end();
 }
 END_TEST
@@ -475,7 +488,7 @@ START_TEST(a_list_is_told_again)
 	const struct msg_hints_result nothing = { 0 };
 
 	withhold();
-	lab_up(2);
+	lab_up_sender(2);
 	lab_packets(2, 1, HINT_PROOFS + 1);
 	lab_pass(SECOND);
 	lab_take_all();
@@ -548,7 +561,8 @@ START_TEST(balanced)
 	lab_packets(0, 1, HINT_PROOFS);
 	lab_packets(2, 1, HINT_PROOFS);
 	lab_pass(SECOND);
-	ck_assert_int_eq(lab_take(), -1);
+	lab_take_all();
+	ck_assert(!lab_withholds(1, 0));	/* nothing of 1 has been seen at 0 */
 	lab_packets(1, 0, HINT_PROOFS);
 	lab_packets(0, 1, HINT_PROOFS);
 	lab_pass(SECOND);
@@ -643,7 +657,7 @@ START_TEST(a_thousand_peers)
 {
 	lab_up(0);
 	for (unsigned i = 1; i <= MSG_PEERS_MAX + 1; i++) {
-		lab_up(i);
+		lab_up_sender(i);
 		lab_packets(i, 0, i == 500 ? HINT_PROOFS : HINT_PROOFS + 2);
 	}
 	lab_pass(SECOND);
@@ -682,6 +696,92 @@ START_TEST(rows_are_bounded)
 }
 END_TEST
 
+/* What agents hold is what is counted, and nobody withholds somebody who is away or does not want it. */
+#define CROWD	12u
+static bool is_up[CROWD], is_willing[CROWD];
+
+static void
+check_lists(bool ticked)
+{
+	uint64_t sum = 0;
+
+	for (unsigned vm = 0; vm < CROWD; vm++) {
+		if (!is_up[vm])
+			continue;
+		sum += lab_list_size(vm);
+		for (unsigned peer = 0; peer < CROWD; peer++)
+			ck_assert_msg(!lab_withholds(vm, peer) || (is_up[peer] && is_willing[peer] && is_willing[vm]), "%u of %u", peer, vm);
+	}
+	ck_assert_uint_le(sum, hints_pairs(lab.hints));
+	ck_assert(!ticked || sum == hints_pairs(lab.hints));
+}
+
+static void
+random_event(unsigned vm, unsigned other)
+{
+	const struct msg_hints_result nothing = { 0 };
+	const struct hint_policy policy = { .withhold = rand() % 4 > 0, .balanced = rand() % 2, .settled = rand() % 4 > 0 };
+	struct bpf_peer some[] = { lab_address(vm), lab_address(other), lab_address(200 + vm) };
+	struct hint_stats stats = { .shedding = rand() % 8 == 0, .paused = rand() % 8 == 0, .spool_bytes = rand() % 3 == 0,
+	    .lost = (uint64_t)(rand() % 8 == 0), .withheld = (uint64_t)rand(), .wall_ns = lab.now.wall_ns };
+
+	switch (rand() % 16) {
+	case 0:
+		hint_down(lab.vm[vm], &lab.now);
+		is_up[vm] = false;
+		break;
+	case 1:
+		hint_policy(lab.vm[vm], &policy, &lab.now);
+		is_willing[vm] = policy.withhold && policy.settled;
+		break;
+	case 2:
+		hint_addresses(lab.vm[vm], 0, some, (size_t)(rand() % 4), &lab.now);
+		break;
+	case 3:
+		hint_stats(lab.vm[vm], &stats, &lab.now);
+		break;
+	case 4:
+		hint_result(lab.vm[vm], &nothing, &lab.now);
+		break;
+	case 5:
+		hint_lossy(lab.vm[vm], &lab.now);
+		break;
+	case 6:
+		lab_came(vm, lab_address(other), (uint64_t)rand(), rand() % 2);
+		break;
+	case 7:
+		lab_pass((uint64_t)(rand() % 7) * SECOND);
+		break;
+	default:
+		lab_packets(vm, other, (unsigned)(rand() % 3 + 2));
+		break;
+	}
+}
+
+START_TEST(random_events)
+{
+	srand((unsigned)_i);
+	for (int n = 0; n < 4000; n++) {
+		bool tick = rand() % 2 == 0;
+		unsigned vm = (unsigned)rand() % CROWD, other = (vm + 1 + (unsigned)rand() % (CROWD - 1)) % CROWD;
+
+		if (!is_up[vm] || !is_up[other]) {
+			unsigned away = is_up[vm] ? other : vm;
+
+			lab_up_as(away, "acme", rand() % 16 == 0 ? "blue" : "", "", rand() % 4 == 0);
+			is_up[away] = is_willing[away] = true;
+		} else
+			random_event(vm, other);
+		if (tick)
+			lab_pass(SECOND);
+		lab_take_all();
+		check_lists(tick);
+	}
+	ck_assert_uint_gt(hint_totals(lab.hints)->given, 100);
+	lab_end();
+}
+END_TEST
+
 int
 main(void)
 {
@@ -695,6 +795,7 @@ main(void)
 	tcase_add_loop_test(tcase, filters_cover, 0, sizeof(rules) / sizeof(rules[0]));
 	tcase_add_loop_test(tcase, filters_decide, 0, sizeof(rules) / sizeof(rules[0]));
 	tcase_add_test(tcase, proven_pairs_alone);
+	tcase_add_test(tcase, either_direction_proves);
 	tcase_add_loop_test(tcase, overlapping_addresses_do_not_meet, 0, 3);
 	tcase_add_test(tcase, other_networks_do_not_meet);
 	tcase_add_test(tcase, receiver_in_two_networks);
@@ -714,6 +815,7 @@ main(void)
 	tcase_add_test(tcase, forwarding_receivers_are_barred);
 	tcase_add_test(tcase, a_thousand_peers);
 	tcase_add_test(tcase, rows_are_bounded);
+	tcase_add_loop_test(tcase, random_events, 0, 8);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
