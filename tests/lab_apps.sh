@@ -8,7 +8,8 @@ APP=(
 	[http]="tcp port 80" [dns]="port 53" [ping]="icmp[icmptype] == icmp-echo or icmp[icmptype] == icmp-echoreply"
 	[ping6]="ip6 proto 58 and (ip6[40] == 128 or ip6[40] == 129)" [fragments]="ip[6:2] & 0x3fff != 0 or ip6[6] == 44"
 	[repeats]="udp port 7001" [broadcasts]="udp port 7002" [superpackets]="udp port 7003" [keepalives]="tcp port 7004"
-	[twice]="udp port 7005" [routed]="host 10.80.0.3" [unreachable]="icmp[icmptype] == icmp-unreach" [vxlan]="udp port 4789" [vlan]="vlan 5" [frames]="ether proto 0x88b5"
+	[twice]="udp port 7005" [unreachable]="icmp[icmptype] == icmp-unreach" [vxlan]="udp port 4789" [vlan]="vlan 5"
+	[frames]="ether proto 0x88b5" [routed]="host 10.80.0.3"
 	[neighbours]="arp or (icmp6 and (ip6[40] == 135 or ip6[40] == 136))"
 	[outsider]="(host $OUTSIDER or host fd78::fe or udp port 7006) and not arp"
 )
