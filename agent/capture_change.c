@@ -215,14 +215,14 @@ item_build(const struct change *c, const struct change_item *item, size_t peers,
 	struct capture_wish wish = c->wish;
 	struct capture_ring *r = item->ring;
 
-	wish.withheld.peer_count = peers;
+	wish.peer_count = peers;
 	if (bare) {
 		wish.keep = GOVERNOR_KEEP_ALL;
 		wish.slice = wish.agreed;
 	}
 	if (capture_filter_build(r->pcap, r->name, &wish, r->loopback, item->paused, programs, error) == -1)
 		return -1;
-	programs->state.peers_left += c->wish.withheld.peer_count - peers;
+	programs->state.peers_left += c->wish.peer_count - peers;
 	return 0;
 }
 
@@ -271,7 +271,7 @@ item_attach_over_nothing(struct change_item *item, char error[MSG_TEXT_SIZE])
 static int
 item_attach_again(const struct change *c, struct change_item *item, char error[MSG_TEXT_SIZE])
 {
-	size_t peers = c->wish.withheld.peer_count - item->programs.state.peers_left;
+	size_t peers = c->wish.peer_count - item->programs.state.peers_left;
 	struct capture_programs bare;
 	char why[MSG_TEXT_SIZE];
 
@@ -301,7 +301,7 @@ item_attach(const struct change *c, struct change_item *item, char error[MSG_TEX
 	item->attached = true;
 	if (r->programs.state.peers_left > 0)
 		log_limited(&limit, 60000, LOG_LEVEL_INFO, "%s: the filter has no room for %zu of %zu peers: their packets are captured",
-		    r->name, r->programs.state.peers_left, c->wish.withheld.peer_count);
+		    r->name, r->programs.state.peers_left, c->wish.peer_count);
 	return 0;
 }
 
@@ -469,7 +469,7 @@ change_prepare(struct change *c, char error[MSG_TEXT_SIZE])
 	if (capture_wish_init(&c->wish, c->tap->options, c->want, &c->tap->orders, error) == -1)
 		return -1;
 	if (c->tap->lapsed)
-		c->wish.withheld.peer_count = 0;
+		c->wish.peer_count = 0;
 	return codec_parse(codec, &c->codec, &c->level, error, MSG_TEXT_SIZE);
 }
 

@@ -245,14 +245,14 @@ parts_add_withheld(struct filter_parts *parts, const struct capture_wish *w)
 	struct bpf_insn *insn;
 	int result = 0;
 
-	if (w->withheld.peer_count == 0)
+	if (w->peer_count == 0)
 		return 0;
 	if ((insn = calloc(BPF_CHAIN_MAX, sizeof(*insn))) == NULL)
 		return -1;
-	len = bpf_part_withheld(insn, room, parts->link, &w->withheld, &placed);
+	len = bpf_part_withheld(insn, room, parts->link, w->peer, w->peer_count, w->balanced, &placed);
 	if (len > 0 && placed > 0)
 		result = parts_add(parts, "not what a peer delivers", FILTER_WITHHELD, insn, len);
-	parts->peers_left = w->withheld.peer_count - placed;
+	parts->peers_left = w->peer_count - placed;
 	free(insn);
 	return result;
 }
@@ -282,7 +282,7 @@ parts_add_thinning(struct filter_parts *parts, struct pcap *pcap, const char *na
 		return -1;
 	}
 	if (!parts->link_known)
-		parts->peers_left = w->withheld.peer_count;
+		parts->peers_left = w->peer_count;
 	else if (parts_add_withheld(parts, w) == -1 || parts_add_sampled(parts, w) == -1) {
 		snprintf(error, MSG_TEXT_SIZE, "%s: no memory for the filter", name);
 		return -1;

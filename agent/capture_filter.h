@@ -19,7 +19,6 @@ struct pcap;
 
 #define CAPTURE_FILTER_SHOWN	200	/* bytes of a filter's text in an error */
 #define CAPTURE_CONDITIONS_MAX	256	/* of one filter: libpcap's time grows with their cube, and no ring is read meanwhile */
-#define CAPTURE_ADDRESSES_MAX	(2 * BPF_WITHHELD_OWN_MAX)
 #define CAPTURE_ENDPOINTS_MAX	(IPC_OWN_MAX + 64)	/* the link role's, and the ports of the configuration */
 
 /*
@@ -35,8 +34,9 @@ struct capture_wish {
 	uint32_t	 snaplen;
 	struct slice	 agreed, slice;	/* of guest and policy; and in force: the governor may take more away */
 	unsigned	 keep;		/* of 64 parts of the flows */
-	struct bpf_withheld withheld;	/* what peers' agents deliver */
-	struct bpf_peer	 address[CAPTURE_ADDRESSES_MAX];	/* our own, of all of the tap's interfaces: for that */
+	const struct bpf_peer *peer;	/* whose packets are withheld */
+	size_t		 peer_count;
+	bool		 balanced;	/* bpf_part_withheld() */
 	size_t		 own_count;
 	struct ipc_endpoint own[CAPTURE_ENDPOINTS_MAX];
 };

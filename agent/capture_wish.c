@@ -2,7 +2,6 @@
  * Copyright (c) 2026 The vmtap authors */
 #include "config.h"
 
-#include <sys/socket.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,38 +63,6 @@ wish_add_own(struct capture_wish *w, const struct agent_options *options, const 
 	return 0;
 }
 
-static void
-wish_add_address(struct capture_wish *w, uint8_t family, const uint8_t *address)
-{
-	size_t len = family == AF_INET ? 4 : 16, count = 0;
-
-	for (size_t i = 0; i < w->withheld.own_count; i++) {
-		if (w->address[i].family == family && memcmp(w->address[i].address, address, len) == 0)
-			return;
-		count += w->address[i].family == family;
-	}
-	if (count == BPF_WITHHELD_OWN_MAX)
-		return;		/* what comes for it is captured */
-	w->address[w->withheld.own_count].family = family;
-	memcpy(w->address[w->withheld.own_count++].address, address, len);
-}
-
-/* The interfaces' addresses are as good as one another's: any of them may take what is for any. */
-static void
-wish_add_withheld(struct capture_wish *w, const struct ipc_tap *tap)
-{
-	w->withheld = (struct bpf_withheld){ .peer = tap->peer, .peer_count = tap->peer_count, .own = w->address,
-	    .balanced = tap->balanced };
-	for (size_t i = 0; tap->peer_count > 0 && i < tap->interface_count; i++) {
-		const struct ipc_tap_interface *interface = &tap->interface[i];
-
-		for (size_t k = 0; k < interface->ipv4_count; k++)
-			wish_add_address(w, AF_INET, interface->ipv4[k]);
-		for (size_t k = 0; k < interface->ipv6_count; k++)
-			wish_add_address(w, AF_INET6, interface->ipv6[k]);
-	}
-}
-
 static uint32_t
 smaller_snaplen(uint64_t guest, uint32_t remote)
 {
@@ -130,7 +97,9 @@ capture_wish_init(struct capture_wish *w, const struct agent_options *options, c
 	memset(w, 0, sizeof(*w));
 	w->never = &options->never;
 	w->keep = orders->keep;
-	wish_add_withheld(w, tap);
+	w->peer = tap->peer;
+	w->peer_count = tap->peer_count;
+	w->balanced = tap->balanced;
 	w->guest = options->filter;
 	w->remote = tap->filter;
 	w->operator = tap->tap > 0;

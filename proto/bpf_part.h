@@ -33,20 +33,13 @@ struct bpf_peer {
 	uint8_t	address[16];
 };
 
-/*
- * Accepts unicast packets that a peer delivers: those that come in from one of the peers to one of our own addresses; balanced, of
- * these the flows of even hashes, and what goes out from one of ours to a peer of flows of odd ones. Never those whose flow hash is 0
- * or that have none, errors of ICMP (types 3, 4, 5, 11, 12) or ICMPv6 (1 to 4), and fragments of either. Of the peers, the first ones
- * that fit: *placed says how many, repeated ones included. Without a peer that fits, it accepts nothing.
- */
+/* Accepts inbound unicast packets that come from one of the peers; balanced: of these, those with an even flow hash, and outbound ones
+ * to one of the peers with an odd one. But none whose flow hash is 0 or that has none, no errors of ICMP (types 3, 4, 5, 11, 12) or
+ * ICMPv6 (1 to 4), and no fragments of either. Of the peers, the first ones that fit: *placed says how many, repeated ones included.
+ * Without a peer that fits, it accepts nothing. */
 #define BPF_WITHHELD_PEERS_MAX	1000	/* more are not looked at */
-#define BPF_WITHHELD_OWN_MAX	24	/* nor are more addresses of ours, of each family */
-struct bpf_withheld {
-	const struct bpf_peer	*peer, *own;
-	size_t			 peer_count, own_count;
-	bool			 balanced;
-};
-size_t	bpf_part_withheld(struct bpf_insn *, size_t room, enum bpf_link, const struct bpf_withheld *, size_t *placed);
+size_t	bpf_part_withheld(struct bpf_insn *, size_t room, enum bpf_link, const struct bpf_peer *, size_t count, bool balanced,
+	    size_t *placed);
 
 /*
  * Not a part but the end of a program, for bpf_chain_finish_with(): returns min(end of the headers + payload, snaplen), and never 0

@@ -184,37 +184,14 @@ search_word(struct search *s, const struct peer_key *key, size_t count, unsigned
 		}
 }
 
-/* Goes on behind if the destination is ours. */
 static void
-own_family(struct bpf_code *code, const struct bpf_withheld *w, uint8_t family)
-{
-	struct peer_key key[BPF_WITHHELD_PEERS_MAX];
-	struct bpf_label ours = { 0 }, other = { 0 };
-	uint32_t last = family == AF_INET ? 0 : WORDS - 1;
-	size_t n = keys_of(w->own, w->own_count, family, key);
-
-	for (size_t i = 0; i < n && i < BPF_WITHHELD_OWN_MAX; i++) {
-		for (uint32_t word = 0; word < last; word++) {
-			bpf_code_stmt(code, BPF_LD | BPF_MEM, BPF_FLOW_M_DESTINATION + word);
-			bpf_code_unless(code, BPF_JEQ, key[i].word[word], &other);
-		}
-		bpf_code_stmt(code, BPF_LD | BPF_MEM, BPF_FLOW_M_DESTINATION + last);
-		bpf_code_if(code, BPF_JEQ, key[i].word[last], &ours);
-		bpf_code_here(code, &other);
-	}
-	bpf_code_return(code, 0);
-	bpf_code_here(code, &ours);
-}
-
-static void
-search_family(struct bpf_code *code, const struct bpf_withheld *w, size_t count, uint8_t family)
+search_family(struct bpf_code *code, const struct bpf_peer *peer, size_t count, uint8_t family)
 {
 	struct peer_key key[BPF_WITHHELD_PEERS_MAX];
 	struct search s = { .code = code, .words = family == AF_INET ? 1 : WORDS };
-	size_t n = keys_of(w->peer, count, family, key);
+	size_t n = keys_of(peer, count, family, key);
 
 	if (n > 0) {
-		own_family(code, w, family);
 		bpf_code_stmt(code, BPF_LD | BPF_MEM, BPF_FLOW_M_SOURCE);
 		search_word(&s, key, n, 0);
 	}
@@ -234,19 +211,17 @@ inbound(struct bpf_code *code, enum bpf_link link, struct bpf_label *found, stru
 {
 	load_type(code);
 	bpf_code_unless(code, BPF_JEQ, PACKET_HOST, none);
-	bpf_flow_hash(code, link, BPF_FLOW_NO_ICMP_ERRORS | BPF_FLOW_DESTINATION, none);
+	bpf_flow_hash(code, link, BPF_FLOW_NO_ICMP_ERRORS, none);
 	bpf_code_unless(code, BPF_JEQ, 0, found);
 }
 
-/* The destination is where the source is looked for, and the other way round. */
+/* The destination is where the source is looked for. */
 static void
-swap_ends(struct bpf_code *code)
+look_at_destination(struct bpf_code *code)
 {
 	for (uint32_t i = 0; i < WORDS; i++) {
-		bpf_code_stmt(code, BPF_LD | BPF_MEM, BPF_FLOW_M_SOURCE + i);
-		bpf_code_stmt(code, BPF_LDX | BPF_MEM, BPF_FLOW_M_DESTINATION + i);
-		bpf_code_stmt(code, BPF_ST, BPF_FLOW_M_DESTINATION + i);
-		bpf_code_stmt(code, BPF_STX, BPF_FLOW_M_SOURCE + i);
+		bpf_code_stmt(code, BPF_LD | BPF_MEM, BPF_FLOW_M_DESTINATION + i);
+		bpf_code_stmt(code, BPF_ST, BPF_FLOW_M_SOURCE + i);
 	}
 }
 
@@ -267,7 +242,7 @@ balanced_share(struct bpf_code *code, enum bpf_link link, struct bpf_label *foun
 	bpf_code_if(code, BPF_JEQ, PACKET_HOST, &in);
 	bpf_code_stmt(code, BPF_LD | BPF_MEM, BPF_FLOW_M_FREE);
 	bpf_code_unless(code, BPF_JSET, 1, none);
-	swap_ends(code);
+	look_at_destination(code);
 	bpf_code_goto(code, found);
 	bpf_code_here(code, &in);
 	bpf_code_stmt(code, BPF_LD | BPF_MEM, BPF_FLOW_M_FREE);
@@ -276,13 +251,13 @@ balanced_share(struct bpf_code *code, enum bpf_link link, struct bpf_label *foun
 
 /* A part of the first so many peers, 0 if it does not fit. */
 static size_t
-withheld(struct bpf_insn *insn, size_t room, enum bpf_link link, const struct bpf_withheld *w, size_t count)
+withheld(struct bpf_insn *insn, size_t room, enum bpf_link link, const struct bpf_peer *peer, size_t count, bool balanced)
 {
 	struct bpf_label none = { 0 }, found = { 0 }, v4 = { 0 }, v6 = { 0 };
 	struct bpf_code code;
 
 	bpf_code_init(&code, insn, room);
-	if (w->balanced)
+	if (balanced)
 		balanced_share(&code, link, &found, &none);
 	else
 		inbound(&code, link, &found, &none);
@@ -292,9 +267,9 @@ withheld(struct bpf_insn *insn, size_t room, enum bpf_link link, const struct bp
 	bpf_code_unless(&code, BPF_JEQ, 6, &v4);
 	bpf_code_goto(&code, &v6);
 	bpf_code_here(&code, &v4);
-	search_family(&code, w, count, AF_INET);
+	search_family(&code, peer, count, AF_INET);
 	bpf_code_here(&code, &v6);
-	search_family(&code, w, count, AF_INET6);
+	search_family(&code, peer, count, AF_INET6);
 	bpf_code_here(&code, &none);
 	bpf_code_return(&code, 0);
 	return bpf_code_end(&code);
@@ -302,16 +277,16 @@ withheld(struct bpf_insn *insn, size_t room, enum bpf_link link, const struct bp
 
 /* The largest number of peers that fit. Fewer are not always shorter, so that it may be one or two below what would just fit. */
 static size_t
-peers_that_fit(struct bpf_insn *insn, size_t room, enum bpf_link link, const struct bpf_withheld *w, size_t count)
+peers_that_fit(struct bpf_insn *insn, size_t room, enum bpf_link link, const struct bpf_peer *peer, size_t count, bool balanced)
 {
 	size_t fit = 0, too_many = count + 1;
 
-	if (withheld(insn, room, link, w, count) != 0)
+	if (withheld(insn, room, link, peer, count, balanced) != 0)
 		return count;
 	while (too_many - fit > 1) {
 		size_t middle = fit + (too_many - fit) / 2;
 
-		if (withheld(insn, room, link, w, middle) != 0)
+		if (withheld(insn, room, link, peer, middle, balanced) != 0)
 			fit = middle;
 		else
 			too_many = middle;
@@ -320,14 +295,15 @@ peers_that_fit(struct bpf_insn *insn, size_t room, enum bpf_link link, const str
 }
 
 size_t
-bpf_part_withheld(struct bpf_insn *insn, size_t room, enum bpf_link link, const struct bpf_withheld *w, size_t *placed)
+bpf_part_withheld(struct bpf_insn *insn, size_t room, enum bpf_link link, const struct bpf_peer *peer, size_t count, bool balanced,
+    size_t *placed)
 {
-	size_t count = w->peer_count < BPF_WITHHELD_PEERS_MAX ? w->peer_count : BPF_WITHHELD_PEERS_MAX;
-
 	*placed = 0;
 	if (room == 0)
 		return 0;
-	if ((*placed = peers_that_fit(insn, room, link, w, count)) == 0)
+	if (count > BPF_WITHHELD_PEERS_MAX)
+		count = BPF_WITHHELD_PEERS_MAX;
+	if ((*placed = peers_that_fit(insn, room, link, peer, count, balanced)) == 0)
 		return bpf_part_nothing(insn);
-	return withheld(insn, room, link, w, *placed);
+	return withheld(insn, room, link, peer, *placed, balanced);
 }

@@ -97,13 +97,11 @@ capture_lab_socket(const char *interface)
 void
 capture_lab_want(const char *name)
 {
-	static const uint8_t ours[4] = { 10, 0, 0, 2 };		/* what capture_lab_frame() sends to */
 	struct ipc_tap_interface *interface = &lab.want->interface[lab.want->interface_count++];
 
 	memset(interface, 0, sizeof(*interface));
 	interface->ifindex = if_nametoindex(name);
 	snprintf(interface->name, sizeof(interface->name), "%s", name);
-	memcpy(interface->ipv4[interface->ipv4_count++], ours, sizeof(ours));
 }
 
 void

@@ -53,7 +53,6 @@ static const struct {
 #define SET_COUNT	(sizeof(sets) / sizeof(sets[0]))
 
 static struct bpf_peer peer[BPF_WITHHELD_PEERS_MAX];
-static const struct bpf_peer own[] = { { AF_INET, A4 }, { AF_INET, B4 }, { AF_INET6, A6 }, { AF_INET6, B6 } };
 static bool balanced;
 
 static void
@@ -87,15 +86,6 @@ add_part(struct bpf_chain *chain, struct program *part)
 	ck_assert_int_eq(bpf_chain_add(chain, "part", part->insn, part->len, true), BPF_OK);
 }
 
-static size_t
-part_withheld(struct program *part, size_t room, enum bpf_link link, size_t peers, bool is_balanced, size_t *placed)
-{
-	const struct bpf_withheld w = { .peer = peer, .peer_count = peers, .own = own, .own_count = sizeof(own) / sizeof(own[0]),
-		.balanced = is_balanced };
-
-	return bpf_part_withheld(part->insn, room, link, &w, placed);
-}
-
 /* Neither sampled out nor withheld (of no peers: that part is left away), cut behind the headers. */
 static void
 make_program(struct program *p, enum bpf_link link, size_t peers, size_t *placed)
@@ -107,7 +97,7 @@ make_program(struct program *p, enum bpf_link link, size_t peers, size_t *placed
 	part.len = bpf_part_sampled_out(part.insn, BPF_SAMPLED_OUT_MAX, link, KEEP);
 	add_part(&chain, &part);
 	if (peers > 0) {
-		part.len = part_withheld(&part, WITHHELD_ROOM, link, peers, balanced, placed);
+		part.len = bpf_part_withheld(part.insn, WITHHELD_ROOM, link, peer, peers, balanced, placed);
 		add_part(&chain, &part);
 	}
 	part.len = bpf_tail_headers(part.insn, BPF_TAIL_HEADERS_MAX, link, 16, 262144);
@@ -158,9 +148,9 @@ START_TEST(kernel_takes)
 		p.len = bpf_part_sampled_out(p.insn, BPF_SAMPLED_OUT_MAX, (enum bpf_link)link, KEEP);
 		print_cost("sampled out", &p);
 		make_peers(0);
-		p.len = part_withheld(&p, BPF_CHAIN_MAX, (enum bpf_link)link, 1, false, &placed);
+		p.len = bpf_part_withheld(p.insn, BPF_CHAIN_MAX, (enum bpf_link)link, peer, 1, false, &placed);
 		print_cost("withheld, one peer", &p);
-		p.len = part_withheld(&p, BPF_CHAIN_MAX, (enum bpf_link)link, 1, true, &placed);
+		p.len = bpf_part_withheld(p.insn, BPF_CHAIN_MAX, (enum bpf_link)link, peer, 1, true, &placed);
 		print_cost("withheld, balanced, one peer", &p);
 		p.len = bpf_tail_headers(p.insn, BPF_TAIL_HEADERS_MAX, (enum bpf_link)link, 0, 262144);
 		print_cost("headers", &p);

@@ -317,9 +317,6 @@ END_TEST
 #define PEERS_MAX	BPF_WITHHELD_PEERS_MAX
 
 static struct bpf_peer peer[PEERS_MAX + 1];
-/* Both ends of the frames at hand; and of captures, some of those that packets go to. */
-static struct bpf_peer own[BPF_WITHHELD_OWN_MAX] = { { AF_INET, A4 }, { AF_INET, B4 }, { AF_INET6, A6 }, { AF_INET6, B6 } };
-static size_t own_count = 4;
 static bool balanced;
 
 static uint32_t
@@ -368,23 +365,6 @@ is_peer(size_t count, uint8_t family, const uint8_t *address)
 }
 
 static bool
-is_own(uint8_t family, const uint8_t *address)
-{
-	for (size_t i = 0; i < own_count; i++)
-		if (own[i].family == family && memcmp(own[i].address, address, family == AF_INET ? 4 : 16) == 0)
-			return true;
-	return false;
-}
-
-static size_t
-part_withheld(struct bpf_insn *insn, size_t room, enum bpf_link link, size_t count, size_t *placed)
-{
-	const struct bpf_withheld w = { .peer = peer, .peer_count = count, .own = own, .own_count = own_count, .balanced = balanced };
-
-	return bpf_part_withheld(insn, room, link, &w, placed);
-}
-
-static bool
 is_withheld(const struct flow *flow, uint8_t pkttype, size_t placed)
 {
 	bool in = pkttype == PACKET_HOST, out = pkttype == PACKET_OUTGOING;
@@ -393,9 +373,7 @@ is_withheld(const struct flow *flow, uint8_t pkttype, size_t placed)
 		return false;
 	if (balanced && (flow->hash % 2 == 0) != in)
 		return false;
-	if ((!in && !balanced) || !is_own(flow->family, in ? flow->destination : flow->source))
-		return false;
-	return is_peer(placed, flow->family, in ? flow->source : flow->destination);
+	return (in || balanced) && is_peer(placed, flow->family, in ? flow->source : flow->destination);
 }
 
 static void
@@ -450,7 +428,7 @@ build_withheld(struct program *p, size_t room, enum bpf_link link, size_t count,
 {
 	struct bpf_chain chain;
 
-	p->len = part_withheld(p->insn, room, link, count, placed);
+	p->len = bpf_part_withheld(p->insn, room, link, peer, count, balanced, placed);
 	ck_assert_uint_ne(p->len, 0);
 	ck_assert_uint_le(p->len, room);
 	bpf_chain_init(&chain);
@@ -492,8 +470,8 @@ START_TEST(withheld_room)
 		before = placed;
 	}
 	ck_assert_uint_gt(before, 200);
-	ck_assert_uint_eq(part_withheld(p.insn, 0, BPF_LINK_RAW, 1, &placed), 0);
-	ck_assert_uint_eq(part_withheld(p.insn, BPF_CHAIN_MAX, BPF_LINK_RAW, 0, &placed), 1);
+	ck_assert_uint_eq(bpf_part_withheld(p.insn, 0, BPF_LINK_RAW, peer, 1, balanced, &placed), 0);
+	ck_assert_uint_eq(bpf_part_withheld(p.insn, BPF_CHAIN_MAX, BPF_LINK_RAW, peer, 0, balanced, &placed), 1);
 	memset(peer, 0, sizeof(peer));
 	for (size_t i = 0; i <= PEERS_MAX; i++)
 		peer[i].family = AF_INET;
@@ -569,10 +547,6 @@ add_source(enum bpf_link link, uint16_t protocol, const uint8_t *data, size_t le
 
 	if (!flow.known || source_count == 60 || is_peer(source_count, flow.family, flow.source) || random_u32() % 8 != 0)
 		return;
-	if (own_count < BPF_WITHHELD_OWN_MAX && !is_own(flow.family, flow.destination)) {
-		own[own_count].family = flow.family;
-		memcpy(own[own_count++].address, flow.destination, flow.family == AF_INET ? 4 : 16);
-	}
 	peer[source_count].family = flow.family;
 	memcpy(peer[source_count++].address, flow.source, flow.family == AF_INET ? 4 : 16);
 }

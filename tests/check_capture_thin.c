@@ -408,19 +408,6 @@ want_peers(unsigned peers)
 	lab.want->peers_until_ns = UINT64_MAX;
 }
 
-/* What is not for us is forwarded, and seen by nobody else there. */
-START_TEST(what_is_forwarded_is_captured)
-{
-	want_peers(FLOWS);
-	lab.want->interface[0].ipv4[0][3] = 9;
-	capture_lab_change(true);
-	send_flows();
-	ck_assert_uint_eq(count(COUNTER_WITHHELD), 0);
-	capture_lab_see(2 * FLOWS);
-	expect_exact();
-}
-END_TEST
-
 /* What comes in from a peer is left out, what goes out to it is not; and a part of the flows is always captured, as an audit. */
 START_TEST(peers_are_withheld)
 {
@@ -704,7 +691,6 @@ main(void)
 	tcase_add_test(t, orders_follow_orders);
 	tcase_add_test(t, last_interface_is_paused_first);
 	tcase_add_test(t, peers_are_withheld);
-	tcase_add_test(t, what_is_forwarded_is_captured);
 	tcase_add_test(t, peers_share_flows);
 	tcase_add_test(t, lease_ends_by_itself);
 	tcase_add_test(t, lease_has_ended_before);

@@ -58,8 +58,7 @@ struct made {
 static void
 make_withheld(struct made *m, enum bpf_link link, bool balanced, const uint8_t *data, size_t left)
 {
-	struct bpf_peer peer[20] = { { 0 } }, own[2] = { { .family = AF_INET }, { .family = AF_INET6 } };
-	const struct bpf_withheld w = { .peer = peer, .peer_count = 20, .own = own, .own_count = 2, .balanced = balanced };
+	struct bpf_peer peer[20] = { { 0 } };
 	size_t placed;
 
 	for (size_t i = 0; i < 20; i++) {
@@ -70,13 +69,7 @@ make_withheld(struct made *m, enum bpf_link link, bool balanced, const uint8_t *
 			memcpy(peer[i].address, data + at, len);
 		peer[i].address[i % len] = (uint8_t)(peer[i].address[i % len] + i / 2);
 	}
-	for (size_t i = 0; i < 2; i++) {
-		size_t at = (link == BPF_LINK_ETHERNET ? 14 : 0) + (i == 0 ? 16 : 24), len = i == 0 ? 4 : 16;
-
-		if (left >= at + len)
-			memcpy(own[i].address, data + at, len);
-	}
-	m->len = bpf_part_withheld(m->insn, BPF_CHAIN_MAX, link, &w, &placed);
+	m->len = bpf_part_withheld(m->insn, BPF_CHAIN_MAX, link, peer, 20, balanced, &placed);
 	if (placed != 20)
 		abort();
 }
