@@ -86,6 +86,31 @@ wish_add_slice(struct capture_wish *w, const struct agent_options *options, cons
 	return 0;
 }
 
+static void
+wish_add_address(struct capture_wish *w, uint8_t family, const uint8_t *bytes, size_t len)
+{
+	struct bpf_peer *address;
+
+	if (w->address_count == BPF_WITHHELD_OWN_MAX)
+		return;
+	address = &w->address[w->address_count++];
+	address->family = family;
+	memcpy(address->address, bytes, len);
+}
+
+static void
+wish_add_addresses(struct capture_wish *w, const struct ipc_tap *tap)
+{
+	for (size_t i = 0; i < tap->interface_count; i++) {
+		const struct ipc_tap_interface *interface = &tap->interface[i];
+
+		for (size_t k = 0; k < interface->ipv4_count; k++)
+			wish_add_address(w, AF_INET, interface->ipv4[k], 4);
+		for (size_t k = 0; k < interface->ipv6_count; k++)
+			wish_add_address(w, AF_INET6, interface->ipv6[k], 16);
+	}
+}
+
 int
 capture_wish_init(struct capture_wish *w, const struct agent_options *options, const struct ipc_tap *tap,
     const struct governor_orders *orders, char error[MSG_TEXT_SIZE])
@@ -100,6 +125,7 @@ capture_wish_init(struct capture_wish *w, const struct agent_options *options, c
 	w->peer = tap->peer;
 	w->peer_count = tap->peer_count;
 	w->balanced = tap->balanced;
+	wish_add_addresses(w, tap);
 	w->guest = options->filter;
 	w->remote = tap->filter;
 	w->operator = tap->tap > 0;
