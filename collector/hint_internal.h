@@ -228,6 +228,7 @@ void	 hint_queue(struct hint_vm *);			/* a message now */
 void	 hint_queue_later(struct hint_vm *);		/* with the next tick */
 struct hint_record *hint_record(const struct hint_vm *, enum hint_record_kind);	/* to be filled in; goes to the VM's group */
 bool	 hint_may_begin_row(struct hint_vm *, const struct hint_time *);
+bool	 hint_pay_row(struct hint_vm *, const struct hint_time *);	/* for one that is to begin; false: it may not */
 void	 hint_begin_row(struct hint_pair *, const struct hint_time *);
 void	 hint_end_row(struct hint_pair *, uint64_t to_wall_ns);
 /* Its rows end and begin anew: its own addresses are others. */

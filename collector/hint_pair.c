@@ -245,7 +245,7 @@ void
 hint_consider(struct hint_pair *pair, const struct hint_time *now)
 {
 	if (pair->state == PAIR_ADDING || pair->state == PAIR_LISTED || !hint_fit(pair, now) ||
-	    !hint_may_begin_row(pair->receiver, now) || !hint_make_room(pair, now))
+	    !hint_may_begin_row(pair->receiver, now) || !hint_make_room(pair, now) || !hint_pay_row(pair->receiver, now))
 		return;
 	hint_add_gap(pair, now->wall_ns);
 	hint_enlist(pair);

@@ -671,6 +671,55 @@ START_TEST(rows_are_bounded)
 }
 END_TEST
 
+/* Of each list that it says it lacks, the rows end and begin: not without bounds either. */
+START_TEST(rows_of_lists_told_again_are_bounded)
+{
+	const struct msg_hints_result nothing = { 0 };
+	unsigned rows;
+
+	lab_up(0);
+	for (unsigned i = 1; i <= 100; i++) {
+		lab_up(i);
+		lab_packets(i, 0, HINT_PROOFS);
+	}
+	for (unsigned k = 0; k < 100; k++) {
+		lab_pass(SECOND);
+		for (unsigned i = 1; i <= 100; i++)
+			lab_packet(i, 0);
+		lab_take_all();
+		hint_result(lab.vm[0], &nothing, &lab.now);
+	}
+	rows = lab_records(HINT_BEGINS);
+	ck_assert_uint_ge(rows, 1000);
+	ck_assert_uint_le(rows, HINT_ROWS_BURST + 100 * HINT_ROWS_SECOND);
+	ck_assert_uint_le(lab_records(HINT_ENDS), rows);
+	lab_end();
+}
+END_TEST
+
+/* A result of the list before comes when a new one is out already, which is whole though it has a base of 0. */
+START_TEST(a_late_result_does_not_end_what_came_after)
+{
+	const struct msg_hints_result nothing = { 0 };
+
+	withhold();
+	hint_lossy(lab.vm[0], &lab.now);
+	ck_assert_int_eq(lab_take_unanswered(), 1);
+	ck_assert_uint_eq(lab.msg.generation, 0);
+	lab_up(2);
+	lab_packets(2, 1, HINT_PROOFS);
+	lab_pass(SECOND);
+	ck_assert_int_eq(lab_take_unanswered(), 1);
+	ck_assert(lab.msg.base == 0 && lab.msg.added_count == 1);
+	lab_records(HINT_BEGINS);
+	hint_result(lab.vm[1], &nothing, &lab.now);
+	lab_pass(SECOND);
+	ck_assert_int_eq(lab_take_unanswered(), -1);
+	ck_assert_int_eq(lab_records(HINT_BEGINS), 0);
+	lab_end();
+}
+END_TEST
+
 int
 main(void)
 {
@@ -702,6 +751,8 @@ main(void)
 	tcase_add_test(tcase, forwarding_receivers_are_barred);
 	tcase_add_test(tcase, a_thousand_peers);
 	tcase_add_test(tcase, rows_are_bounded);
+	tcase_add_test(tcase, rows_of_lists_told_again_are_bounded);
+	tcase_add_test(tcase, a_late_result_does_not_end_what_came_after);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
