@@ -211,6 +211,8 @@ void	 hint_free_pair(struct hint_pair *);
 bool	 hint_proven(const struct hint_pair *, const struct hint_time *);
 void	 hint_consider(struct hint_pair *, const struct hint_time *);	/* puts it into the list if it is fit for that */
 void	 hint_withdraw(struct hint_pair *, enum hint_cause, const struct hint_time *);
+/* It is not proven any more, and what relies on that is taken back. */
+void	 hint_disprove(struct hint_pair *, enum hint_cause, const struct hint_time *);
 void	 hint_withdraw_sender(struct hint_vm *, enum hint_cause, const struct hint_time *);
 void	 hint_withdraw_receiver(struct hint_vm *, enum hint_cause, const struct hint_time *);
 /* Those of one address of the sender. */

@@ -320,6 +320,30 @@ hint_withdraw(struct hint_pair *pair, enum hint_cause cause, const struct hint_t
 		hint_delist(pair);
 }
 
+/* Balanced, what goes the other way was left to the pair's receiver on the pair's word. */
+static void
+hint_withdraw_other_way(const struct hint_pair *pair, enum hint_cause cause, const struct hint_time *now)
+{
+	const struct hint_interface *interface;
+	const struct hint_claim *claim;
+	struct hint_pair *other;
+
+	TAILQ_FOREACH(interface, &pair->receiver->interfaces, entry)
+		LIST_FOREACH(claim, &interface->claims, by_interface)
+			if ((other = hint_find_pair(pair->sender->hints, pair->receiver, pair->sender, pair->realm,
+			    &claim->address->peer)) != NULL && !hint_reverse_proven(other, now))
+				hint_withdraw(other, cause, now);
+}
+
+void
+hint_disprove(struct hint_pair *pair, enum hint_cause cause, const struct hint_time *now)
+{
+	pair->proofs = 0;
+	hint_withdraw(pair, cause, now);
+	if (pair->sender->balanced)
+		hint_withdraw_other_way(pair, cause, now);
+}
+
 void
 hint_withdraw_sender(struct hint_vm *vm, enum hint_cause cause, const struct hint_time *now)
 {
@@ -345,10 +369,8 @@ hint_withdraw_address(struct hint_vm *vm, const struct hint_realm *realm, const 
 	struct hint_pair *pair;
 
 	LIST_FOREACH(pair, &vm->sends, by_sender)
-		if (pair->realm == realm && hint_same(&pair->peer, peer)) {
-			pair->proofs = 0;
-			hint_withdraw(pair, cause, now);
-		}
+		if (pair->realm == realm && hint_same(&pair->peer, peer))
+			hint_disprove(pair, cause, now);
 }
 
 void
@@ -369,12 +391,10 @@ hint_expire(struct hints *hints, const struct hint_time *now)
 	struct hint_pair *pair;
 
 	while ((pair = TAILQ_FIRST(&hints->lru)) != NULL && pair->touched_ns + HINT_PROOF_NS <= now->mono_ns) {
-		if (pair->state == PAIR_IDLE && pair->barred_ns <= now->mono_ns) {
+		hint_disprove(pair, CAUSE_UNPROVEN, now);
+		if (pair->state == PAIR_IDLE && pair->barred_ns <= now->mono_ns)
 			hint_free_pair(pair);
-			continue;
-		}
-		pair->proofs = 0;
-		hint_withdraw(pair, CAUSE_UNPROVEN, now);
-		hint_touch(pair, now);
+		else
+			hint_touch(pair, now);
 	}
 }

@@ -122,8 +122,7 @@ hint_mismatch(struct hint_pair *pair, const struct hint_time *now)
 		pair->mismatches = 0;
 	pair->mismatch_ns = now->mono_ns;
 	pair->mismatches++;
-	hint_withdraw(pair, CAUSE_MISMATCH, now);
-	pair->proofs = 0;
+	hint_disprove(pair, CAUSE_MISMATCH, now);
 	if (pair->mismatches < HINT_MISMATCHES || pair->barred_ns > now->mono_ns)
 		return;
 	pair->barred_ns = now->mono_ns + HINT_BAR_NS;

@@ -720,6 +720,58 @@ START_TEST(a_late_result_does_not_end_what_came_after)
 }
 END_TEST
 
+/* What a VM sends is left to the receiver as long as that is proven, too. */
+enum other_way { NOT_SEEN, NOT_SENT, NOT_ITS_OWN, OTHER_WAYS };
+
+static void
+spoil(enum other_way way)
+{
+	switch (way) {
+	case NOT_SEEN:
+		for (int i = 0; i < 70; i++) {
+			lab_packet(0, 1);
+			lab_pass(SECOND);
+			lab_take_all();
+		}
+		break;
+	case NOT_SENT:
+		lab_pass(2 * SECOND);
+		lab_idle_block(1);
+		lab_came(0, lab_address(1), 99, true);
+		for (int i = 0; i < 4; i++) {
+			lab_pass(SECOND);
+			lab_idle_block(1);
+			lab_packet(0, 1);
+		}
+		break;
+	case NOT_ITS_OWN:
+		lab_up_as(2, "acme", "", "", true);
+		hint_addresses(lab.vm[2], 0, (struct bpf_peer[]){ lab_address(1) }, 1, &lab.now);
+		break;
+	case OTHER_WAYS:
+		break;
+	}
+}
+
+START_TEST(balanced_is_proven_both_ways)
+{
+	lab_up_as(0, "acme", "", "", true);
+	lab_up_as(1, "acme", "", "", true);
+	lab_pass(6 * SECOND);
+	lab_packets(1, 0, HINT_PROOFS);
+	lab_packets(0, 1, HINT_PROOFS);
+	lab_packets(1, 0, 1);
+	lab_pass(SECOND);
+	lab_take_all();
+	ck_assert(lab_withholds(1, 0) && lab_withholds(0, 1));
+	spoil((enum other_way)_i);
+	lab_take_all();
+	ck_assert(!lab_withholds(0, 1));
+	ck_assert(!lab_withholds(1, 0));
+	lab_end();
+}
+END_TEST
+
 int
 main(void)
 {
@@ -753,6 +805,7 @@ main(void)
 	tcase_add_test(tcase, rows_are_bounded);
 	tcase_add_test(tcase, rows_of_lists_told_again_are_bounded);
 	tcase_add_test(tcase, a_late_result_does_not_end_what_came_after);
+	tcase_add_loop_test(tcase, balanced_is_proven_both_ways, 0, OTHER_WAYS);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
