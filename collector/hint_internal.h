@@ -25,8 +25,8 @@ enum hint_cause {
 
 /* What is known against a VM as the one that others rely on. */
 enum hint_trouble {
-	TROUBLE_AWAY = 0x01, TROUBLE_SILENT = 0x02, TROUBLE_POLICY = 0x04, TROUBLE_SHEDDING = 0x08, TROUBLE_PAUSED = 0x10,
-	TROUBLE_BEHIND = 0x20, TROUBLE_URGENT = 0x40, TROUBLE_LOSSY = 0x80
+	TROUBLE_AWAY = 0x01, TROUBLE_POLICY = 0x02, TROUBLE_SHEDDING = 0x04, TROUBLE_PAUSED = 0x08, TROUBLE_BEHIND = 0x10,
+	TROUBLE_URGENT = 0x20, TROUBLE_LOSSY = 0x40
 };
 
 struct hint_realm {		/* a network of a tenant; they are never forgotten */

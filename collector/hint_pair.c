@@ -174,7 +174,8 @@ hint_fit(struct hint_pair *pair, const struct hint_time *now)
 
 	if (!hint_proven(pair, now) || hint_trouble(sender, now) != 0 || (hint_trouble(receiver, now) & (TROUBLE_AWAY | TROUBLE_POLICY)) ||
 	    !sender->withhold || !receiver->withhold || sender->balanced != receiver->balanced ||
-	    sender->hold_ns > now->mono_ns || receiver->hold_ns > now->mono_ns)
+	    sender->hold_ns > now->mono_ns || receiver->hold_ns > now->mono_ns ||
+	    sender->heard_ns + sender->hints->settings.lease_ns <= now->mono_ns)
 		return false;
 	if (hint_owner(hint_find_address(sender->hints, pair->realm, &pair->peer)) != sender || !hint_covers(sender, receiver, pair->realm))
 		return false;

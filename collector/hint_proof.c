@@ -260,6 +260,7 @@ hint_block(struct hint_vm *vm, const struct hint_block *block, const struct hint
 {
 	uint64_t first = block->first_ns - (uint64_t)vm->clock_ns, last = block->last_ns - (uint64_t)vm->clock_ns;
 
+	hint_heard(vm, now->mono_ns);
 	if (block->last_ns == 0)
 		return;
 	if (last > now->wall_ns + HINT_SLACK_NS)	/* its clock is not understood yet */

@@ -5,6 +5,7 @@
 #include <sys/types.h>
 #include <sys/socket.h>
 #include <arpa/inet.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -772,6 +773,65 @@ START_TEST(balanced_is_proven_both_ways)
 }
 END_TEST
 
+/* What it captures is told of as many interfaces as there can be. */
+START_TEST(the_last_interface_changes)
+{
+	struct pcapng_interface description = { .name = "eth0" };
+
+	withhold();
+	for (unsigned i = 1; i < MSG_INTERFACES_MAX; i++) {
+		snprintf(description.name, sizeof(description.name), "eth%u", i);
+		hint_interface(lab.vm[0], i, &description, "", &lab.now);
+	}
+	lab_packets(0, 1, HINT_PROOFS);
+	lab_pass(SECOND);
+	lab_take_all();
+	ck_assert(lab_withholds(1, 0));
+	hint_interface(lab.vm[0], 0, &(struct pcapng_interface){ .name = "eth0" }, "blue", &lab.now);
+	lab_take_all();
+	ck_assert(!lab_withholds(1, 0));
+	lab_end();
+}
+END_TEST
+
+/* Another session makes up for no loss. */
+START_TEST(a_loss_is_held_against_the_next_session)
+{
+	withhold();
+	hint_lossy(lab.vm[0], &lab.now);
+	hint_down(lab.vm[0], &lab.now);
+	lab_up(0);
+	lab_pass(SECOND);
+	lab_packets(0, 1, HINT_PROOFS);
+	lab_pass(SECOND);
+	lab_take_all();
+	ck_assert(!lab_withholds(1, 0));
+	for (uint64_t ns = 0; ns < HINT_HOLD_NS; ns += SECOND)
+		lab_pass(SECOND);
+	lab_packets(0, 1, HINT_PROOFS);
+	lab_pass(SECOND);
+	lab_take_all();
+	ck_assert(lab_withholds(1, 0));
+	lab_end();
+}
+END_TEST
+
+/* Of one that has gone silent, the receiver's packets still come. */
+START_TEST(the_silent_are_not_proven_by_others)
+{
+	withhold();
+	for (uint64_t digest = 1; digest <= HINT_PROOFS; digest++)
+		lab_sent(0, 1, digest);
+	for (int i = 0; i < 6; i++)
+		lab_pass(SECOND);
+	assert_withdrawn();
+	for (uint64_t digest = 1; digest <= HINT_PROOFS; digest++)
+		lab_came(1, lab_address(0), digest, true);
+	ck_assert_uint_eq(hints_pairs(lab.hints), 0);
+	lab_end();
+}
+END_TEST
+
 int
 main(void)
 {
@@ -806,6 +866,9 @@ main(void)
 	tcase_add_test(tcase, rows_of_lists_told_again_are_bounded);
 	tcase_add_test(tcase, a_late_result_does_not_end_what_came_after);
 	tcase_add_loop_test(tcase, balanced_is_proven_both_ways, 0, OTHER_WAYS);
+	tcase_add_test(tcase, the_last_interface_changes);
+	tcase_add_test(tcase, a_loss_is_held_against_the_next_session);
+	tcase_add_test(tcase, the_silent_are_not_proven_by_others);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
