@@ -11,10 +11,12 @@
 
 #include <check.h>
 
+#include "common/buf.h"
 #include "common/log.h"
 #include "proto/pcapng.h"
 
 #include "collector/hint_rule.h"
+#include "collector/hint_sample.h"
 
 #include "tests/hint_lab.h"
 
@@ -832,6 +834,33 @@ START_TEST(the_silent_are_not_proven_by_others)
 }
 END_TEST
 
+/* What goes to many is never left out: all of them would look for one another's copies. */
+START_TEST(packets_to_groups_are_no_samples)
+{
+	static const uint8_t to[][2] = { { 2, 10 }, { 0xff, 10 }, { 1, 224 }, { 2, 224 } };	/* first bytes of MAC address and address */
+	uint8_t echo[42] = { 2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0, 0x45, 0, 0, 28, 0, 1, 0, 0, 64, 1, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 8 };
+	struct pcapng_packet packet = { .time_ns = lab.now.wall_ns, .captured_len = sizeof(echo), .original_len = sizeof(echo), .data = echo,
+	    .flags = PCAPNG_EPB_IN };
+	struct hint_sampler sampler = { 0 };
+	struct hint_block block = { 0 };
+	const uint16_t linktype = 1;
+	struct buf raw;
+
+	buf_init(&raw, 4096);
+	for (unsigned i = 0; i < 4; i++) {
+		echo[0] = to[i][0];
+		echo[30] = to[i][1];
+		packet.packetid = i + 1;
+		ck_assert_int_eq(pcapng_put_epb(&raw, &packet), 0);
+	}
+	hint_sample_block(&sampler, raw.data, raw.len, &linktype, 1, lab.now.mono_ns, &block);
+	ck_assert_uint_eq(block.count, 1);
+	ck_assert_uint_eq(block.sample[0].digest, 1);
+	buf_clear(&raw);
+	lab_end();
+}
+END_TEST
+
 int
 main(void)
 {
@@ -869,6 +898,7 @@ main(void)
 	tcase_add_test(tcase, the_last_interface_changes);
 	tcase_add_test(tcase, a_loss_is_held_against_the_next_session);
 	tcase_add_test(tcase, the_silent_are_not_proven_by_others);
+	tcase_add_test(tcase, packets_to_groups_are_no_samples);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
