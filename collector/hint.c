@@ -202,7 +202,7 @@ hint_up(struct hints *hints, const char *tenant, const char *uuid, unsigned grou
 	if (vm == NULL)
 		return NULL;
 	vm->group = group;
-	vm->trouble = TROUBLE_POLICY;
+	vm->trouble = TROUBLE_POLICY | (vm->trouble & (TROUBLE_URGENT | TROUBLE_LOSSY));
 	vm->withhold = false;
 	vm->heard_ns = now->mono_ns;
 	vm->valid_wall_ns = now->wall_ns;
@@ -565,7 +565,7 @@ hint_interface(struct hint_vm *vm, uint32_t id, const struct pcapng_interface *d
 	size_t count = hint_described_addresses(description, list);
 	struct hint_claim *claim;
 
-	if ((old != NULL && (old->id > id || (old->id == id && old->realm == realm))) || vm->interface_count == MSG_INTERFACES_MAX)
+	if (old != NULL ? old->id > id || (old->id == id && old->realm == realm) : vm->interface_count == MSG_INTERFACES_MAX)
 		return;
 	if (old != NULL) {
 		memcpy(list, old->local, old->local_count * sizeof(*list));

@@ -88,14 +88,14 @@ struct hint_stats {
 void	hint_stats(struct hint_vm *, const struct hint_stats *, const struct hint_time *);
 void	hint_lossy(struct hint_vm *, const struct hint_time *);		/* a GAP has come */
 
-/* A block that has passed its check: what its packets prove. Times are the guest's. */
+/* A block that has passed its check: what its packets prove, those to one host. Times are the guest's. */
 struct hint_sample {
 	uint64_t	digest;
 	uint64_t	time_ns;
 	uint32_t	interface;
 	struct bpf_peer	src, dst;
 	bool		out;
-	bool		undivided;	/* unicast, and in one piece at both ends (transit_undivided()) */
+	bool		undivided;	/* in one piece at both ends (transit_undivided()) */
 	bool		audit;		/* of a flow that is never withheld */
 };
 struct hint_block {

@@ -25,8 +25,8 @@ enum hint_cause {
 
 /* What is known against a VM as the one that others rely on. */
 enum hint_trouble {
-	TROUBLE_AWAY = 0x01, TROUBLE_SILENT = 0x02, TROUBLE_POLICY = 0x04, TROUBLE_SHEDDING = 0x08, TROUBLE_PAUSED = 0x10,
-	TROUBLE_BEHIND = 0x20, TROUBLE_URGENT = 0x40, TROUBLE_LOSSY = 0x80
+	TROUBLE_AWAY = 0x01, TROUBLE_POLICY = 0x02, TROUBLE_SHEDDING = 0x04, TROUBLE_PAUSED = 0x08, TROUBLE_BEHIND = 0x10,
+	TROUBLE_URGENT = 0x20, TROUBLE_LOSSY = 0x40
 };
 
 struct hint_realm {		/* a network of a tenant; they are never forgotten */
@@ -214,6 +214,8 @@ void	 hint_free_pair(struct hint_pair *);
 bool	 hint_proven(const struct hint_pair *, const struct hint_time *);
 void	 hint_consider(struct hint_pair *, const struct hint_time *);	/* puts it into the list if it is fit for that */
 void	 hint_withdraw(struct hint_pair *, enum hint_cause, const struct hint_time *);
+/* It is not proven any more, and what relies on that is taken back. */
+void	 hint_disprove(struct hint_pair *, enum hint_cause, const struct hint_time *);
 void	 hint_withdraw_sender(struct hint_vm *, enum hint_cause, const struct hint_time *);
 void	 hint_withdraw_receiver(struct hint_vm *, enum hint_cause, const struct hint_time *);
 /* Those of one address of the sender. */
@@ -231,6 +233,7 @@ void	 hint_queue(struct hint_vm *);			/* a message now */
 void	 hint_queue_later(struct hint_vm *);		/* with the next tick */
 struct hint_record *hint_record(const struct hint_vm *, enum hint_record_kind);	/* to be filled in; goes to the VM's group */
 bool	 hint_may_begin_row(struct hint_vm *, const struct hint_time *);
+bool	 hint_pay_row(struct hint_vm *, const struct hint_time *);	/* for one that is to begin; false: it may not */
 void	 hint_begin_row(struct hint_pair *, const struct hint_time *);
 void	 hint_end_row(struct hint_pair *, uint64_t to_wall_ns);
 /* Its rows end and begin anew: its own addresses are others. */

@@ -136,8 +136,7 @@ hint_mismatch(struct hint_pair *pair, const struct hint_time *now)
 		pair->mismatches = 0;
 	pair->mismatch_ns = now->mono_ns;
 	pair->mismatches++;
-	hint_withdraw(pair, CAUSE_MISMATCH, now);
-	pair->proofs = 0;
+	hint_disprove(pair, CAUSE_MISMATCH, now);
 	if (pair->mismatches < HINT_MISMATCHES || pair->barred_ns > now->mono_ns)
 		return;
 	pair->barred_ns = now->mono_ns + HINT_BAR_NS;
@@ -275,6 +274,7 @@ hint_block(struct hint_vm *vm, const struct hint_block *block, const struct hint
 {
 	uint64_t first = block->first_ns - (uint64_t)vm->clock_ns, last = block->last_ns - (uint64_t)vm->clock_ns;
 
+	hint_heard(vm, now->mono_ns);
 	if (block->last_ns == 0)
 		return;
 	if (last > now->wall_ns + HINT_SLACK_NS)	/* its clock is not understood yet */

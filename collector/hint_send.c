@@ -117,13 +117,20 @@ hint_may_begin_row(struct hint_vm *vm, const struct hint_time *now)
 	return vm->rows > 0;
 }
 
+bool
+hint_pay_row(struct hint_vm *vm, const struct hint_time *now)
+{
+	if (!hint_may_begin_row(vm, now))
+		return false;
+	vm->rows--;
+	return true;
+}
+
 void
 hint_begin_row(struct hint_pair *pair, const struct hint_time *now)
 {
 	struct hint_record *record;
 
-	if (pair->receiver->rows > 0)
-		pair->receiver->rows--;
 	pair->from_wall_ns = now->wall_ns;
 	record = hint_row(pair, HINT_BEGINS);
 	record->own = hint_own_addresses(pair->receiver, pair->realm);
@@ -163,7 +170,7 @@ hint_renew_rows(struct hint_vm *vm, const struct hint_time *now)
 	LIST_FOREACH(pair, &vm->receives, by_receiver) {
 		if (pair->from_wall_ns == 0 || pair->from_wall_ns == now->wall_ns)
 			continue;
-		if (hint_may_begin_row(vm, now))
+		if (hint_pay_row(vm, now))
 			hint_renew_row(pair, now);
 		else
 			hint_withdraw(pair, CAUSE_ADDRESS, now);
@@ -294,21 +301,19 @@ hint_end_list(struct hint_vm *vm, enum hint_cause cause, uint64_t to_wall_ns, co
 	vm->whole_seq = 0;
 }
 
-/* The agent has none of the list: it ends, and is told from the begin. */
+/* The agent has none of the list: it ends, and is told from the begin, as far as there are rows for it. */
 static void
 hint_tell_again(struct hint_vm *vm, const struct hint_time *now)
 {
-	struct hint_pair *pair, *next;
+	struct hint_pair *pair;
 
-	while ((pair = TAILQ_FIRST(&vm->going)) != NULL) {
-		hint_unlist(pair);
+	LIST_FOREACH(pair, &vm->receives, by_receiver) {
+		bool had = pair->from_wall_ns != 0;
+
 		hint_end_row(pair, now->wall_ns);
-	}
-	LIST_FOREACH(pair, &vm->receives, by_receiver)
-		hint_end_row(pair, now->wall_ns);
-	for (pair = TAILQ_FIRST(&vm->changes); pair != NULL; pair = next) {
-		next = TAILQ_NEXT(pair, change);
-		if (pair->state == PAIR_REMOVING)
+		if (pair->state == PAIR_LISTED && had && !hint_pay_row(vm, now))
+			hint_withdraw(pair, CAUSE_ROOM, now);
+		if (pair->state == PAIR_REMOVING || pair->state == PAIR_GOING)
 			hint_unlist(pair);
 	}
 	vm->whole = true;

@@ -12,6 +12,7 @@
 #include "proto/pcapng.h"
 
 #include "collector/hint_hub.h"
+#include "collector/stream.h"
 #include "collector/stream_hint.h"
 
 #define FLOWS_ALL	64
@@ -302,11 +303,26 @@ stream_hint_name(struct archive *archive, const char *uuid)
 	return vm != NULL ? vm->row.name : uuid;
 }
 
+/* Beyond what an agent may report, counts alone tell it. */
+static void
+stream_hint_warn(struct archive *archive, const struct hint_record *record)
+{
+	const char *name = stream_hint_name(archive, record->vm), *peer = stream_hint_name(archive, record->peer);
+	struct vm *vm = archive_find_vm(archive, record->vm);
+
+	if (vm == NULL || !stream_pay_report(vm))
+		return;
+	if (record->kind == HINT_CONFLICT)
+		log_warn("%s claims %s, as %s does in network \"%s\": nobody withholds packets from there", name, record->address, peer,
+		    record->network);
+	else
+		log_warn("%s receives packets from %s that %s, whose address that is, has not sent, or forwards them: it withholds none of"
+		    " them for 10 minutes", name, record->address, peer);
+}
+
 void
 stream_hint_record(struct archive *archive, struct hint_record *record)
 {
-	const char *name = stream_hint_name(archive, record->vm), *peer = stream_hint_name(archive, record->peer);
-
 	switch (record->kind) {
 	case HINT_BEGINS:
 	case HINT_ENDS:
@@ -316,12 +332,8 @@ stream_hint_record(struct archive *archive, struct hint_record *record)
 		stream_hint_put_gap(archive, record);
 		break;
 	case HINT_CONFLICT:
-		log_warn("%s claims %s, as %s does in network \"%s\": nobody withholds packets from there", name, record->address, peer,
-		    record->network);
-		break;
 	case HINT_BARRED:
-		log_warn("%s receives packets from %s that %s, whose address that is, has not sent, or forwards them: it withholds none of"
-		    " them for 10 minutes", name, record->address, peer);
+		stream_hint_warn(archive, record);
 		break;
 	}
 }

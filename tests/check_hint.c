@@ -5,15 +5,18 @@
 #include <sys/types.h>
 #include <sys/socket.h>
 #include <arpa/inet.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <check.h>
 
+#include "common/buf.h"
 #include "common/log.h"
 #include "proto/pcapng.h"
 
 #include "collector/hint_rule.h"
+#include "collector/hint_sample.h"
 
 #include "tests/hint_lab.h"
 
@@ -62,6 +65,18 @@ static const struct {
 	{ "", "inbound", true },
 	{ "", "outbound", false },
 	{ "", "(tcp) and outbound", false },
+	{ "", "(dst port 53 or src net 10.0.0.0/8) and not (arp) and inbound", true },
+	{ "", "(tcp or inbound)", false },
+	{ "", "tcp or inbound", false },
+	{ "", "(tcp) and not inbound", false },
+	{ "", "(ether src 00:11:22:33:44:55) and inbound", false },
+	{ "", "(not (ether src 00:11:22:33:44:55))", false },
+	{ "", "(not vlan)", false },
+	{ "", "(ip[8] < 64)", false },
+	{ "", "(len <= 1500)", false },
+	{ "", "(greater 100)", false },
+	{ "", "(not broadcast and not multicast)", false },
+	{ "", "(src host web1)", false },
 	{ "tcp port 80", "", false },
 	{ "tcp port 80", "tcp port 443", false },
 	{ "tcp port 80", "tcp port 80", true },
@@ -786,6 +801,193 @@ START_TEST(random_events)
 }
 END_TEST
 
+/* Of each list that it says it lacks, the rows end and begin: not without bounds either. */
+START_TEST(rows_of_lists_told_again_are_bounded)
+{
+	const struct msg_hints_result nothing = { 0 };
+	unsigned rows;
+
+	lab_up(0);
+	for (unsigned i = 1; i <= 100; i++) {
+		lab_up(i);
+		lab_packets(i, 0, HINT_PROOFS);
+	}
+	for (unsigned k = 0; k < 100; k++) {
+		lab_pass(SECOND);
+		for (unsigned i = 1; i <= 100; i++)
+			lab_packet(i, 0);
+		lab_take_all();
+		hint_result(lab.vm[0], &nothing, &lab.now);
+	}
+	rows = lab_records(HINT_BEGINS);
+	ck_assert_uint_ge(rows, 1000);
+	ck_assert_uint_le(rows, HINT_ROWS_BURST + 100 * HINT_ROWS_SECOND);
+	ck_assert_uint_le(lab_records(HINT_ENDS), rows);
+	lab_end();
+}
+END_TEST
+
+/* A result of the list before comes when a new one is out already, which is whole though it has a base of 0. */
+START_TEST(a_late_result_does_not_end_what_came_after)
+{
+	const struct msg_hints_result nothing = { 0 };
+
+	withhold();
+	hint_lossy(lab.vm[0], &lab.now);
+	ck_assert_int_eq(lab_take_unanswered(), 1);
+	ck_assert_uint_eq(lab.msg.generation, 0);
+	lab_up(2);
+	lab_packets(2, 1, HINT_PROOFS);
+	lab_pass(SECOND);
+	ck_assert_int_eq(lab_take_unanswered(), 1);
+	ck_assert(lab.msg.base == 0 && lab.msg.added_count == 1);
+	lab_records(HINT_BEGINS);
+	hint_result(lab.vm[1], &nothing, &lab.now);
+	lab_pass(SECOND);
+	ck_assert_int_eq(lab_take_unanswered(), -1);
+	ck_assert_int_eq(lab_records(HINT_BEGINS), 0);
+	lab_end();
+}
+END_TEST
+
+/* What a VM sends is left to the receiver as long as that is proven, too. */
+enum other_way { NOT_SEEN, NOT_SENT, NOT_ITS_OWN, OTHER_WAYS };
+
+static void
+spoil(enum other_way way)
+{
+	switch (way) {
+	case NOT_SEEN:
+		for (int i = 0; i < 70; i++) {
+			lab_packet(0, 1);
+			lab_pass(SECOND);
+			lab_take_all();
+		}
+		break;
+	case NOT_SENT:
+		lab_pass(2 * SECOND);
+		lab_idle_block(1);
+		lab_came(0, lab_address(1), 99, true);
+		for (int i = 0; i < 4; i++) {
+			lab_pass(SECOND);
+			lab_idle_block(1);
+			lab_packet(0, 1);
+		}
+		break;
+	case NOT_ITS_OWN:
+		lab_up_as(2, "acme", "", "", true);
+		hint_addresses(lab.vm[2], 0, (struct bpf_peer[]){ lab_address(1) }, 1, &lab.now);
+		break;
+	case OTHER_WAYS:
+		break;
+	}
+}
+
+START_TEST(balanced_is_proven_both_ways)
+{
+	lab_up_as(0, "acme", "", "", true);
+	lab_up_as(1, "acme", "", "", true);
+	lab_pass(6 * SECOND);
+	lab_packets(1, 0, HINT_PROOFS);
+	lab_packets(0, 1, HINT_PROOFS);
+	lab_packets(1, 0, 1);
+	lab_pass(SECOND);
+	lab_take_all();
+	ck_assert(lab_withholds(1, 0) && lab_withholds(0, 1));
+	spoil((enum other_way)_i);
+	lab_take_all();
+	ck_assert(!lab_withholds(0, 1));
+	ck_assert(!lab_withholds(1, 0));
+	lab_end();
+}
+END_TEST
+
+/* What it captures is told of as many interfaces as there can be. */
+START_TEST(the_last_interface_changes)
+{
+	struct pcapng_interface description = { .name = "eth0" };
+
+	withhold();
+	for (unsigned i = 1; i < MSG_INTERFACES_MAX; i++) {
+		snprintf(description.name, sizeof(description.name), "eth%u", i);
+		hint_interface(lab.vm[0], i, &description, "", &lab.now);
+	}
+	lab_packets(0, 1, HINT_PROOFS);
+	lab_pass(SECOND);
+	lab_take_all();
+	ck_assert(lab_withholds(1, 0));
+	hint_interface(lab.vm[0], 0, &(struct pcapng_interface){ .name = "eth0" }, "blue", &lab.now);
+	lab_take_all();
+	ck_assert(!lab_withholds(1, 0));
+	lab_end();
+}
+END_TEST
+
+/* Another session makes up for no loss. */
+START_TEST(a_loss_is_held_against_the_next_session)
+{
+	withhold();
+	hint_lossy(lab.vm[0], &lab.now);
+	hint_down(lab.vm[0], &lab.now);
+	lab_up(0);
+	lab_pass(SECOND);
+	lab_packets(0, 1, HINT_PROOFS);
+	lab_pass(SECOND);
+	lab_take_all();
+	ck_assert(!lab_withholds(1, 0));
+	for (uint64_t ns = 0; ns < HINT_HOLD_NS; ns += SECOND)
+		lab_pass(SECOND);
+	lab_packets(0, 1, HINT_PROOFS);
+	lab_pass(SECOND);
+	lab_take_all();
+	ck_assert(lab_withholds(1, 0));
+	lab_end();
+}
+END_TEST
+
+/* Of one that has gone silent, the receiver's packets still come. */
+START_TEST(the_silent_are_not_proven_by_others)
+{
+	withhold();
+	for (uint64_t digest = 1; digest <= HINT_PROOFS; digest++)
+		lab_sent(0, 1, digest);
+	for (int i = 0; i < 6; i++)
+		lab_pass(SECOND);
+	assert_withdrawn();
+	for (uint64_t digest = 1; digest <= HINT_PROOFS; digest++)
+		lab_came(1, lab_address(0), digest, true);
+	ck_assert_uint_eq(hints_pairs(lab.hints), 0);
+	lab_end();
+}
+END_TEST
+
+/* What goes to many is never left out: all of them would look for one another's copies. */
+START_TEST(packets_to_groups_are_no_samples)
+{
+	static const uint8_t to[][2] = { { 2, 10 }, { 0xff, 10 }, { 1, 224 }, { 2, 224 } };	/* first bytes of MAC address and address */
+	uint8_t echo[42] = { 2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0, 0x45, 0, 0, 28, 0, 1, 0, 0, 64, 1, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 8 };
+	struct pcapng_packet packet = { .time_ns = lab.now.wall_ns, .captured_len = sizeof(echo), .original_len = sizeof(echo), .data = echo,
+	    .flags = PCAPNG_EPB_IN };
+	struct hint_sampler sampler = { 0 };
+	struct hint_block block = { 0 };
+	const uint16_t linktype = 1;
+	struct buf raw;
+
+	buf_init(&raw, 4096);
+	for (unsigned i = 0; i < 4; i++) {
+		echo[0] = to[i][0];
+		echo[30] = to[i][1];
+		packet.packetid = i + 1;
+		ck_assert_int_eq(pcapng_put_epb(&raw, &packet), 0);
+	}
+	hint_sample_block(&sampler, raw.data, raw.len, &linktype, 1, lab.now.mono_ns, &block);
+	ck_assert_uint_eq(block.count, 1);
+	ck_assert_uint_eq(block.sample[0].digest, 1);
+	buf_clear(&raw);
+	lab_end();
+}
+END_TEST
+
 int
 main(void)
 {
@@ -820,6 +1022,13 @@ main(void)
 	tcase_add_test(tcase, a_thousand_peers);
 	tcase_add_test(tcase, rows_are_bounded);
 	tcase_add_loop_test(tcase, random_events, 0, 8);
+	tcase_add_test(tcase, rows_of_lists_told_again_are_bounded);
+	tcase_add_test(tcase, a_late_result_does_not_end_what_came_after);
+	tcase_add_loop_test(tcase, balanced_is_proven_both_ways, 0, OTHER_WAYS);
+	tcase_add_test(tcase, the_last_interface_changes);
+	tcase_add_test(tcase, a_loss_is_held_against_the_next_session);
+	tcase_add_test(tcase, the_silent_are_not_proven_by_others);
+	tcase_add_test(tcase, packets_to_groups_are_no_samples);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
