@@ -246,8 +246,13 @@ hint_enlist(struct hint_pair *pair)
 void
 hint_consider(struct hint_pair *pair, const struct hint_time *now)
 {
-	if (pair->state == PAIR_ADDING || pair->state == PAIR_LISTED || !hint_fit(pair, now) ||
-	    !hint_may_begin_row(pair->receiver, now) || !hint_make_room(pair, now) || !hint_pay_row(pair->receiver, now))
+	if (pair->state == PAIR_ADDING || pair->state == PAIR_LISTED) {
+		if (pair->sender->balanced && !hint_reverse_came(pair, now))
+			hint_withdraw(pair, CAUSE_UNPROVEN, now);
+		return;
+	}
+	if (!hint_fit(pair, now) || !hint_may_begin_row(pair->receiver, now) || !hint_make_room(pair, now) ||
+	    !hint_pay_row(pair->receiver, now))
 		return;
 	hint_add_gap(pair, now->wall_ns);
 	hint_enlist(pair);
