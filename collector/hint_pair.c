@@ -333,7 +333,7 @@ hint_withdraw_other_way(const struct hint_pair *pair, enum hint_cause cause, con
 	TAILQ_FOREACH(interface, &pair->receiver->interfaces, entry)
 		LIST_FOREACH(claim, &interface->claims, by_interface)
 			if ((other = hint_find_pair(pair->sender->hints, pair->receiver, pair->sender, pair->realm,
-			    &claim->address->peer)) != NULL && !hint_reverse_proven(other, now))
+			    &claim->address->peer)) != NULL && !hint_reverse_came(other, now))
 				hint_withdraw(other, cause, now);
 }
 
@@ -341,6 +341,7 @@ void
 hint_disprove(struct hint_pair *pair, enum hint_cause cause, const struct hint_time *now)
 {
 	pair->proofs = 0;
+	pair->came_ns = 0;
 	hint_withdraw(pair, cause, now);
 	if (pair->sender->balanced)
 		hint_withdraw_other_way(pair, cause, now);
