@@ -246,7 +246,12 @@ hint_enlist(struct hint_pair *pair)
 void
 hint_consider(struct hint_pair *pair, const struct hint_time *now)
 {
-	if (pair->state == PAIR_ADDING || pair->state == PAIR_LISTED || !hint_fit(pair, now) ||
+	if (pair->state == PAIR_ADDING || pair->state == PAIR_LISTED) {
+		if (pair->sender->balanced && !hint_reverse_came(pair, now))	/* which nobody else would notice */
+			hint_withdraw(pair, CAUSE_UNPROVEN, now);
+		return;
+	}
+	if (!hint_fit(pair, now) ||
 	    !hint_may_begin_row(pair->receiver, now) || !hint_make_room(pair, now) || !hint_pay_row(pair->receiver, now))
 		return;
 	hint_add_gap(pair, now->wall_ns);
@@ -333,14 +338,14 @@ hint_withdraw_other_way(const struct hint_pair *pair, enum hint_cause cause, con
 	TAILQ_FOREACH(interface, &pair->receiver->interfaces, entry)
 		LIST_FOREACH(claim, &interface->claims, by_interface)
 			if ((other = hint_find_pair(pair->sender->hints, pair->receiver, pair->sender, pair->realm,
-			    &claim->address->peer)) != NULL && !hint_reverse_proven(other, now))
+			    &claim->address->peer)) != NULL && !hint_reverse_came(other, now))
 				hint_withdraw(other, cause, now);
 }
 
 void
 hint_disprove(struct hint_pair *pair, enum hint_cause cause, const struct hint_time *now)
 {
-	pair->proofs = 0;
+	pair->proofs = pair->came_ns = 0;
 	hint_withdraw(pair, cause, now);
 	if (pair->sender->balanced)
 		hint_withdraw_other_way(pair, cause, now);
@@ -381,9 +386,9 @@ hint_forget_proofs(struct hint_vm *vm)
 	struct hint_pair *pair;
 
 	LIST_FOREACH(pair, &vm->sends, by_sender)
-		pair->proofs = 0;
+		pair->proofs = pair->came_ns = 0;
 	LIST_FOREACH(pair, &vm->receives, by_receiver)
-		pair->proofs = 0;
+		pair->proofs = pair->came_ns = 0;
 }
 
 /* The longest untouched ones are in front; one that is still of use is looked at again when its time has passed once more. */
