@@ -387,9 +387,9 @@ hint_forget_proofs(struct hint_vm *vm)
 	struct hint_pair *pair;
 
 	LIST_FOREACH(pair, &vm->sends, by_sender)
-		pair->proofs = 0;
+		pair->proofs = pair->came_ns = 0;
 	LIST_FOREACH(pair, &vm->receives, by_receiver)
-		pair->proofs = 0;
+		pair->proofs = pair->came_ns = 0;
 }
 
 /* The longest untouched ones are in front; one that is still of use is looked at again when its time has passed once more. */

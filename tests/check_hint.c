@@ -809,7 +809,7 @@ START_TEST(rows_of_lists_told_again_are_bounded)
 
 	lab_up(0);
 	for (unsigned i = 1; i <= 100; i++) {
-		lab_up_sender(i);
+		lab_up(i);
 		lab_packets(i, 0, HINT_PROOFS);
 	}
 	for (unsigned k = 0; k < 100; k++) {
@@ -821,7 +821,7 @@ START_TEST(rows_of_lists_told_again_are_bounded)
 	}
 	rows = lab_records(HINT_BEGINS);
 	ck_assert_uint_ge(rows, 1000);
-	ck_assert_uint_le(rows, HINT_ROWS_BURST + 100 * HINT_ROWS_SECOND);
+	ck_assert_uint_le(rows, HINT_ROWS_BURST + 100 * HINT_ROWS_SECOND + 100);	/* and one of each other */
 	ck_assert_uint_le(lab_records(HINT_ENDS), rows);
 	lab_end();
 }
@@ -836,10 +836,11 @@ START_TEST(a_late_result_does_not_end_what_came_after)
 	hint_lossy(lab.vm[0], &lab.now);
 	ck_assert_int_eq(lab_take_unanswered(), 1);
 	ck_assert_uint_eq(lab.msg.generation, 0);
-	lab_up_sender(2);
+	lab_up(2);
 	lab_packets(2, 1, HINT_PROOFS);
 	lab_pass(SECOND);
-	ck_assert_int_eq(lab_take_unanswered(), 1);
+	while (lab_take_unanswered() != 1)	/* 2 has a list, too */
+		;
 	ck_assert(lab.msg.base == 0 && lab.msg.added_count == 1);
 	lab_records(HINT_BEGINS);
 	hint_result(lab.vm[1], &nothing, &lab.now);
@@ -896,8 +897,8 @@ START_TEST(balanced_is_proven_both_ways)
 	ck_assert(lab_withholds(1, 0) && lab_withholds(0, 1));
 	spoil((enum other_way)_i);
 	lab_take_all();
+	ck_assert(lab_withholds(0, 1) == (_i == NOT_SEEN));	/* it has the address still */
 	ck_assert(!lab_withholds(1, 0));
-	ck_assert(lab_withholds(0, 1) == (_i == NOT_SEEN));	/* what came to 1 proves that it captures what comes */
 	lab_end();
 }
 END_TEST
