@@ -148,18 +148,6 @@ hint_mismatch(struct hint_pair *pair, const struct hint_time *now)
 	inet_ntop(pair->peer.family, pair->peer.address, record->address, sizeof(record->address));
 }
 
-/* A packet to another host than the receiver itself is one that it forwards: nobody knows from its addresses alone that it left it
- * out. */
-static void
-hint_forwards(struct hint_vm *vm, const struct hint_realm *realm, const struct hint_sample *sample, const struct hint_time *now)
-{
-	struct hint_vm *sender = hint_owner(hint_find_address(vm->hints, realm, &sample->src));
-	struct hint_pair *pair = sender != NULL ? hint_find_pair(vm->hints, sender, vm, realm, &sample->src) : NULL;
-
-	if (pair != NULL)
-		hint_mismatch(pair, now);
-}
-
 /* No mismatch is known of balanced shares but in flows that both ends capture. */
 static void
 hint_wait_for_sender(struct hint_seen *seen)
@@ -182,10 +170,8 @@ hint_take_sample(struct hint_vm *vm, const struct hint_sample *sample, const str
 		return;
 	if (sample->out && !hint_claims(vm, interface->realm, &sample->src))
 		return;
-	if (!sample->out && sample->undivided && hint_may_claim(&sample->dst) && !hint_claims(vm, interface->realm, &sample->dst)) {
-		hint_forwards(vm, interface->realm, sample, now);
+	if (!sample->out && !hint_claims(vm, interface->realm, &sample->dst))	/* is forwarded, and so never left out */
 		return;
-	}
 	if ((seen = hint_remember(vm, interface->realm, sample, now)) == NULL)
 		return;
 	if (!hint_meet(seen, now) && !sample->out && sample->undivided)

@@ -316,8 +316,8 @@ stream_hint_warn(struct archive *archive, const struct hint_record *record)
 		log_warn("%s claims %s, as %s does in network \"%s\": nobody withholds packets from there", name, record->address, peer,
 		    record->network);
 	else
-		log_warn("%s receives packets from %s that %s, whose address that is, has not sent, or forwards them: it withholds none of"
-		    " them for 10 minutes", name, record->address, peer);
+		log_warn("%s receives packets from %s that %s, whose address that is, has not sent: it withholds none of them for"
+		    " 10 minutes", name, record->address, peer);
 }
 
 void
