@@ -172,8 +172,8 @@ is_own(const struct withheld_span *span, uint8_t family, const uint8_t *address)
 	return false;
 }
 
-/* By the rules of HINTS (PROTOCOL, section 7.6): unbalanced, all flows but those of hash 0 are the sender's to deliver. Balanced, none
- * leaves out fragments of TCP; but of those that the peer received, the VM may have left out the packet that they are of. */
+/* By the rules of HINTS (PROTOCOL, section 7.6): unbalanced, all flows but those of hash 0 are the sender's to deliver. Balanced,
+ * none leaves out fragments of TCP; but of those that the peer received, the VM may have left out the packet that they are of. */
 static bool
 is_peers_share(const struct withheld_span *span, const struct flow *flow, bool sent)
 {

@@ -44,10 +44,10 @@ struct bpf_withheld {
 #define BPF_WITHHELD_PEERS_MAX	1000
 #define BPF_WITHHELD_OWN_MAX	64
 
-/* Accepts unicast packets that come in from one of the peers to one of its own addresses; balanced: of these, those with an even flow
- * hash, and those that go out the other way with an odd one, but no fragments of TCP. None whose flow hash is 0 or that has none, no
- * errors of ICMP (types 3, 4, 5, 11, 12) or ICMPv6 (1 to 4), and no fragments of either. *placed says how many of the peers have fit,
- * repeated ones included. Without a peer that fits, it accepts nothing. */
+/* Accepts unicast packets that come in from one of the peers to one of its own addresses; balanced: of these, those with an even
+ * flow hash, and those that go out the other way with an odd one, but no fragments of TCP. None whose flow hash is 0 or that has
+ * none, no errors of ICMP (types 3, 4, 5, 11, 12) or ICMPv6 (1 to 4), and no fragments of either. *placed says how many of the peers
+ * have fit, repeated ones included. Without a peer that fits, it accepts nothing. */
 size_t	bpf_part_withheld(struct bpf_insn *, size_t room, enum bpf_link, const struct bpf_withheld *, size_t *placed);
 
 /*

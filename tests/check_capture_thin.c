@@ -141,7 +141,7 @@ START_TEST(veto_holds)
 }
 END_TEST
 
-/* What others leave to this agent it must not keep back in silence: its description tells. The port that all leave out it does not. */
+/* What others leave to this agent it must not keep back in silence: its description tells. Not the port that all leave out. */
 START_TEST(excluded_ports_are_told)
 {
 	char *ports[] = { (char *)"9000", (char *)"8827" }, *origins[] = { (char *)"a", (char *)"b" };
