@@ -141,6 +141,15 @@ capture_wish_init(struct capture_wish *w, const struct agent_options *options, c
 	return wish_add_own(w, options, tap, error);
 }
 
+/* Of ports that not every agent leaves out, for another may rely on this one to deliver what is sent to them. */
+static void
+text_add_own(struct buf *text, const struct capture_wish *w)
+{
+	for (size_t i = 0; i < w->own_count; i++)
+		if (w->own[i].family == 0 && w->own[i].port != FRAME_PORT)
+			buf_printf(text, "%snot (tcp port %u)", text->len > 0 ? " and " : "", w->own[i].port);
+}
+
 void
 capture_wish_text(const struct capture_wish *w, char *dst, size_t dst_size)
 {
@@ -149,12 +158,13 @@ capture_wish_text(const struct capture_wish *w, char *dst, size_t dst_size)
 	struct buf text;
 	size_t len;
 
-	buf_init(&text, (2 + AGENT_NEVER_MAX) * (MSG_FILTER_SIZE + 16) + 64);
+	buf_init(&text, (2 + AGENT_NEVER_MAX) * (MSG_FILTER_SIZE + 16) + CAPTURE_ENDPOINTS_MAX * 32 + 64);
 	for (size_t i = 0; i < 2; i++)
 		if (capture_filter_given(filters[i]))
 			buf_printf(&text, "%s(%s)", text.len > 0 ? " and " : "", filters[i]);
 	for (size_t i = 0; i < w->never->count; i++)
 		buf_printf(&text, "%snot (%s)", text.len > 0 ? " and " : "", w->never->value[i]);
+	text_add_own(&text, w);
 	if (w->direction != DIRECTION_INOUT)
 		buf_printf(&text, "%s%s", text.len > 0 ? " and " : "", direction);
 	len = text.len < dst_size ? text.len : dst_size - 1;

@@ -248,12 +248,12 @@ void
 hint_consider(struct hint_pair *pair, const struct hint_time *now)
 {
 	if (pair->state == PAIR_ADDING || pair->state == PAIR_LISTED) {
-		if (pair->sender->balanced && !hint_reverse_came(pair, now))	/* which nobody else would notice */
+		if (pair->sender->balanced && !hint_reverse_came(pair, now))
 			hint_withdraw(pair, CAUSE_UNPROVEN, now);
 		return;
 	}
-	if (!hint_fit(pair, now) ||
-	    !hint_may_begin_row(pair->receiver, now) || !hint_make_room(pair, now) || !hint_pay_row(pair->receiver, now))
+	if (!hint_fit(pair, now) || !hint_may_begin_row(pair->receiver, now) || !hint_make_room(pair, now) ||
+	    !hint_pay_row(pair->receiver, now))
 		return;
 	hint_add_gap(pair, now->wall_ns);
 	hint_enlist(pair);
@@ -346,7 +346,8 @@ hint_withdraw_other_way(const struct hint_pair *pair, enum hint_cause cause, con
 void
 hint_disprove(struct hint_pair *pair, enum hint_cause cause, const struct hint_time *now)
 {
-	pair->proofs = pair->came_ns = 0;
+	pair->proofs = 0;
+	pair->came_ns = 0;
 	hint_withdraw(pair, cause, now);
 	if (pair->sender->balanced)
 		hint_withdraw_other_way(pair, cause, now);

@@ -141,6 +141,23 @@ START_TEST(veto_holds)
 }
 END_TEST
 
+/* What others leave to this agent it must not keep back in silence: its description tells. The port that all leave out it does not. */
+START_TEST(excluded_ports_are_told)
+{
+	char *ports[] = { (char *)"9000", (char *)"8827" }, *origins[] = { (char *)"a", (char *)"b" };
+
+	lab.options.exclude_ports = (struct conf_list){ .value = ports, .origin = origins, .count = 2 };
+	lab.want->own[lab.want->own_count++] = (struct ipc_endpoint){ .port = 9001 };
+	lab.want->own[lab.want->own_count++] = (struct ipc_endpoint){ .family = AF_INET, .address = { 10, 0, 0, 9 }, .port = 443 };
+	lab.want->direction = DIRECTION_IN;
+	capture_lab_change(true);
+	capture_lab_send_udp(lab.far_fd, 53, 1);
+	capture_lab_see(1);
+	ck_assert_str_eq(lab.tap.rings.tqh_first->description.filter, "not (tcp port 9000) and not (tcp port 9001) and inbound");
+	lab.options.exclude_ports = (struct conf_list){ 0 };
+}
+END_TEST
+
 START_TEST(headers_only)
 {
 	lab.want->slice = (struct slice){ .headers = true, .payload = 12 };
@@ -707,6 +724,7 @@ main(void)
 	tcase_set_timeout(t, 60);
 	tcase_add_checked_fixture(t, setup, capture_lab_teardown);
 	tcase_add_test(t, veto_holds);
+	tcase_add_test(t, excluded_ports_are_told);
 	tcase_add_test(t, headers_only);
 	tcase_add_test(t, snaplen_is_told);
 	tcase_add_test(t, mask_keeps_lengths);
