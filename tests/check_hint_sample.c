@@ -242,8 +242,8 @@ START_TEST(a_packet_that_is_repeated)
 }
 END_TEST
 
-/* An agent that makes up small digests, so that what it has not sent is not looked for: many in a block, or some in each of many, or so
- * many that flows are not looked at. */
+/* An agent that makes up small digests, so that what it has not sent is not looked for: many in a block, or some in each of many, or
+ * so many that flows are not looked at. */
 static const struct {
 	unsigned	small, blocks, others;
 } made[] = { { HINT_BLOCK_SAMPLES, 1, PACKETS }, { 30, 50, 0 }, { 30, 50, 100 }, { 15, 100, 10 }, { 500, 50, 0 } };
