@@ -103,6 +103,7 @@ struct hint_block {
 	uint64_t	ceiling[2];	/* all packets whose digest is no larger are among the samples; [1]: those of audit flows */
 	bool		urgent;
 	bool		dropped;	/* it tells of packets lost before it */
+	bool		uneven;		/* too many of its digests are small: they are no digests, but made to be looked at first */
 	size_t		count;
 	struct hint_sample sample[HINT_BLOCK_SAMPLES];
 };

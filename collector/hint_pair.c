@@ -25,6 +25,7 @@ static const struct {
 	[CAUSE_LOSSY] = { "the peer has lost packets", true },
 	[CAUSE_CONFLICT] = { "another VM claims the peer's address", true },
 	[CAUSE_MISMATCH] = { "packets came that the peer did not send", true },
+	[CAUSE_UNEVEN] = { "the peer's digests are made up", true },
 	[CAUSE_UNPROVEN] = { "no packet was seen at both ends of late", false },
 	[CAUSE_RECEIVER] = { "the VM itself changed", false },
 	[CAUSE_ROOM] = { "others are more important", false },
@@ -299,13 +300,13 @@ hint_unlist(struct hint_pair *pair)
 }
 
 /* Since when the sender may not have delivered all: since its last packet that is here; if it lost or left out some, since the STATS
- * before that was told; of a mismatch, since the last proof. */
+ * before that was told; of what did not come from it, since the last proof. */
 static uint64_t
 hint_gap_begin(const struct hint_pair *pair, enum hint_cause cause)
 {
 	uint64_t begin = pair->sender->last_wall_ns;
 
-	if (cause == CAUSE_MISMATCH)
+	if (cause == CAUSE_MISMATCH || cause == CAUSE_UNEVEN)
 		begin = pair->proven_wall_ns;
 	else if ((cause == CAUSE_SHEDDING || cause == CAUSE_PAUSED || cause == CAUSE_LOSSY) && pair->sender->stats_wall_ns < begin)
 		begin = pair->sender->stats_wall_ns;

@@ -255,6 +255,14 @@ hint_note_lag(struct hint_vm *vm, const struct hint_block *block, const struct h
 	vm->late_stats = 0;
 }
 
+/* Whoever makes up digests has something to hide. */
+static void
+hint_distrust(struct hint_vm *vm, const struct hint_time *now)
+{
+	vm->lossy_ns = now->mono_ns + HINT_HOLD_NS;
+	hint_add_trouble(vm, TROUBLE_LOSSY, CAUSE_UNEVEN, now);
+}
+
 void
 hint_block(struct hint_vm *vm, const struct hint_block *block, const struct hint_time *now)
 {
@@ -271,6 +279,8 @@ hint_block(struct hint_vm *vm, const struct hint_block *block, const struct hint
 		vm->last_wall_ns = last;
 	if (block->dropped)
 		hint_lossy(vm, now);
+	if (block->uneven)
+		hint_distrust(vm, now);
 	hint_note_lag(vm, block, now);
 	if (!vm->withhold)
 		return;

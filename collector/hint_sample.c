@@ -24,25 +24,36 @@ struct sample_choice {
 	uint64_t		limit;		/* none above it is in */
 };
 
-static void
+/* The same one, of this direction. */
+static bool
+choice_has(const struct sample_choice *choice, const struct pcapng_packet *packet)
+{
+	for (size_t i = choice->count; i > 0 && choice->packet[i - 1].packetid >= packet->packetid; i--)
+		if (choice->packet[i - 1].packetid == packet->packetid && ((choice->packet[i - 1].flags ^ packet->flags) & 3) == 0)
+			return true;
+	return false;
+}
+
+/* False: it is not one of the smallest. */
+static bool
 choice_add(struct sample_choice *choice, const struct pcapng_packet *packet)
 {
+	size_t at = choice->count;
 	uint64_t largest;
-	size_t at;
 
+	while (at > 0 && choice->packet[at - 1].packetid > packet->packetid)
+		at--;
 	if (choice->count == SAMPLE_KIND_MAX) {
 		largest = choice->packet[SAMPLE_KIND_MAX - 1].packetid;
 		choice->limit = (packet->packetid > largest ? packet->packetid : largest) - 1;
-		if (packet->packetid >= largest)
-			return;
+		if (at == SAMPLE_KIND_MAX)
+			return false;
 		choice->count--;
 	}
-	at = choice->count;
-	while (at > 0 && choice->packet[at - 1].packetid > packet->packetid)
-		at--;
 	memmove(&choice->packet[at + 1], &choice->packet[at], (choice->count - at) * sizeof(choice->packet[0]));
 	choice->packet[at] = *packet;
 	choice->count++;
+	return true;
 }
 
 static bool
@@ -62,12 +73,13 @@ sample_consider(struct hint_sampler *sampler, struct sample_choice choice[2], co
 
 	if (packet->packetid > choice[SAMPLE_ANY].limit && packet->packetid > choice[SAMPLE_AUDIT].limit)
 		return;
+	if (choice_has(&choice[SAMPLE_ANY], packet) || choice_has(&choice[SAMPLE_AUDIT], packet))
+		return;		/* one that is repeated is one */
 	sampler->examined++;
 	audit = sample_is_audit(packet, linktype);
 	if (packet->packetid > choice[audit].limit)
 		return;
-	sampler->count[audit]++;
-	choice_add(&choice[audit], packet);
+	sampler->count[audit] += choice_add(&choice[audit], packet);
 }
 
 /* The direction of what a guest says to itself, or of what was captured without one, proves nothing. What goes to a group is never left
@@ -90,28 +102,46 @@ sample_take(const struct pcapng_packet *packet, uint16_t linktype, bool audit, s
 	return true;
 }
 
-static void
-sampler_adapt(struct hint_sampler *sampler, uint64_t now_ns)
+/* Digests are spread evenly, whoever sends them: so many of so many below a limit are not by chance. */
+static bool
+is_uneven(uint64_t count, uint64_t seen, uint64_t limit)
 {
-	bool over = now_ns - sampler->since_ns >= SAMPLE_SECOND_NS;
-
-	for (int kind = 0; kind < 2; kind++) {
-		bool much = kind == SAMPLE_AUDIT && sampler->examined > HINT_SAMPLE_EXAMINED, some = kind == SAMPLE_AUDIT &&
-		    sampler->examined > HINT_SAMPLE_EXAMINED / 4;
-
-		if ((sampler->count[kind] > HINT_SAMPLE_RATE || much) && sampler->level[kind] < SAMPLE_LEVEL_MAX) {
-			sampler->level[kind]++;
-			sampler->count[kind] = 0;
-		} else if (over && sampler->count[kind] < HINT_SAMPLE_RATE / 4 && !some && sampler->level[kind] > 0)
-			sampler->level[kind]--;
-	}
-	if (!over && sampler->examined <= HINT_SAMPLE_EXAMINED)
-		return;
-	sampler->since_ns = now_ns;
-	sampler->examined = sampler->count[0] = sampler->count[1] = 0;
+	return count > 4 * (seen * (limit >> 32) >> 32) + 16;
 }
 
-static void
+/* Flows are looked at for the kind that takes more. */
+static bool
+sampler_adapt_kind(struct hint_sampler *sampler, int kind, bool over)
+{
+	unsigned *level = &sampler->level[kind], examined = *level <= sampler->level[!kind] ? sampler->examined : 0;
+	bool uneven = false;
+
+	if ((sampler->count[kind] > HINT_SAMPLE_RATE || examined > HINT_SAMPLE_EXAMINED) && *level < SAMPLE_LEVEL_MAX) {
+		uneven = is_uneven(sampler->count[kind] > HINT_SAMPLE_RATE ? sampler->count[kind] : examined, sampler->seen,
+		    UINT64_MAX >> *level);
+		++*level;
+		sampler->count[kind] = 0;
+	} else if (over && sampler->count[kind] < HINT_SAMPLE_RATE / 4 && examined <= HINT_SAMPLE_EXAMINED / 4 && *level > 0)
+		--*level;
+	return uneven;
+}
+
+static bool
+sampler_adapt(struct hint_sampler *sampler, uint64_t now_ns)
+{
+	bool over = now_ns - sampler->since_ns >= SAMPLE_SECOND_NS, uneven = false;
+
+	for (int kind = 0; kind < 2; kind++)
+		uneven |= sampler_adapt_kind(sampler, kind, over);
+	if (!over && sampler->examined <= HINT_SAMPLE_EXAMINED)
+		return uneven;
+	sampler->since_ns = now_ns;
+	sampler->seen = sampler->examined = sampler->count[0] = sampler->count[1] = 0;
+	return uneven;
+}
+
+/* Returns how many packets have a digest. */
+static unsigned
 sample_walk(struct hint_sampler *sampler, const uint8_t *data, size_t len, const uint16_t *linktype, uint32_t count,
     struct sample_choice choice[2], struct hint_block *block)
 {
@@ -119,6 +149,7 @@ sample_walk(struct hint_sampler *sampler, const uint8_t *data, size_t len, const
 	struct pcapng_walk walk;
 	const uint8_t *inside;
 	size_t inside_len;
+	unsigned seen = 0;
 	uint32_t type;
 
 	pcapng_walk_init(&walk, data, len);
@@ -126,9 +157,12 @@ sample_walk(struct hint_sampler *sampler, const uint8_t *data, size_t len, const
 		if (type != PCAPNG_EPB)
 			continue;
 		block->dropped = block->dropped || packet.dropped > 0;
-		if (packet.packetid != 0 && packet.interface < count)
-			sample_consider(sampler, choice, &packet, linktype[packet.interface]);
+		if (packet.packetid == 0 || packet.interface >= count)
+			continue;
+		seen++;
+		sample_consider(sampler, choice, &packet, linktype[packet.interface]);
 	}
+	return seen;
 }
 
 void
@@ -136,19 +170,22 @@ hint_sample_block(struct hint_sampler *sampler, const uint8_t *data, size_t len,
     uint64_t now_ns, struct hint_block *block)
 {
 	struct sample_choice choice[2];
+	unsigned seen;
 
 	for (int kind = 0; kind < 2; kind++) {
 		choice[kind].count = 0;
 		choice[kind].limit = UINT64_MAX >> sampler->level[kind];
 	}
 	block->count = 0;
-	block->dropped = false;
-	sample_walk(sampler, data, len, linktype, count, choice, block);
+	block->dropped = block->uneven = false;
+	seen = sample_walk(sampler, data, len, linktype, count, choice, block);
+	sampler->seen += seen;
 	for (int kind = 0; kind < 2; kind++) {
 		block->ceiling[kind] = choice[kind].limit;
+		block->uneven = block->uneven || is_uneven(choice[kind].count, seen, choice[kind].limit);
 		for (size_t i = 0; i < choice[kind].count; i++)
 			block->count += sample_take(&choice[kind].packet[i], linktype[choice[kind].packet[i].interface],
 			    kind == SAMPLE_AUDIT, &block->sample[block->count]);
 	}
-	sampler_adapt(sampler, now_ns);
+	block->uneven = sampler_adapt(sampler, now_ns) || block->uneven;
 }

@@ -320,11 +320,11 @@ END_TEST
 /* Each thing that makes a peer deliver less, and whether a gap is possible. */
 enum cause {
 	LEAVES, POLICY, UNSETTLED, SHARE, ADDRESS, STREAM, FILTER, SLICE, NEW_NETWORK, SHEDS, PAUSES, LAGS, URGENT, BEHIND, GAP_TOLD,
-	DROPS, DROPCOUNT, RECEIVER_POLICY, CAUSES
+	DROPS, DROPCOUNT, UNEVEN, RECEIVER_POLICY, CAUSES
 };
 static const bool loses[CAUSES] = { [LEAVES] = true, [POLICY] = true, [UNSETTLED] = true, [SHARE] = true, [ADDRESS] = true,
 	[STREAM] = true, [FILTER] = true, [SLICE] = true, [NEW_NETWORK] = true, [SHEDS] = true, [PAUSES] = true, [GAP_TOLD] = true,
-	[DROPS] = true, [DROPCOUNT] = true };
+	[DROPS] = true, [DROPCOUNT] = true, [UNEVEN] = true };
 
 static void
 happen(enum cause cause)
@@ -399,6 +399,10 @@ happen(enum cause cause)
 		break;
 	case DROPCOUNT:
 		block.dropped = true;
+		hint_block(lab.vm[0], &block, &lab.now);
+		break;
+	case UNEVEN:
+		block.uneven = true;
 		hint_block(lab.vm[0], &block, &lab.now);
 		break;
 	case CAUSES:

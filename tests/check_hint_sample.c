@@ -206,6 +206,66 @@ START_TEST(drops_are_told)
 }
 END_TEST
 
+/* Many packets of one kind, for many seconds: enough samples remain, and nothing looks made. */
+START_TEST(a_busy_flow)
+{
+	uint8_t host = host_of(_i == 1);
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < 20 * 50; i++) {
+		buf_consume(&block, block.len);
+		for (unsigned k = 0; k < 400; k++)
+			put_packet(digest_of(i * 400 + k), host, PCAPNG_EPB_IN, 60);
+		take(SECOND + i * SECOND / 50);
+		ck_assert(!taken.uneven);
+		count = i < 15 * 50 ? 0 : count + (unsigned)taken.count;
+	}
+	ck_assert_uint_ge(count, 5 * HINT_SAMPLE_RATE / 8);
+}
+END_TEST
+
+/* The same packet again and again is one sample of a block in each direction, whatever its digest. */
+START_TEST(a_packet_that_is_repeated)
+{
+	uint8_t host = host_of(_i == 1);
+
+	for (unsigned i = 0; i < 5 * 50; i++) {
+		buf_consume(&block, block.len);
+		for (unsigned k = 0; k < 200; k++)
+			put_packet(5, host, PCAPNG_EPB_IN, 60);
+		put_packet(5, host, PCAPNG_EPB_OUT, 60);
+		put_packet(6, host, PCAPNG_EPB_OUT, 60);
+		take(SECOND + i * SECOND / 50);
+		ck_assert(!taken.uneven);
+		ck_assert_uint_eq(taken.count, 3);
+	}
+}
+END_TEST
+
+/* An agent that makes up small digests, so that what it has not sent is not looked for: many in a block, or some in each of many, or
+ * so many that flows are not looked at. */
+static const struct {
+	unsigned	small, blocks, others;
+} made[] = { { HINT_BLOCK_SAMPLES, 1, PACKETS }, { 30, 50, 0 }, { 30, 50, 100 }, { 15, 100, 10 }, { 500, 50, 0 } };
+
+START_TEST(small_digests_that_are_made_up)
+{
+	uint8_t host = host_of(true);
+	bool uneven = false;
+
+	for (unsigned i = 0; i < made[_i].blocks && !uneven; i++) {
+		buf_consume(&block, block.len);
+		for (unsigned k = 0; k < made[_i].small; k++)
+			put_packet(i * 1000 + k + 1, host, PCAPNG_EPB_OUT, 60);
+		for (unsigned k = 0; k < made[_i].others; k++)
+			put_packet(digest_of(i * 1000 + k), host, PCAPNG_EPB_OUT, 60);
+		take(SECOND + i * SECOND / made[_i].blocks);
+		uneven = taken.uneven;
+	}
+	ck_assert(uneven || taken.ceiling[1] > UINT64_MAX / 4);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -222,6 +282,9 @@ main(void)
 	tcase_add_test(tcase, both_ends_choose_alike);
 	tcase_add_test(tcase, rates_are_bounded);
 	tcase_add_test(tcase, drops_are_told);
+	tcase_add_loop_test(tcase, a_busy_flow, 0, 2);
+	tcase_add_loop_test(tcase, a_packet_that_is_repeated, 0, 2);
+	tcase_add_loop_test(tcase, small_digests_that_are_made_up, 0, sizeof(made) / sizeof(made[0]));
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
