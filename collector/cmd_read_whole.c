@@ -74,10 +74,7 @@ correct_window(struct merge_settings *settings, char *error, size_t error_size)
 		snprintf(error, error_size, "its clock cannot be read from the catalog");
 		return -1;
 	}
-	if (settings->from_ns > 0)
-		settings->from_ns = clock_track_correct(&clock, settings->from_ns);
-	if (settings->to_ns < UINT64_MAX)
-		settings->to_ns = clock_track_correct(&clock, settings->to_ns);
+	clock_track_window(&clock, &settings->from_ns, &settings->to_ns);
 	clock_track_clear(&clock);
 	return 0;
 }
