@@ -46,7 +46,7 @@ struct merge_source {
 	uint32_t	 network;
 	uint16_t	 linktype;
 	bool		 masked;	/* its packets have zeroes that were not captured */
-	struct bpf_program filter;	/* of the VM that is read whole; no instructions: none */
+	struct bpf_program filter[2];	/* of the VM that is read whole, for what leaves it and for what reaches it; no instructions: none */
 };
 
 struct merge {

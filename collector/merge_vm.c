@@ -179,16 +179,22 @@ merge_list_vms(struct merge *merge)
 	return rc == SQLITE_DONE ? 0 : -1;
 }
 
+static void
+free_source(struct merge_source *source)
+{
+	pcap_freecode(&source->filter[0]);
+	pcap_freecode(&source->filter[1]);
+	free(source);
+}
+
 void
 merge_free_vms(struct merge *merge)
 {
 	for (size_t i = 0; i < merge->vm_count; i++) {
 		store_cursor_free(merge->vm[i]->cursor);
 		clock_track_clear(&merge->vm[i]->clock);
-		for (size_t k = 0; k < merge->vm[i]->source_count; k++) {
-			pcap_freecode(&merge->vm[i]->source[k]->filter);
-			free(merge->vm[i]->source[k]);
-		}
+		for (size_t k = 0; k < merge->vm[i]->source_count; k++)
+			free_source(merge->vm[i]->source[k]);
 		free(merge->vm[i]->source);
 		free(merge->vm[i]);
 	}
@@ -298,7 +304,7 @@ add_source(struct merge *merge, struct merge_vm *vm, const uint8_t *stream, uint
 	source->vm = vm;
 	if (describe(merge, source) == 0 && list_source(merge, vm, source) == 0)
 		return source;
-	free(source);
+	free_source(source);
 	return NULL;
 }
 
