@@ -26,7 +26,7 @@ struct merge_vm {
 	char		 name[IDENTITY_NAME_SIZE + 16];
 	uint32_t	 number;
 	struct clock_track clock;
-	struct store_cursor *cursor;
+	struct store_cursor *cursor;	/* NULL: nothing of it is wanted */
 	struct store_item item;		/* the next packet */
 	bool		 ready;		/* there is one */
 	struct merge_source **source;	/* its own */

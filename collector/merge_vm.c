@@ -151,7 +151,9 @@ take_vm(struct merge *merge, sqlite3_stmt *statement)
 		return merge_fail(merge, name, "its clock cannot be read from the catalog");
 	if (merge->settings.vm != NULL)
 		merge_whole_know(merge, vm);
-	return vm->cursor != NULL ? 0 : open_cursor(merge, vm);
+	if (vm->cursor != NULL || (merge->settings.vm != NULL && !vm->own && vm->span_count == 0))
+		return 0;	/* it is read already, or delivered nothing within the time that is asked for */
+	return open_cursor(merge, vm);
 }
 
 int

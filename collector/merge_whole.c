@@ -182,10 +182,7 @@ merge_whole_wants(struct merge *merge, struct merge_vm *vm)
 		return 0;
 	looked_at.network = merge->network[source->network];
 	looked_at.linktype = source->linktype;
-	for (size_t i = 0; i < vm->span_count; i++)
-		if (withheld_left_out(&vm->span[i], &looked_at))
-			return passes(source, packet);
-	return 0;
+	return withheld_left_out(vm->span, vm->span_count, &looked_at) && passes(source, packet);
 }
 
 /* Has the VM captured it, too: all of it, or some? */

@@ -359,6 +359,23 @@ START_TEST(whole_within_a_time)
 }
 END_TEST
 
+/* A peer that delivered nothing for it then is not even looked at. */
+START_TEST(whole_without_its_peer)
+{
+	char out[80], text[4096];
+	const char *options[] = { "web2", "-w", out, "--from=@1700000020", NULL };
+
+	snprintf(out, sizeof(out), "%s/out", dir);
+	withholding();
+	ck_assert_int_eq(unlink(below("file1")), 0);
+	ck_assert_msg(run_read(options, text) == 0, "%s", text);
+	ck_assert_ptr_null(strstr(text, "gone"));
+	options[3] = "--from=@1700000011";
+	ck_assert_msg(run_read(options, text) == 0, "%s", text);
+	ck_assert_ptr_nonnull(strstr(text, "gone"));
+}
+END_TEST
+
 START_TEST(as_captured)
 {
 	char out[80], text[4096];
@@ -637,6 +654,7 @@ main(void)
 	tcase_add_test(tc, enough);
 	tcase_add_test(tc, whole);
 	tcase_add_test(tc, whole_within_a_time);
+	tcase_add_test(tc, whole_without_its_peer);
 	tcase_add_test(tc, as_captured);
 	tcase_add_loop_test(tc, whole_with_its_filter, 0, sizeof(filters) / sizeof(filters[0]));
 	tcase_add_test(tc, whole_over_a_step);
