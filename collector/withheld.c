@@ -240,3 +240,11 @@ withheld_left_out(const struct withheld_span *span, size_t count, const struct w
 			return true;
 	return false;
 }
+
+bool
+withheld_touched(const struct withheld_span *span, size_t count, uint64_t first_ns, uint64_t last_ns)
+{
+	size_t i = begun(span, count, last_ns);
+
+	return i > 0 && span[i - 1].latest_ns >= first_ns;
+}

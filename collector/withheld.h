@@ -51,5 +51,7 @@ struct withheld_packet {
 	size_t		 len;
 };
 bool	withheld_left_out(const struct withheld_span *, size_t count, const struct withheld_packet *);	/* by one of these, of one peer */
+/* Does a time have anything in common with one of these, of one peer? */
+bool	withheld_touched(const struct withheld_span *, size_t count, uint64_t first_ns, uint64_t last_ns);
 
 #endif

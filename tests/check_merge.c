@@ -499,6 +499,8 @@ START_TEST(holes_are_told)
 	sql("INSERT INTO loss (vm, stream, place, packets, bytes, first_ns, last_ns, recorded_ns, approximate) VALUES"
 	    " ('00000001-0000', x'%032u', 'spool', 9, 0, %llu, %llu, 3, 0)", 1, (unsigned long long)(LAB_START + 3 * SECOND),
 	    (unsigned long long)(LAB_START + 4 * SECOND));
+	sql("INSERT INTO loss (vm, stream, place, packets, bytes, first_ns, last_ns, recorded_ns, approximate) VALUES"
+	    " ('00000001-0000', x'%032u', 'ring', 50, 0, %llu, NULL, 3, 0)", 1, (unsigned long long)(LAB_START + 20 * SECOND));
 	ck_assert_msg(run_read(options, text) == 0, "%s", text);
 	ck_assert_ptr_nonnull(strstr(text, "what its peers deliver for it lacks up to 7 packets"));
 	ck_assert_ptr_nonnull(strstr(text, "web1 lacks 9 packets"));
