@@ -104,11 +104,34 @@ shown(const struct clock_step *step, uint64_t ns)
 	return shift(ns, size_of(step->offset_ns), step->offset_ns > 0);
 }
 
+static uint64_t
+corrected(const struct clock_step *step, uint64_t guest_ns)
+{
+	return shift(guest_ns, size_of(step->offset_ns), step->offset_ns < 0);
+}
+
 uint64_t
 clock_track_correct(struct clock_track *track, uint64_t guest_ns)
 {
 	track->last = find_step(track, guest_ns);
-	return shift(guest_ns, size_of(track->step[track->last].offset_ns), track->step[track->last].offset_ns < 0);
+	return corrected(&track->step[track->last], guest_ns);
+}
+
+void
+clock_track_window(const struct clock_track *track, uint64_t *from_ns, uint64_t *to_ns)
+{
+	uint64_t from, to, first = UINT64_MAX, last = 0;
+
+	for (size_t i = 0; i < track->count; i++) {
+		from = i > 0 && track->step[i].at_ns > *from_ns ? track->step[i].at_ns : *from_ns;
+		to = i + 1 < track->count && track->step[i + 1].at_ns <= *to_ns ? track->step[i + 1].at_ns - 1 : *to_ns;
+		if (from > to)
+			continue;
+		first = corrected(&track->step[i], from) < first ? corrected(&track->step[i], from) : first;
+		last = corrected(&track->step[i], to) > last ? corrected(&track->step[i], to) : last;
+	}
+	*from_ns = *from_ns == 0 ? 0 : first;
+	*to_ns = *to_ns == UINT64_MAX ? UINT64_MAX : last;
 }
 
 uint64_t

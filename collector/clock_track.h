@@ -24,6 +24,9 @@ int		clock_track_load(struct clock_track *, struct sqlite3 *, const char *uuid);
 void		clock_track_clear(struct clock_track *);
 /* A guest's time by the collector's clock. */
 uint64_t	clock_track_correct(struct clock_track *, uint64_t guest_ns);
+/* A stretch of a guest's times as that of the collector's in which they were shown; the clock may have been set in it. 0 and UINT64_MAX
+ * stay what they are. */
+void		clock_track_window(const struct clock_track *, uint64_t *from_ns, uint64_t *to_ns);
 /* A time of the collector's by the guest's clock. */
 uint64_t	clock_track_guest(const struct clock_track *, uint64_t ns);
 /* A time of the collector's as the earliest and the latest that the guest's clock may have shown. */

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <sqlite3.h>
 
@@ -15,16 +16,9 @@
 #include "loss.h"
 #include "merge.h"
 #include "pcapng_out.h"
+#include "withheld.h"
 
 /* vmtap read VM, of one that left out what its peers' agents deliver: with that in its place. */
-
-/* ?1: the VM. The columns: whose they are, packets, bound. */
-static const char own_holes[] = "SELECT 'what its peers deliver for it', sum(packets), max(approximate) FROM loss WHERE vm = ?1"
-    " AND place = 'withheld' HAVING count(*) > 0";
-static const char peers_holes[] = "SELECT v.name, sum(l.packets), max(l.approximate) FROM loss l JOIN vm v ON v.uuid = l.vm"
-    " WHERE l.place <> 'withheld' AND EXISTS (SELECT 1 FROM withheld w WHERE w.vm = ?1 AND w.peer = l.vm"
-    " AND (w.to_ns IS NULL OR coalesce(l.first_ns, w.to_ns) <= w.to_ns) AND coalesce(l.last_ns, w.from_ns) >= w.from_ns)"
-    " GROUP BY l.vm";
 
 static void
 tell_hole(const char *whose, int64_t packets, int bound)
@@ -39,19 +33,63 @@ tell_hole(const char *whose, int64_t packets, int bound)
 	read_warning(text, NULL);
 }
 
+/* What a VM's rows of a place, or of all others, lost within a peer's spans; NULL: whenever. */
 static void
-tell_holes(struct sqlite3 *db, const char *sql, const char *uuid)
+tell_losses(struct sqlite3 *db, const char *vm, const char *whose, bool withheld, const struct withheld_span *span, size_t count)
 {
-	const unsigned char *whose;
+	static const char sql[] = "SELECT packets, approximate, coalesce(first_ns, 0), coalesce(last_ns, ?3) FROM loss WHERE vm = ?1"
+	    " AND (place = 'withheld') = ?2";
+	int64_t packets = 0;
+	int bound = 0, found = 0;
 	sqlite3_stmt *stmt;
 
 	if (sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) != SQLITE_OK)
 		return;
-	sqlite3_bind_text(stmt, 1, uuid, -1, SQLITE_STATIC);
-	while (sqlite3_step(stmt) == SQLITE_ROW)
-		if ((whose = sqlite3_column_text(stmt, 0)) != NULL)
-			tell_hole((const char *)whose, sqlite3_column_int64(stmt, 1), sqlite3_column_int(stmt, 2));
+	sqlite3_bind_text(stmt, 1, vm, -1, SQLITE_STATIC);
+	sqlite3_bind_int(stmt, 2, withheld);
+	sqlite3_bind_int64(stmt, 3, INT64_MAX);
+	while (sqlite3_step(stmt) == SQLITE_ROW) {
+		if (span != NULL && !withheld_touched(span, count, (uint64_t)sqlite3_column_int64(stmt, 2),
+		    (uint64_t)sqlite3_column_int64(stmt, 3)))
+			continue;
+		found = 1;
+		packets += sqlite3_column_int64(stmt, 0);
+		bound = sqlite3_column_int(stmt, 1) > bound ? sqlite3_column_int(stmt, 1) : bound;
+	}
 	sqlite3_finalize(stmt);
+	if (found)
+		tell_hole(whose, packets, bound);
+}
+
+static void
+tell_holes(const struct merge_settings *settings)
+{
+	struct withheld withheld;
+	char error[512];
+	size_t count;
+
+	tell_losses(settings->db, settings->vm, "what its peers deliver for it", true, NULL, 0);
+	if (withheld_load(&withheld, settings->db, settings->vm, settings->from_ns, settings->to_ns, error, sizeof(error)) == -1)
+		return;
+	for (size_t i = 0; i < withheld.count; i += count) {
+		const struct withheld_span *span = &withheld.span[i];
+
+		for (count = 1; i + count < withheld.count && strcmp(span[count].peer, span->peer) == 0; count++)
+			;
+		tell_losses(settings->db, span->peer, span->peer_name, false, span, count);
+	}
+	withheld_clear(&withheld);
+}
+
+/* Packets whose copies came when they were out already stand there twice. */
+static void
+tell_early(const struct merge *merge)
+{
+	const struct dedup_stats *stats = merge_stats(merge);
+
+	if (stats->early > 0)
+		fprintf(stderr, "vmtap read: %" PRIu64 " packets went out early for want of memory, some may be there twice: --dedup-memory\n",
+		    stats->early);
 }
 
 static void
@@ -74,10 +112,7 @@ correct_window(struct merge_settings *settings, char *error, size_t error_size)
 		snprintf(error, error_size, "its clock cannot be read from the catalog");
 		return -1;
 	}
-	if (settings->from_ns > 0)
-		settings->from_ns = clock_track_correct(&clock, settings->from_ns);
-	if (settings->to_ns < UINT64_MAX)
-		settings->to_ns = clock_track_correct(&clock, settings->to_ns);
+	clock_track_window(&clock, &settings->from_ns, &settings->to_ns);
 	clock_track_clear(&clock);
 	return 0;
 }
@@ -102,8 +137,8 @@ read_whole(const struct read_options *options, struct merge_settings *settings)
 	if (rc == 1)
 		rc = merge_finish(merge);
 	tell_brought(merge);
-	tell_holes(settings->db, own_holes, settings->vm);
-	tell_holes(settings->db, peers_holes, settings->vm);
+	tell_early(merge);
+	tell_holes(settings);
 	rc = read_finish(settings->out, rc == -1 ? -1 : 0, merge_error(merge));
 	merge_free(merge);
 	return rc;

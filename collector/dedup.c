@@ -148,15 +148,6 @@ note_peak(struct dedup *dedup)
 
 /* --- out --- */
 
-static struct dedup_receiver *
-receiver_of(struct dedup *dedup, size_t count, uint32_t source)
-{
-	for (size_t i = 0; i < count; i++)
-		if (dedup->receiver[i].source == source)
-			return &dedup->receiver[i];
-	return NULL;
-}
-
 /* How many had it; in dedup->receiver. -1: ENOMEM. */
 static ssize_t
 list_receivers(struct dedup *dedup, const struct dedup_entry *entry)
@@ -173,7 +164,7 @@ list_receivers(struct dedup *dedup, const struct dedup_entry *entry)
 	for (uint32_t i = 0; i < entry->cover.count; i++) {
 		const struct cover_range *range = &entry->cover.range[i];
 
-		if (receiver_of(dedup, count, range->receiver) == NULL)
+		if (count == 0 || dedup->receiver[count - 1].source != range->receiver)
 			dedup->receiver[count++] = (struct dedup_receiver){ .source = range->receiver,
 			    .whole = range->from == 0 && range->to == entry->span };
 	}
@@ -395,6 +386,14 @@ retry_waiting(struct dedup *dedup, const struct dedup_entry *sender)
 	return 0;
 }
 
+/* That it was seen may have cost memory, too. */
+static int
+drop(struct dedup *dedup, uint32_t sender_vm, const struct dedup_entry *receiver)
+{
+	note_peak(dedup);
+	return count_removed(dedup, sender_vm, receiver->from->vm) == -1 ? -1 : make_room(dedup, 0);
+}
+
 int
 dedup_put(struct dedup *dedup, const struct dedup_packet *packet)
 {
@@ -406,7 +405,7 @@ dedup_put(struct dedup *dedup, const struct dedup_packet *packet)
 	describe(dedup, &looked_up, packet);
 	if (looked_up.role == ROLE_RECEIVER && (rc = dedup_match(dedup, &looked_up, &sender_vm)) != 0) {
 		if (rc == -1 || !looked_up.from->keep)
-			return rc == -1 || count_removed(dedup, sender_vm, looked_up.from->vm) == -1 ? -1 : 1;
+			return rc == -1 ? -1 : drop(dedup, sender_vm, &looked_up);
 		looked_up.role = ROLE_NONE;
 		looked_up.node_count = 0;
 	}

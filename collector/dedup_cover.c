@@ -2,6 +2,7 @@
  * Copyright (c) 2026 The vmtap authors */
 #include "config.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,66 +40,79 @@ make_room(struct cover *cover)
 	return 0;
 }
 
-/* Takes in the ranges that touch this one, so that there is one again where a hole was filled. */
-static void
-join(struct cover *cover, struct cover_range *range)
+/* The receiver's first range that ends behind at, or where it would stand. */
+static uint32_t
+place_of(const struct cover *cover, uint32_t receiver, uint32_t at)
 {
-	for (uint32_t i = 0; i < cover->count; i++) {
-		struct cover_range *other = &cover->range[i];
+	uint32_t low = 0, high = cover->count, middle;
 
-		if (other == range || other->receiver != range->receiver || (other->to != range->from && other->from != range->to))
-			continue;
-		if (other->from < range->from)
-			range->from = other->from;
-		if (other->to > range->to)
-			range->to = other->to;
-		*other = cover->range[--cover->count];
-		if (range == &cover->range[cover->count])
-			range = other;
-		i = UINT32_MAX;		/* from the beginning */
+	while (low < high) {
+		const struct cover_range *range = &cover->range[middle = low + (high - low) / 2];
+
+		if (range->receiver < receiver || (range->receiver == receiver && range->to <= at))
+			low = middle + 1;
+		else
+			high = middle;
 	}
+	return low;
+}
+
+static int
+insert(struct cover *cover, uint32_t place, struct cover_range range)
+{
+	if (make_room(cover) == -1)
+		return -1;
+	memmove(cover->range + place + 1, cover->range + place, (cover->count - place) * sizeof(range));
+	cover->range[place] = range;
+	cover->count++;
+	return 0;
+}
+
+static void
+join_next(struct cover *cover, uint32_t place)
+{
+	cover->range[place].to = cover->range[place + 1].to;
+	cover->count--;
+	memmove(cover->range + place + 1, cover->range + place + 2, (cover->count - place - 1) * sizeof(*cover->range));
 }
 
 int
 cover_add(struct cover *cover, uint32_t receiver, uint32_t from, uint32_t to)
 {
-	for (uint32_t i = 0; i < cover->count; i++)
-		if (cover->range[i].receiver == receiver && cover->range[i].to == from) {
-			cover->range[i].to = to;
-			join(cover, &cover->range[i]);
-			return 0;
-		}
-	if (make_room(cover) == -1)
-		return -1;
-	cover->range[cover->count] = (struct cover_range){ .receiver = receiver, .from = from, .to = to };
-	join(cover, &cover->range[cover->count++]);
+	uint32_t place = place_of(cover, receiver, from);
+	struct cover_range *range = cover->range + place;
+	bool before = place > 0 && range[-1].receiver == receiver && range[-1].to == from;
+	bool behind = place < cover->count && range->receiver == receiver && range->from == to;
+
+	if (before && behind)
+		join_next(cover, place - 1);
+	else if (before)
+		range[-1].to = to;
+	else if (behind)
+		range->from = from;
+	else
+		return insert(cover, place, (struct cover_range){ .receiver = receiver, .from = from, .to = to });
 	return 0;
 }
 
 uint32_t
 cover_free(const struct cover *cover, uint32_t receiver, uint32_t from, uint32_t limit)
 {
-	for (uint32_t i = 0; i < cover->count; i++) {
-		const struct cover_range *range = &cover->range[i];
+	uint32_t place = place_of(cover, receiver, from);
+	const struct cover_range *range = cover->range + place;
 
-		if (range->receiver != receiver || range->to <= from)
-			continue;
-		if (range->from <= from)
-			return 0;
-		if (range->from < limit)
-			limit = range->from;
-	}
+	if (cover->count >= COVER_MAX)
+		return 0;
+	if (place < cover->count && range->receiver == receiver && range->from < limit)
+		limit = range->from;
 	return limit > from ? limit - from : 0;
 }
 
 uint32_t
 cover_next_free(const struct cover *cover, uint32_t receiver, uint32_t from)
 {
-	for (uint32_t i = 0; i < cover->count; i++) {
-		const struct cover_range *range = &cover->range[i];
+	uint32_t place = place_of(cover, receiver, from);
+	const struct cover_range *range = cover->range + place;
 
-		if (range->receiver == receiver && range->from <= from && range->to > from)
-			return range->to;	/* ranges do not touch each other */
-	}
-	return from;
+	return place < cover->count && range->receiver == receiver && range->from <= from ? range->to : from;
 }

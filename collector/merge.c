@@ -190,7 +190,7 @@ refresh(struct merge *merge)
 	if (merge_list_vms(merge) == -1)
 		return -1;
 	for (size_t i = 0; i < merge->vm_count; i++)
-		if (!merge->vm[i]->ready && look_ahead(merge, merge->vm[i]) == -1)
+		if (merge->vm[i]->cursor != NULL && !merge->vm[i]->ready && look_ahead(merge, merge->vm[i]) == -1)
 			return -1;
 	merge->version = version;
 	return 0;

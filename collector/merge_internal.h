@@ -26,7 +26,7 @@ struct merge_vm {
 	char		 name[IDENTITY_NAME_SIZE + 16];
 	uint32_t	 number;
 	struct clock_track clock;
-	struct store_cursor *cursor;
+	struct store_cursor *cursor;	/* NULL: nothing of it is wanted */
 	struct store_item item;		/* the next packet */
 	bool		 ready;		/* there is one */
 	struct merge_source **source;	/* its own */
@@ -46,7 +46,7 @@ struct merge_source {
 	uint32_t	 network;
 	uint16_t	 linktype;
 	bool		 masked;	/* its packets have zeroes that were not captured */
-	struct bpf_program filter;	/* of the VM that is read whole; no instructions: none */
+	struct bpf_program filter[2];	/* of the VM that is read whole, for what leaves it and for what reaches it; no instructions: none */
 };
 
 struct merge {

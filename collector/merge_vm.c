@@ -151,7 +151,9 @@ take_vm(struct merge *merge, sqlite3_stmt *statement)
 		return merge_fail(merge, name, "its clock cannot be read from the catalog");
 	if (merge->settings.vm != NULL)
 		merge_whole_know(merge, vm);
-	return vm->cursor != NULL ? 0 : open_cursor(merge, vm);
+	if (vm->cursor != NULL || (merge->settings.vm != NULL && !vm->own && vm->span_count == 0))
+		return 0;	/* it is read already, or delivered nothing within the time that is asked for */
+	return open_cursor(merge, vm);
 }
 
 int
@@ -179,16 +181,22 @@ merge_list_vms(struct merge *merge)
 	return rc == SQLITE_DONE ? 0 : -1;
 }
 
+static void
+free_source(struct merge_source *source)
+{
+	pcap_freecode(&source->filter[0]);
+	pcap_freecode(&source->filter[1]);
+	free(source);
+}
+
 void
 merge_free_vms(struct merge *merge)
 {
 	for (size_t i = 0; i < merge->vm_count; i++) {
 		store_cursor_free(merge->vm[i]->cursor);
 		clock_track_clear(&merge->vm[i]->clock);
-		for (size_t k = 0; k < merge->vm[i]->source_count; k++) {
-			pcap_freecode(&merge->vm[i]->source[k]->filter);
-			free(merge->vm[i]->source[k]);
-		}
+		for (size_t k = 0; k < merge->vm[i]->source_count; k++)
+			free_source(merge->vm[i]->source[k]);
 		free(merge->vm[i]->source);
 		free(merge->vm[i]);
 	}
@@ -298,7 +306,7 @@ add_source(struct merge *merge, struct merge_vm *vm, const uint8_t *stream, uint
 	source->vm = vm;
 	if (describe(merge, source) == 0 && list_source(merge, vm, source) == 0)
 		return source;
-	free(source);
+	free_source(source);
 	return NULL;
 }
 

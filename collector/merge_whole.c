@@ -97,47 +97,59 @@ find_way_in(struct merge *merge, const struct merge_source *source, struct pcapn
 	return rc == SQLITE_ROW || rc == SQLITE_DONE ? found : merge_fail(merge, "catalog", sqlite3_errmsg(merge->settings.db));
 }
 
-/* What of a filter can be asked of a packet that is stored: all but the direction, which stands at its end. */
+/* A stored packet has no direction that a program could ask for: the words for it are put as what is known of it. */
 static void
-cut_direction(char *filter)
+set_direction(char *text, size_t size, const char *filter, bool in)
 {
-	static const char *const ends[] = { " and inbound", "inbound" };
-	size_t len = strlen(filter), n;
+	static const char *const yes = "greater 0", *const no = "less 0";
+	const char *put;
+	size_t len, used = 0;
 
-	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
-		if (len >= (n = strlen(ends[i])) && strcmp(filter + len - n, ends[i]) == 0) {
-			filter[len - n] = '\0';
-			return;
-		}
+	for (text[0] = '\0'; *filter != '\0' && used < size; filter += len) {
+		if ((len = strspn(filter, "abcdefghijklmnopqrstuvwxyz0123456789_.:-")) == 7 && memcmp(filter, "inbound", 7) == 0)
+			put = in ? yes : no;
+		else if (len == 8 && memcmp(filter, "outbound", 8) == 0)
+			put = in ? no : yes;
+		else
+			put = NULL;
+		len += len == 0;
+		used += (size_t)snprintf(text + used, size - used, "%.*s", put != NULL ? (int)strlen(put) : (int)len,
+		    put != NULL ? put : filter);
+	}
 }
 
-/* The VM would have captured only what passes its filter, where that is another one than the peer's. */
+/* The VM would have captured only what passes its filter. One that cannot be asked of this link type lets all pass, which is told. */
 static int
 compile_filter(struct merge *merge, struct merge_source *source, const char *filter)
 {
 	pcap_t *dead = pcap_open_dead(source->linktype == 101 ? DLT_RAW : source->linktype, (int)PCAPNG_SNAPLEN);
-	int rc = 0;
+	char text[2 * sizeof(((struct pcapng_interface *)NULL)->filter)], warning[2 * MERGE_NAME_SIZE + 120];
+	int failed = 0;
 
 	if (dead == NULL)
 		return merge_fail(merge, source->vm->name, "out of memory");
-	if (pcap_compile(dead, &source->filter, filter, 1, PCAP_NETMASK_UNKNOWN) == -1)
-		rc = merge_fail(merge, filter, pcap_geterr(dead));
+	for (unsigned in = 0; in < 2; in++) {
+		set_direction(text, sizeof(text), filter, in == 1);
+		failed += pcap_compile(dead, &source->filter[in], text, 1, PCAP_NETMASK_UNKNOWN) == -1;
+	}
 	pcap_close(dead);
-	return rc;
+	if (failed == 0)
+		return 0;
+	snprintf(warning, sizeof(warning), "the filter of %s cannot be asked of what %s delivers for it: all of that is taken",
+	    merge->whole->name, source->vm->name);
+	merge->settings.warning(warning, merge->settings.arg);
+	return 0;
 }
 
 int
 merge_whole_describe(struct merge *merge, struct merge_source *source, struct pcapng_interface *interface)
 {
 	struct pcapng_interface way;
-	char filter[sizeof(way.filter)];
 	int found = find_way_in(merge, source, &way);
 
 	if (found != 1)
 		return found;
-	memcpy(filter, way.filter, sizeof(filter));
-	cut_direction(filter);
-	if (filter[0] != '\0' && strcmp(filter, interface->filter) != 0 && compile_filter(merge, source, filter) == -1)
+	if (way.filter[0] != '\0' && compile_filter(merge, source, way.filter) == -1)
 		return -1;
 	*interface = way;
 	interface->linktype = source->linktype;
@@ -150,9 +162,10 @@ merge_whole_describe(struct merge *merge, struct merge_source *source, struct pc
 static bool
 passes(const struct merge_source *source, const struct pcapng_packet *packet)
 {
+	const struct bpf_program *filter = &source->filter[(packet->flags & PCAPNG_EPB_OUT) != 0];
 	struct pcap_pkthdr header = { .caplen = packet->captured_len, .len = packet->original_len };
 
-	return source->filter.bf_len == 0 || pcap_offline_filter(&source->filter, &header, packet->data) != 0;
+	return filter->bf_len == 0 || pcap_offline_filter(filter, &header, packet->data) != 0;
 }
 
 int
@@ -169,10 +182,7 @@ merge_whole_wants(struct merge *merge, struct merge_vm *vm)
 		return 0;
 	looked_at.network = merge->network[source->network];
 	looked_at.linktype = source->linktype;
-	for (size_t i = 0; i < vm->span_count; i++)
-		if (withheld_left_out(&vm->span[i], &looked_at))
-			return passes(source, packet);
-	return 0;
+	return withheld_left_out(vm->span, vm->span_count, &looked_at) && passes(source, packet);
 }
 
 /* Has the VM captured it, too: all of it, or some? */

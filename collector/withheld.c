@@ -106,6 +106,29 @@ add_span(struct withheld *withheld, sqlite3_stmt *stmt)
 	return 0;
 }
 
+static int
+by_peer_and_time(const void *a, const void *b)
+{
+	const struct withheld_span *x = a, *y = b;
+	int order = strcmp(x->peer, y->peer);
+
+	return order != 0 ? order : (x->from_ns > y->from_ns) - (x->from_ns < y->from_ns);
+}
+
+static void
+sort_spans(struct withheld *withheld)
+{
+	struct withheld_span *span = withheld->span;
+
+	if (withheld->count > 0)
+		qsort(span, withheld->count, sizeof(*span), by_peer_and_time);
+	for (size_t i = 0; i < withheld->count; i++) {
+		span[i].latest_ns = span[i].to_ns;
+		if (i > 0 && strcmp(span[i - 1].peer, span[i].peer) == 0 && span[i - 1].latest_ns > span[i].to_ns)
+			span[i].latest_ns = span[i - 1].latest_ns;
+	}
+}
+
 bool
 withheld_any(struct sqlite3 *db, const char *uuid)
 {
@@ -142,8 +165,10 @@ withheld_load(struct withheld *withheld, struct sqlite3 *db, const char *uuid, u
 		snprintf(error, error_size, "%s%s", rc == SQLITE_ROW ? "out of memory" : "catalog: ",
 		    rc == SQLITE_ROW ? "" : sqlite3_errmsg(db));
 	sqlite3_finalize(stmt);
-	if (rc == SQLITE_DONE)
+	if (rc == SQLITE_DONE) {
+		sort_spans(withheld);
 		return 0;
+	}
 	withheld_clear(withheld);
 	return -1;
 }
@@ -184,17 +209,51 @@ is_peers_share(const struct withheld_span *span, const struct flow *flow, bool s
 	return (flow->hash % 2 == 0) == sent;
 }
 
+static bool
+is_left_out(const struct withheld_span *span, const struct withheld_packet *packet, const struct flow *flow)
+{
+	if (!flow->known || flow->icmp_error || flow->hash == 0 || !is_peers_share(span, flow, packet->sent))
+		return false;
+	return packet->sent ? is_address(&span->address, flow->family, flow->source) && is_own(span, flow->family, flow->destination)
+	    : is_own(span, flow->family, flow->source) && is_address(&span->address, flow->family, flow->destination);
+}
+
+/* How many begin at a time or before. */
+static size_t
+begun(const struct withheld_span *span, size_t count, uint64_t at_ns)
+{
+	size_t low = 0, middle;
+
+	while (low < count) {
+		middle = low + (count - low) / 2;
+		if (span[middle].from_ns <= at_ns)
+			low = middle + 1;
+		else
+			count = middle;
+	}
+	return low;
+}
+
 bool
-withheld_left_out(const struct withheld_span *span, const struct withheld_packet *packet)
+withheld_left_out(const struct withheld_span *span, size_t count, const struct withheld_packet *packet)
 {
 	enum bpf_link link = packet->linktype == LINK_ETHERNET ? BPF_LINK_ETHERNET : BPF_LINK_RAW;
+	size_t i = begun(span, count, packet->at_ns);
 	struct flow flow;
 
-	if (packet->at_ns < span->from_ns || packet->at_ns > span->to_ns || strcmp(packet->network, span->network) != 0)
+	if (i == 0 || span[i - 1].latest_ns < packet->at_ns)
 		return false;
 	flow = flow_of(link, packet->len > 0 && packet->data[0] >> 4 == 6 ? 0x86dd : 0x0800, packet->data, packet->len);
-	if (!flow.known || flow.icmp_error || flow.hash == 0 || !is_peers_share(span, &flow, packet->sent))
-		return false;
-	return packet->sent ? is_address(&span->address, flow.family, flow.source) && is_own(span, flow.family, flow.destination)
-	    : is_own(span, flow.family, flow.source) && is_address(&span->address, flow.family, flow.destination);
+	for (; i-- > 0 && span[i].latest_ns >= packet->at_ns;)
+		if (span[i].to_ns >= packet->at_ns && strcmp(packet->network, span[i].network) == 0 && is_left_out(&span[i], packet, &flow))
+			return true;
+	return false;
+}
+
+bool
+withheld_touched(const struct withheld_span *span, size_t count, uint64_t first_ns, uint64_t last_ns)
+{
+	size_t i = begun(span, count, last_ns);
+
+	return i > 0 && span[i - 1].latest_ns >= first_ns;
 }

@@ -23,6 +23,7 @@ struct withheld_span {
 	char		 network[IDENTITY_NAME_SIZE];	/* of both */
 	bool		 balanced;
 	uint64_t	 from_ns, to_ns;		/* by the collector's clock; to_ns UINT64_MAX: still so */
+	uint64_t	 latest_ns;			/* of the peer's to this one, the last to_ns */
 	struct bpf_peer	 address;			/* the peer's */
 	struct bpf_peer	*own;				/* the VM's */
 	size_t		 own_count;
@@ -49,6 +50,8 @@ struct withheld_packet {
 	const uint8_t	*data;
 	size_t		 len;
 };
-bool	withheld_left_out(const struct withheld_span *, const struct withheld_packet *);
+bool	withheld_left_out(const struct withheld_span *, size_t count, const struct withheld_packet *);	/* by one of these, of one peer */
+/* Does a time have anything in common with one of these, of one peer? */
+bool	withheld_touched(const struct withheld_span *, size_t count, uint64_t first_ns, uint64_t last_ns);
 
 #endif

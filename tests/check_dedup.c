@@ -530,6 +530,24 @@ START_TEST(memory_bound)
 }
 END_TEST
 
+/* Every other byte of long segments, each one by itself: what is removed, too, costs no more memory than there is, and no time. */
+START_TEST(shredded)
+{
+	const uint64_t max = 1u << 20;
+	const uint32_t len = 60000, copies = 4;
+
+	dedup_free(dedup);
+	start(max);
+	for (uint32_t i = 0; i < copies; i++)
+		put(sent(6, 0, 1000, len));
+	for (uint32_t at = 0; at < copies * len; at += 2)
+		put(received(6, LAB_US, 1000 + at % len, 1));
+	ck_assert_int_eq(dedup_finish(dedup), 1);
+	ck_assert_uint_le(dedup_stats(dedup)->memory_peak, max + max / 16);
+	ck_assert_uint_eq(count, dedup_stats(dedup)->in - dedup_stats(dedup)->removed);
+}
+END_TEST
+
 /* 100,000 segments of one flow in the window, and then their copies, the last one first. */
 START_TEST(full_window)
 {
@@ -894,6 +912,7 @@ cases(void)
 	tcase_add_test(tc, window);
 	tcase_add_test(tc, order);
 	tcase_add_test(tc, memory_bound);
+	tcase_add_test(tc, shredded);
 	tcase_add_loop_test(tc, full_window, 6, 7);
 	tcase_add_loop_test(tc, full_window, 17, 18);
 	tcase_add_test(tc, kept_apart);

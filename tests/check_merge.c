@@ -359,6 +359,23 @@ START_TEST(whole_within_a_time)
 }
 END_TEST
 
+/* A peer that delivered nothing for it then is not even looked at. */
+START_TEST(whole_without_its_peer)
+{
+	char out[80], text[4096];
+	const char *options[] = { "web2", "-w", out, "--from=@1700000020", NULL };
+
+	snprintf(out, sizeof(out), "%s/out", dir);
+	withholding();
+	ck_assert_int_eq(unlink(below("file1")), 0);
+	ck_assert_msg(run_read(options, text) == 0, "%s", text);
+	ck_assert_ptr_null(strstr(text, "gone"));
+	options[3] = "--from=@1700000011";
+	ck_assert_msg(run_read(options, text) == 0, "%s", text);
+	ck_assert_ptr_nonnull(strstr(text, "gone"));
+}
+END_TEST
+
 START_TEST(as_captured)
 {
 	char out[80], text[4096];
@@ -372,25 +389,72 @@ START_TEST(as_captured)
 }
 END_TEST
 
-/* The peer captured all; the VM would have had only what its own filter lets through. */
-START_TEST(whole_with_its_filter)
+static void
+set_filter(unsigned vm, const char *filter)
 {
-	struct pcapng_interface interface = { .linktype = 1, .name = "eth0", .filter = "(udp) and inbound" };
-	char out[80], text[4096], hex[512];
-	const char *options[] = { "web2", "-w", out, NULL };
+	struct pcapng_interface interface = { .linktype = 1, .name = "eth0" };
+	char hex[512] = "";
 	struct buf idb;
 
-	snprintf(out, sizeof(out), "%s/out", dir);
-	withholding();
 	buf_init(&idb, 4096);
+	snprintf(interface.filter, sizeof(interface.filter), "%s", filter);
 	ck_assert_int_eq(pcapng_put_idb(&idb, &interface), 0);
 	for (size_t i = 0; i < idb.len; i++)
 		snprintf(hex + 2 * i, 3, "%02x", idb.data[i]);
 	buf_clear(&idb);
-	sql("UPDATE interface SET idb = x'%s' WHERE stream = x'%032u'", hex, 2);
+	sql("UPDATE interface SET idb = x'%s' WHERE stream = x'%032u'", hex, vm);
+}
+
+/* The peer captured all; the VM would have had only what its own filter lets through. What cannot be asked of stored packets, and
+ * what is no filter at all, keeps nobody from reading. */
+static const struct filter_case {
+	const char *filter;
+	unsigned    expected;
+} filters[] = {
+	{ "(udp) and inbound", 5 },
+	{ "(tcp) and inbound", 10 },
+	{ "tcp or inbound", 10 },
+	{ "not inbound", 5 },
+	{ "(inbound and tcp) or udp", 10 },
+	{ "nonsense and inbound", 10 },
+};
+
+START_TEST(whole_with_its_filter)
+{
+	char out[80], text[4096];
+	const char *options[] = { "web2", "-w", out, NULL };
+
+	snprintf(out, sizeof(out), "%s/out", dir);
+	withholding();
+	set_filter(2, filters[_i].filter);
 	ck_assert_msg(run_read(options, text) == 0, "%s", text);
 	look(out);
-	ck_assert_uint_eq(count, 5);
+	ck_assert_uint_eq(count, filters[_i].expected);
+}
+END_TEST
+
+/* The VM's clock was set forward in the time that is asked for: nothing that it showed then is left out. */
+START_TEST(whole_over_a_step)
+{
+	char out[80], text[4096];
+	const char *options[] = { "web2", "-w", out, "--from=@1700001500", "--to=@1700003605", NULL };
+
+	snprintf(out, sizeof(out), "%s/out", dir);
+	add_vm(1, "acme", "", 0);
+	add_vm(2, "acme", "", 0);
+	for (unsigned i = 0; i < 5; i++)
+		add_packet(2, DEDUP_IN, i * SECOND, i * 100, i < 3 ? 0 : (int64_t)(3600 * SECOND));
+	add_packet(1, DEDUP_OUT, 4 * SECOND + LAB_MS, 9000, 0);
+	commit(1);
+	commit(2);
+	sql("INSERT INTO clock (vm, at_ns, offset_ns, rtt_ns) VALUES ('00000002-0000', 1, 0, 1), ('00000002-0000', %llu, %llu, 1)",
+	    (unsigned long long)(LAB_START + 3603 * SECOND), (unsigned long long)(3600 * SECOND));
+	sql("INSERT INTO withheld (vm, peer, address, own, network, balanced, from_ns) VALUES ('00000002-0000', '00000001-0000',"
+	    " '10.0.0.1', '10.0.0.2', '', 0, 1)");
+	ck_assert_msg(run_read(options, text) == 0, "%s", text);
+	look(out);
+	ck_assert_uint_eq(count, 3);
+	ck_assert_uint_eq(seen[2].time_ns, 3604 * SECOND + LAB_MS);
 }
 END_TEST
 
@@ -435,6 +499,8 @@ START_TEST(holes_are_told)
 	sql("INSERT INTO loss (vm, stream, place, packets, bytes, first_ns, last_ns, recorded_ns, approximate) VALUES"
 	    " ('00000001-0000', x'%032u', 'spool', 9, 0, %llu, %llu, 3, 0)", 1, (unsigned long long)(LAB_START + 3 * SECOND),
 	    (unsigned long long)(LAB_START + 4 * SECOND));
+	sql("INSERT INTO loss (vm, stream, place, packets, bytes, first_ns, last_ns, recorded_ns, approximate) VALUES"
+	    " ('00000001-0000', x'%032u', 'ring', 50, 0, %llu, NULL, 3, 0)", 1, (unsigned long long)(LAB_START + 20 * SECOND));
 	ck_assert_msg(run_read(options, text) == 0, "%s", text);
 	ck_assert_ptr_nonnull(strstr(text, "what its peers deliver for it lacks up to 7 packets"));
 	ck_assert_ptr_nonnull(strstr(text, "web1 lacks 9 packets"));
@@ -590,8 +656,10 @@ main(void)
 	tcase_add_test(tc, enough);
 	tcase_add_test(tc, whole);
 	tcase_add_test(tc, whole_within_a_time);
+	tcase_add_test(tc, whole_without_its_peer);
 	tcase_add_test(tc, as_captured);
-	tcase_add_test(tc, whole_with_its_filter);
+	tcase_add_loop_test(tc, whole_with_its_filter, 0, sizeof(filters) / sizeof(filters[0]));
+	tcase_add_test(tc, whole_over_a_step);
 	tcase_add_test(tc, whole_of_what_it_sent);
 	tcase_add_test(tc, holes_are_told);
 	tcase_add_loop_test(tc, usage, 0, (int)(sizeof(usages) / sizeof(usages[0])));

@@ -157,7 +157,7 @@ packet(bool forth, bool sent, int wanted_hash, int parity)
 static bool
 left_out(struct withheld_packet p)
 {
-	return withheld_left_out(&withheld.span[0], &p);
+	return withheld_left_out(withheld.span, withheld.count, &p);
 }
 
 START_TEST(what_the_peer_sent_to_it)
@@ -209,6 +209,31 @@ START_TEST(balanced_parts_are_received)
 }
 END_TEST
 
+/* A day of them, of two addresses, and one of a third that lasts: whichever holds is found. */
+START_TEST(many_spans)
+{
+	char from[32], to[32];
+	struct withheld_packet p = packet(true, true, -1, 1);
+
+	add("10.9.9.9", "192.168.1.1", "", 0, "1", "NULL");
+	run("BEGIN");
+	for (uint64_t i = 1; i < 2880; i++) {
+		snprintf(from, sizeof(from), "%llu", (unsigned long long)(i * 30000000000));
+		snprintf(to, sizeof(to), "%llu", (unsigned long long)(i * 30000000000 + 15000000000));
+		add(i % 2 == 0 ? "10.1.2.3" : "10.1.2.4", "192.168.1.1", "", 0, from, to);
+	}
+	run("COMMIT");
+	ck_assert_uint_eq(load(0, UINT64_MAX), 2880);
+	for (uint64_t i = 1; i < 2880; i++)
+		for (uint64_t at = 0; at <= 15; at += 15) {
+			p.at_ns = i * 30000000000 + at * 1000000000;
+			ck_assert(left_out(p) == (i % 2 == 0));
+			p.at_ns = at == 0 ? p.at_ns - 1 : p.at_ns + 1;
+			ck_assert(!left_out(p));
+		}
+}
+END_TEST
+
 START_TEST(no_packet_at_all)
 {
 	struct withheld_packet p = packet(true, true, -1, 1);
@@ -237,6 +262,7 @@ main(void)
 	tcase_add_test(tcase, what_the_peer_sent_to_it);
 	tcase_add_test(tcase, balanced_flows_are_shared);
 	tcase_add_test(tcase, balanced_parts_are_received);
+	tcase_add_test(tcase, many_spans);
 	tcase_add_test(tcase, no_packet_at_all);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
