@@ -244,7 +244,7 @@ withheld_left_out(const struct withheld_span *span, size_t count, const struct w
 	if (i == 0 || span[i - 1].latest_ns < packet->at_ns)
 		return false;
 	flow = flow_of(link, packet->len > 0 && packet->data[0] >> 4 == 6 ? 0x86dd : 0x0800, packet->data, packet->len);
-	for (; i-- > 0 && span[i].latest_ns >= packet->at_ns;)
+	while (i-- > 0 && span[i].latest_ns >= packet->at_ns)
 		if (span[i].to_ns >= packet->at_ns && strcmp(packet->network, span[i].network) == 0 && is_left_out(&span[i], packet, &flow))
 			return true;
 	return false;
