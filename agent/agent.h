@@ -25,6 +25,7 @@ struct agent_options {
 	uint64_t	 snaplen;	/* -s */
 	char		*slice;		/* --slice none|headers[:BYTES] */
 	bool		 mask;
+	bool		 no_withhold;
 	uint64_t	 buffer_kib;	/* -B */
 	int		 direction;	/* -Q: enum msg_direction, values "inout|in|out" */
 	bool		 promiscuous;	/* --promiscuous */

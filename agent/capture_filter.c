@@ -241,6 +241,8 @@ parts_room(const struct filter_parts *parts)
 static int
 parts_add_withheld(struct filter_parts *parts, const struct capture_wish *w)
 {
+	const struct bpf_withheld withheld = { .peer = w->peer, .peer_count = w->peer_count, .own = w->address,
+	    .own_count = w->address_count, .balanced = w->balanced };
 	size_t room = parts_room(parts), placed = 0, len;
 	struct bpf_insn *insn;
 	int result = 0;
@@ -249,7 +251,7 @@ parts_add_withheld(struct filter_parts *parts, const struct capture_wish *w)
 		return 0;
 	if ((insn = calloc(BPF_CHAIN_MAX, sizeof(*insn))) == NULL)
 		return -1;
-	len = bpf_part_withheld(insn, room, parts->link, w->peer, w->peer_count, w->balanced, &placed);
+	len = bpf_part_withheld(insn, room, parts->link, &withheld, &placed);
 	if (len > 0 && placed > 0)
 		result = parts_add(parts, "not what a peer delivers", FILTER_WITHHELD, insn, len);
 	parts->peers_left = w->peer_count - placed;

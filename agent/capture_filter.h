@@ -37,6 +37,8 @@ struct capture_wish {
 	const struct bpf_peer *peer;	/* whose packets are withheld */
 	size_t		 peer_count;
 	bool		 balanced;	/* bpf_part_withheld() */
+	size_t		 address_count;
+	struct bpf_peer	 address[BPF_WITHHELD_OWN_MAX];	/* the guest's, for which they must be; of the first interfaces */
 	size_t		 own_count;
 	struct ipc_endpoint own[CAPTURE_ENDPOINTS_MAX];
 };

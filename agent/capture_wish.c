@@ -86,6 +86,31 @@ wish_add_slice(struct capture_wish *w, const struct agent_options *options, cons
 	return 0;
 }
 
+static void
+wish_add_address(struct capture_wish *w, uint8_t family, const uint8_t *bytes, size_t len)
+{
+	struct bpf_peer *address;
+
+	if (w->address_count == BPF_WITHHELD_OWN_MAX)
+		return;
+	address = &w->address[w->address_count++];
+	address->family = family;
+	memcpy(address->address, bytes, len);
+}
+
+static void
+wish_add_addresses(struct capture_wish *w, const struct ipc_tap *tap)
+{
+	for (size_t i = 0; i < tap->interface_count; i++) {
+		const struct ipc_tap_interface *interface = &tap->interface[i];
+
+		for (size_t k = 0; k < interface->ipv4_count; k++)
+			wish_add_address(w, AF_INET, interface->ipv4[k], 4);
+		for (size_t k = 0; k < interface->ipv6_count; k++)
+			wish_add_address(w, AF_INET6, interface->ipv6[k], 16);
+	}
+}
+
 int
 capture_wish_init(struct capture_wish *w, const struct agent_options *options, const struct ipc_tap *tap,
     const struct governor_orders *orders, char error[MSG_TEXT_SIZE])
@@ -100,6 +125,7 @@ capture_wish_init(struct capture_wish *w, const struct agent_options *options, c
 	w->peer = tap->peer;
 	w->peer_count = tap->peer_count;
 	w->balanced = tap->balanced;
+	wish_add_addresses(w, tap);
 	w->guest = options->filter;
 	w->remote = tap->filter;
 	w->operator = tap->tap > 0;
@@ -115,6 +141,15 @@ capture_wish_init(struct capture_wish *w, const struct agent_options *options, c
 	return wish_add_own(w, options, tap, error);
 }
 
+/* Of ports that not every agent leaves out, for another may rely on this one to deliver what is sent to them. */
+static void
+text_add_own(struct buf *text, const struct capture_wish *w)
+{
+	for (size_t i = 0; i < w->own_count; i++)
+		if (w->own[i].family == 0 && w->own[i].port != FRAME_PORT)
+			buf_printf(text, "%snot (tcp port %u)", text->len > 0 ? " and " : "", w->own[i].port);
+}
+
 void
 capture_wish_text(const struct capture_wish *w, char *dst, size_t dst_size)
 {
@@ -123,12 +158,13 @@ capture_wish_text(const struct capture_wish *w, char *dst, size_t dst_size)
 	struct buf text;
 	size_t len;
 
-	buf_init(&text, (2 + AGENT_NEVER_MAX) * (MSG_FILTER_SIZE + 16) + 64);
+	buf_init(&text, (2 + AGENT_NEVER_MAX) * (MSG_FILTER_SIZE + 16) + CAPTURE_ENDPOINTS_MAX * 32 + 64);
 	for (size_t i = 0; i < 2; i++)
 		if (capture_filter_given(filters[i]))
 			buf_printf(&text, "%s(%s)", text.len > 0 ? " and " : "", filters[i]);
 	for (size_t i = 0; i < w->never->count; i++)
 		buf_printf(&text, "%snot (%s)", text.len > 0 ? " and " : "", w->never->value[i]);
+	text_add_own(&text, w);
 	if (w->direction != DIRECTION_INOUT)
 		buf_printf(&text, "%s%s", text.len > 0 ? " and " : "", direction);
 	len = text.len < dst_size ? text.len : dst_size - 1;

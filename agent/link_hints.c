@@ -187,11 +187,14 @@ hints_take(struct link *link, const struct msg_hints *msg)
 
 /* --- with the tap --- */
 
+/* The guest's veto is in force as a list is of which nothing had room. */
 void
 hints_build(const struct link *link, struct ipc_tap *tap)
 {
 	const struct hints *h = &link->hints;
 
+	if (link->options.no_withhold)
+		return;
 	tap->peer_count = h->count;
 	tap->balanced = h->balanced;
 	memcpy(tap->peer, h->peer, h->count * sizeof(h->peer[0]));

@@ -46,6 +46,8 @@ const struct conf_row agent_rows[] = {
 	    "capture of each packet its headers only, and so many bytes behind them" },
 	{ "mask", 0, CONF_FLAG, 0, 0, NULL, NULL, NULL, CONF_RELOAD, AT(mask),
 	    "put zeroes in place of what is behind the headers, so that lengths stay" },
+	{ "no-withhold", 0, CONF_FLAG, 0, 0, NULL, NULL, NULL, CONF_RELOAD, AT(no_withhold),
+	    "capture also what other agents deliver, whatever a collector says" },
 	{ "buffer-size", 'B', CONF_UINT, 2048, 1048576, "8192", "KIB", NULL, 0, AT(buffer_kib),
 	    "kernel buffer of each interface at most, in KiB; all together stay within memory-limit" },
 	{ "direction", 'Q', CONF_ENUM, 0, 0, "inout", NULL, "inout|in|out", CONF_RELOAD, AT(direction),

@@ -92,7 +92,7 @@ enum stream_cut { STREAM_WHOLE, STREAM_CUT, STREAM_ELSEWHERE };
 /*
  * What peer ?1 lacks from ?2 to ?3, by its clock, others may lack, too, that left it to the peer: ?4 packets, as approximate as ?5 says
  * (at least an upper bound), known at ?6. Times of before a VM's oldest file are nobody's. One of a VM that was told within the last
- * minute of the time is made longer, so that there are never more than so many.
+ * minute of the time is made longer, so that there are never more than so many. ?7: only those that were not told of that time.
  */
 #define CATALOG_LOSS_OF_PEER \
 	"INSERT INTO loss (id, vm, stream, place, packets, bytes, first_ns, last_ns, recorded_ns, approximate)"			\
@@ -103,7 +103,8 @@ enum stream_cut { STREAM_WHOLE, STREAM_CUT, STREAM_ELSEWHERE };
 	" min(max(coalesce(w.to_ns, 9223372036854775807)), ?3 - o.ns) + coalesce(v.clock_offset_ns, 0) AS last"			\
 	" FROM withheld w JOIN vm v ON v.uuid = w.vm, (SELECT coalesce(max(clock_offset_ns), 0) AS ns FROM vm WHERE uuid = ?1) o"	\
 	" WHERE w.peer = ?1 AND w.from_ns <= ?3 - o.ns AND coalesce(w.to_ns, 9223372036854775807) >= ?2 - o.ns GROUP BY w.vm) g"	\
-	" JOIN stream s ON s.rowid = (SELECT max(rowid) FROM stream WHERE vm = g.vm) WHERE g.first <= g.last"			\
+	" JOIN stream s ON s.rowid = (SELECT max(rowid) FROM stream WHERE vm = g.vm) WHERE g.first <= g.last AND NOT (?7 AND EXISTS"	\
+	" (SELECT 1 FROM loss l WHERE l.vm = g.vm AND l.place = 'withheld' AND l.first_ns <= g.last AND l.last_ns >= g.first))"	\
 	" ON CONFLICT (id) DO UPDATE SET packets = min(packets, 9223372036854775807 - excluded.packets) + excluded.packets,"	\
 	" first_ns = min(first_ns, excluded.first_ns), last_ns = max(last_ns, excluded.last_ns), recorded_ns = excluded.recorded_ns,"	\
 	" approximate = max(approximate, excluded.approximate)"

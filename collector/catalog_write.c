@@ -295,7 +295,7 @@ catalog_write_loss_of_peer(sqlite3_stmt *stmt, const void *any)
 	const struct loss_row *row = any;
 	int errs = 0;
 
-	bool cut = strcmp(row->place, "cut") == 0;	/* which may be told several times */
+	bool cut = strcmp(row->place, "cut") == 0;	/* known long after it happened, perhaps several times */
 
 	if (row->first_ns == 0 || strcmp(row->place, "withheld") == 0)
 		return 0;
@@ -305,6 +305,7 @@ catalog_write_loss_of_peer(sqlite3_stmt *stmt, const void *any)
 	errs += bind_u64(stmt, 4, cut ? 0 : row->packets);
 	errs += sqlite3_bind_int(stmt, 5, cut ? 2 : row->approximate);
 	errs += bind_u64(stmt, 6, row->recorded_ns);
+	errs += sqlite3_bind_int(stmt, 7, cut);
 	return catalog_step(stmt, errs);
 }
 

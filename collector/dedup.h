@@ -21,8 +21,8 @@
  * packets to their own source address. Multicast and broadcast are matched once by each receiver. NAT between the two hides what is
  * the same.
  *
- * Two copies meet if less than the window lies between their times, whichever comes in first. What was emitted meets nothing any more:
- * where memory is short the oldest go out early, and receivers' copies that come later stay.
+ * Two copies meet if less than the window lies between their times, whichever comes in first. What was emitted meets nothing any
+ * more: where memory is short the oldest go out early, and receivers' copies that come later stay.
  * Pure: no I/O. Of chains of candidates at most 256 are looked at, so that no traffic makes it slow: what is not found stays.
  */
 struct dedup;

@@ -15,9 +15,9 @@
 enum dedup_role { ROLE_NONE, ROLE_SENDER, ROLE_RECEIVER };
 
 /*
- * Chains. FRESH: sender's copies that no receiver had whole so far, SEEN: the others, but for long ranges, which are FRESH always; a
- * receiver looks into the first first, so that it does not walk over all that was matched before. WAIT: receivers' copies that match
- * nothing yet.
+ * Chains. FRESH: sender's copies that no receiver had whole so far, SEEN: the others, but for long ranges, which are FRESH always;
+ * a receiver looks into the first first, so that it does not walk over all that was matched before. WAIT: receivers' copies that
+ * match nothing yet.
  */
 enum dedup_chain { CHAIN_FRESH, CHAIN_SEEN, CHAIN_WAIT };
 
@@ -96,7 +96,8 @@ struct dedup_node *dedup_look_next(struct dedup_look *, struct dedup_node *);
 
 /* --- dedup_match.c --- */
 
-/* Finds sender's copies that cover a receiver's, and marks them. 1: it is covered, *sender_vm is the first one's; 0: not; -1: ENOMEM. */
+/* Finds sender's copies that cover a receiver's, and marks them. 1: it is covered, *sender_vm is the first one's; 0: it is not; -1:
+ * ENOMEM. */
 int		 dedup_match(struct dedup *, struct dedup_entry *, uint32_t *sender_vm);
 /* May these be copies of one another, of different VMs? Not by payload. */
 bool		 dedup_same_flow(const struct dedup_entry *, const struct dedup_entry *);
@@ -105,8 +106,8 @@ unsigned	 dedup_likeness(const struct dedup_entry *, const struct dedup_entry *)
 
 /* Notes a part of a sender's copy for the receiver's that is being matched. */
 void		 dedup_pick(struct dedup *, struct dedup_entry *, uint32_t from, uint32_t len);
-/* Of a FRESH chain those that stood before a match, but for the last few, count as SEEN: they were lost, and do not have to be walked
- * over until they expire. */
+/* Of a FRESH chain those that stood before a match, but for the last few, count as SEEN: they were lost, and do not have to be
+ * walked over until they expire. */
 void		 dedup_pass_lost(struct dedup *, uint64_t base, unsigned ahead);
 
 /* --- dedup_match_udp.c --- */

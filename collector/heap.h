@@ -7,8 +7,8 @@
 #include <stdint.h>
 
 /*
- * What is earliest, of things that hold a heap_item as their first member; of the same time what was put in first. Each node has four
- * children, and what is compared stands in the array: among many packets most of the cost is memory that is not in the cache.
+ * What is earliest, of things that hold a heap_item as their first member; of the same time what was put in first. Each node has
+ * four children, and what is compared stands in the array: among many packets most of the cost is memory that is not in the cache.
  */
 struct heap_item {
 	uint64_t	time_ns;	/* not to be changed while it is in */

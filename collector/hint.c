@@ -202,7 +202,7 @@ hint_up(struct hints *hints, const char *tenant, const char *uuid, unsigned grou
 	if (vm == NULL)
 		return NULL;
 	vm->group = group;
-	vm->trouble = TROUBLE_POLICY;
+	vm->trouble = TROUBLE_POLICY | (vm->trouble & (TROUBLE_URGENT | TROUBLE_LOSSY));
 	vm->withhold = false;
 	vm->heard_ns = now->mono_ns;
 	vm->valid_wall_ns = now->wall_ns;
@@ -428,15 +428,33 @@ hint_has_claim(const struct hint_interface *interface, const struct bpf_peer *pe
 	return false;
 }
 
+/* What comes to these from a peer is left out as well. */
+static bool
+hint_set_local(struct hint_interface *interface, const struct bpf_peer *list, size_t count)
+{
+	struct bpf_peer local[MSG_ADDRESSES_MAX];
+	size_t n = 0;
+
+	for (size_t i = 0; i < count && n < MSG_ADDRESSES_MAX; i++)
+		if (!hint_may_claim(&list[i]))
+			local[n++] = list[i];
+	if (n == interface->local_count && memcmp(local, interface->local, n * sizeof(*local)) == 0)
+		return false;
+	memcpy(interface->local, local, n * sizeof(*local));
+	interface->local_count = n;
+	return true;
+}
+
 void
 hint_addresses(struct hint_vm *vm, uint32_t id, const struct bpf_peer *list, size_t count, const struct hint_time *now)
 {
 	struct hint_interface *interface = hint_find_interface(vm, id);
 	struct hint_claim *claim, *next;
-	bool changed = false;
+	bool changed;
 
 	if (interface == NULL)
 		return;
+	changed = hint_set_local(interface, list, count);
 	for (claim = LIST_FIRST(&interface->claims); claim != NULL; claim = next) {
 		next = LIST_NEXT(claim, by_interface);
 		if (hint_is_in(&claim->address->peer, list, count))
@@ -547,12 +565,14 @@ hint_interface(struct hint_vm *vm, uint32_t id, const struct pcapng_interface *d
 	size_t count = hint_described_addresses(description, list);
 	struct hint_claim *claim;
 
-	if ((old != NULL && (old->id > id || (old->id == id && old->realm == realm))) || vm->interface_count == MSG_INTERFACES_MAX)
+	if (old != NULL ? old->id > id || (old->id == id && old->realm == realm) : vm->interface_count == MSG_INTERFACES_MAX)
 		return;
 	if (old != NULL) {
-		count = 0;
+		memcpy(list, old->local, old->local_count * sizeof(*list));
+		count = old->local_count;
 		LIST_FOREACH(claim, &old->claims, by_interface)
-			list[count++] = claim->address->peer;
+			if (count < MSG_ADDRESSES_MAX)
+				list[count++] = claim->address->peer;
 		hint_remove_interface(old, now);
 	}
 	hint_withdraw_sender(vm, CAUSE_FILTER, now);

@@ -21,8 +21,9 @@
  *	A claims a there and nobody else does; and all interfaces of B are in this network, for its list is of addresses alone;
  *	A's filter lets through what B's does (hint_rule.h), and A sends whole packets;
  *	nothing is known that makes A deliver less (enum hint_trouble), and it was heard of within the lease;
- *	it is proven: packets that left A with source a came to B, HINT_PROOFS of them, and the last one within HINT_PROOF_NS.
- * Balanced, the same must be true in the other direction, for then A captures for B what B sends. As soon as something of this is not
+ *	it is proven: packets that left A with source a came to B, or left B and came to A at a, HINT_PROOFS of them, and the last one
+ *	within HINT_PROOF_NS.
+ * Balanced, some of what B sent must have come to A, for then A captures for B what B sends. As soon as something of this is not
  * so any more, a is taken back; what follows from it that nobody can rule out is a possible gap.
  *
  * An event costs what it changes: addresses, pairs and digests are hashed, pairs exist only of VMs that have talked.
@@ -36,7 +37,7 @@
 #define HINT_PAIRS_MAX		4096u			/* of one receiver; beyond, new ones are not taken */
 #define HINT_ROWS_BURST		2048u			/* rows of the table withheld that one VM may begin at once, */
 #define HINT_ROWS_SECOND	4u			/* and then in a second; beyond, it withholds nothing new */
-#define HINT_SAMPLES		512u			/* remembered of one VM: some 50 KiB, of those whose policy withholds */
+#define HINT_SAMPLES		512u			/* remembered of one VM: some 60 KiB, of those whose policy withholds */
 #define HINT_BLOCK_SAMPLES	128u			/* given of one block */
 
 struct hints;
@@ -87,14 +88,14 @@ struct hint_stats {
 void	hint_stats(struct hint_vm *, const struct hint_stats *, const struct hint_time *);
 void	hint_lossy(struct hint_vm *, const struct hint_time *);		/* a GAP has come */
 
-/* A block that has passed its check: what its packets prove. Times are the guest's. */
+/* A block that has passed its check: what its packets prove, those to one host. Times are the guest's. */
 struct hint_sample {
 	uint64_t	digest;
 	uint64_t	time_ns;
 	uint32_t	interface;
 	struct bpf_peer	src, dst;
 	bool		out;
-	bool		undivided;	/* unicast, and in one piece at both ends (transit_undivided()) */
+	bool		undivided;	/* in one piece at both ends (transit_undivided()) */
 	bool		audit;		/* of a flow that is never withheld */
 };
 struct hint_block {
@@ -130,7 +131,7 @@ struct hint_record {
 	enum hint_record_kind kind;
 	char		vm[IDENTITY_UUID_SIZE], peer[IDENTITY_UUID_SIZE];
 	char		address[CATALOG_ADDRESS_SIZE], network[IDENTITY_NAME_SIZE];
-	char		*own;			/* heap, of HINT_BEGINS: the VM's addresses, comma-separated; the taker's */
+	char		*own;			/* heap, of HINT_BEGINS and HINT_ENDS (""): the VM's addresses, comma-separated; the taker's */
 	bool		balanced;
 	uint64_t	from_ns, to_ns;		/* collector's clock; of a gap the VM's */
 	bool		bounded;		/* a gap: */

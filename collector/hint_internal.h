@@ -25,8 +25,8 @@ enum hint_cause {
 
 /* What is known against a VM as the one that others rely on. */
 enum hint_trouble {
-	TROUBLE_AWAY = 0x01, TROUBLE_SILENT = 0x02, TROUBLE_POLICY = 0x04, TROUBLE_SHEDDING = 0x08, TROUBLE_PAUSED = 0x10,
-	TROUBLE_BEHIND = 0x20, TROUBLE_URGENT = 0x40, TROUBLE_LOSSY = 0x80
+	TROUBLE_AWAY = 0x01, TROUBLE_POLICY = 0x02, TROUBLE_SHEDDING = 0x04, TROUBLE_PAUSED = 0x08, TROUBLE_BEHIND = 0x10,
+	TROUBLE_URGENT = 0x20, TROUBLE_LOSSY = 0x40
 };
 
 struct hint_realm {		/* a network of a tenant; they are never forgotten */
@@ -58,6 +58,8 @@ struct hint_interface {
 	const struct hint_realm	*realm;
 	size_t			 count;		/* of claims, at most MSG_ADDRESSES_MAX */
 	LIST_HEAD(, hint_claim)	 claims;
+	size_t			 local_count;
+	struct bpf_peer		 local[MSG_ADDRESSES_MAX];	/* its other addresses, which others may have too */
 };
 
 enum hint_state {
@@ -80,6 +82,7 @@ struct hint_pair {
 	uint64_t		 seq;		/* of the message that took it off */
 	uint64_t		 touched_ns;
 	uint64_t		 proven_ns;	/* the last proof */
+	uint64_t		 came_ns;	/* the last one by a packet of this direction; 0: none */
 	uint64_t		 proven_wall_ns;
 	uint64_t		 proofs, mismatches, mismatch_ns, barred_ns;
 	uint64_t		 from_wall_ns;	/* of its open row; 0: none */
@@ -94,7 +97,7 @@ struct hint_seen {		/* a sample that is remembered */
 	struct hint_vm		*vm, *sender;	/* sender: NULL: waits for nobody */
 	const struct hint_realm	*realm;		/* NULL: unused */
 	uint64_t		 digest, wall_ns, arrived_ns;
-	struct bpf_peer		 src;
+	struct bpf_peer		 src, dst;
 	bool			 out, audit, matched;
 };
 
@@ -211,6 +214,8 @@ void	 hint_free_pair(struct hint_pair *);
 bool	 hint_proven(const struct hint_pair *, const struct hint_time *);
 void	 hint_consider(struct hint_pair *, const struct hint_time *);	/* puts it into the list if it is fit for that */
 void	 hint_withdraw(struct hint_pair *, enum hint_cause, const struct hint_time *);
+/* It is not proven any more, and what relies on that is taken back. */
+void	 hint_disprove(struct hint_pair *, enum hint_cause, const struct hint_time *);
 void	 hint_withdraw_sender(struct hint_vm *, enum hint_cause, const struct hint_time *);
 void	 hint_withdraw_receiver(struct hint_vm *, enum hint_cause, const struct hint_time *);
 /* Those of one address of the sender. */
@@ -228,6 +233,7 @@ void	 hint_queue(struct hint_vm *);			/* a message now */
 void	 hint_queue_later(struct hint_vm *);		/* with the next tick */
 struct hint_record *hint_record(const struct hint_vm *, enum hint_record_kind);	/* to be filled in; goes to the VM's group */
 bool	 hint_may_begin_row(struct hint_vm *, const struct hint_time *);
+bool	 hint_pay_row(struct hint_vm *, const struct hint_time *);	/* for one that is to begin; false: it may not */
 void	 hint_begin_row(struct hint_pair *, const struct hint_time *);
 void	 hint_end_row(struct hint_pair *, uint64_t to_wall_ns);
 /* Its rows end and begin anew: its own addresses are others. */

@@ -151,9 +151,9 @@ hint_covers(const struct hint_vm *sender, const struct hint_vm *receiver, const 
 	return true;
 }
 
-/* Balanced, the sender's agent captures what the receiver sends to it: is that proven, too? */
+/* Balanced, the sender's agent captures what the receiver sends to it: has that been seen, too? */
 static bool
-hint_reverse_proven(const struct hint_pair *pair, const struct hint_time *now)
+hint_reverse_came(const struct hint_pair *pair, const struct hint_time *now)
 {
 	const struct hint_interface *interface;
 	const struct hint_claim *claim;
@@ -162,7 +162,8 @@ hint_reverse_proven(const struct hint_pair *pair, const struct hint_time *now)
 	TAILQ_FOREACH(interface, &pair->receiver->interfaces, entry)
 		LIST_FOREACH(claim, &interface->claims, by_interface)
 			if (!claim->address->conflict && (reverse = hint_find_pair(pair->sender->hints, pair->receiver, pair->sender,
-			    pair->realm, &claim->address->peer)) != NULL && hint_proven(reverse, now))
+			    pair->realm, &claim->address->peer)) != NULL && reverse->came_ns != 0 &&
+			    reverse->came_ns + HINT_PROOF_NS > now->mono_ns)
 				return true;
 	return false;
 }
@@ -174,11 +175,12 @@ hint_fit(struct hint_pair *pair, const struct hint_time *now)
 
 	if (!hint_proven(pair, now) || hint_trouble(sender, now) != 0 || (hint_trouble(receiver, now) & (TROUBLE_AWAY | TROUBLE_POLICY)) ||
 	    !sender->withhold || !receiver->withhold || sender->balanced != receiver->balanced ||
-	    sender->hold_ns > now->mono_ns || receiver->hold_ns > now->mono_ns)
+	    sender->hold_ns > now->mono_ns || receiver->hold_ns > now->mono_ns ||
+	    sender->heard_ns + sender->hints->settings.lease_ns <= now->mono_ns)
 		return false;
 	if (hint_owner(hint_find_address(sender->hints, pair->realm, &pair->peer)) != sender || !hint_covers(sender, receiver, pair->realm))
 		return false;
-	return !sender->balanced || hint_reverse_proven(pair, now);
+	return !sender->balanced || hint_reverse_came(pair, now);
 }
 
 /* The one of the list that has matched least. */
@@ -244,8 +246,13 @@ hint_enlist(struct hint_pair *pair)
 void
 hint_consider(struct hint_pair *pair, const struct hint_time *now)
 {
-	if (pair->state == PAIR_ADDING || pair->state == PAIR_LISTED || !hint_fit(pair, now) ||
-	    !hint_may_begin_row(pair->receiver, now) || !hint_make_room(pair, now))
+	if (pair->state == PAIR_ADDING || pair->state == PAIR_LISTED) {
+		if (pair->sender->balanced && !hint_reverse_came(pair, now))
+			hint_withdraw(pair, CAUSE_UNPROVEN, now);
+		return;
+	}
+	if (!hint_fit(pair, now) || !hint_may_begin_row(pair->receiver, now) || !hint_make_room(pair, now) ||
+	    !hint_pay_row(pair->receiver, now))
 		return;
 	hint_add_gap(pair, now->wall_ns);
 	hint_enlist(pair);
@@ -320,6 +327,31 @@ hint_withdraw(struct hint_pair *pair, enum hint_cause cause, const struct hint_t
 		hint_delist(pair);
 }
 
+/* Balanced, what goes the other way was left to the pair's receiver on the pair's word. */
+static void
+hint_withdraw_other_way(const struct hint_pair *pair, enum hint_cause cause, const struct hint_time *now)
+{
+	const struct hint_interface *interface;
+	const struct hint_claim *claim;
+	struct hint_pair *other;
+
+	TAILQ_FOREACH(interface, &pair->receiver->interfaces, entry)
+		LIST_FOREACH(claim, &interface->claims, by_interface)
+			if ((other = hint_find_pair(pair->sender->hints, pair->receiver, pair->sender, pair->realm,
+			    &claim->address->peer)) != NULL && !hint_reverse_came(other, now))
+				hint_withdraw(other, cause, now);
+}
+
+void
+hint_disprove(struct hint_pair *pair, enum hint_cause cause, const struct hint_time *now)
+{
+	pair->proofs = 0;
+	pair->came_ns = 0;
+	hint_withdraw(pair, cause, now);
+	if (pair->sender->balanced)
+		hint_withdraw_other_way(pair, cause, now);
+}
+
 void
 hint_withdraw_sender(struct hint_vm *vm, enum hint_cause cause, const struct hint_time *now)
 {
@@ -345,10 +377,8 @@ hint_withdraw_address(struct hint_vm *vm, const struct hint_realm *realm, const 
 	struct hint_pair *pair;
 
 	LIST_FOREACH(pair, &vm->sends, by_sender)
-		if (pair->realm == realm && hint_same(&pair->peer, peer)) {
-			pair->proofs = 0;
-			hint_withdraw(pair, cause, now);
-		}
+		if (pair->realm == realm && hint_same(&pair->peer, peer))
+			hint_disprove(pair, cause, now);
 }
 
 void
@@ -357,9 +387,9 @@ hint_forget_proofs(struct hint_vm *vm)
 	struct hint_pair *pair;
 
 	LIST_FOREACH(pair, &vm->sends, by_sender)
-		pair->proofs = 0;
+		pair->proofs = pair->came_ns = 0;
 	LIST_FOREACH(pair, &vm->receives, by_receiver)
-		pair->proofs = 0;
+		pair->proofs = pair->came_ns = 0;
 }
 
 /* The longest untouched ones are in front; one that is still of use is looked at again when its time has passed once more. */
@@ -369,12 +399,10 @@ hint_expire(struct hints *hints, const struct hint_time *now)
 	struct hint_pair *pair;
 
 	while ((pair = TAILQ_FIRST(&hints->lru)) != NULL && pair->touched_ns + HINT_PROOF_NS <= now->mono_ns) {
-		if (pair->state == PAIR_IDLE && pair->barred_ns <= now->mono_ns) {
+		hint_disprove(pair, CAUSE_UNPROVEN, now);
+		if (pair->state == PAIR_IDLE && pair->barred_ns <= now->mono_ns)
 			hint_free_pair(pair);
-			continue;
-		}
-		pair->proofs = 0;
-		hint_withdraw(pair, CAUSE_UNPROVEN, now);
-		hint_touch(pair, now);
+		else
+			hint_touch(pair, now);
 	}
 }

@@ -11,7 +11,8 @@
 #include "collector/hint_internal.h"
 
 /*
- * Samples of packets, and what they prove. One that left A and came to B with the same digest is a proof of A's address for B. One
+ * Samples of packets, and what they prove. One that left A and came to B with the same digest is a proof of A's address for B, and
+ * of B's, that it went to, for A. One
  * that came to B from A's address, but did not leave A though A's blocks of that time are here, is a mismatch: the address is
  * somebody else's too, or something on the way changes packets.
  */
@@ -64,32 +65,45 @@ hint_remember(struct hint_vm *vm, const struct hint_realm *realm, const struct h
 		return NULL;
 	seen = &vm->seen[vm->seen_next++ % HINT_SAMPLES];
 	hint_forget_seen(seen);
-	*seen = (struct hint_seen){ .vm = vm, .realm = realm, .digest = sample->digest, .src = sample->src, .out = sample->out,
-	    .audit = sample->audit, .arrived_ns = now->mono_ns,
+	*seen = (struct hint_seen){ .vm = vm, .realm = realm, .digest = sample->digest, .src = sample->src, .dst = sample->dst,
+	    .out = sample->out, .audit = sample->audit, .arrived_ns = now->mono_ns,
 	    .wall_ns = wall_ns > now->wall_ns ? now->wall_ns : wall_ns };
 	LIST_INSERT_HEAD(hint_seen_bucket(vm->hints, sample->digest), seen, entry);
 	return seen;
 }
 
-/* What one of the two captured before its present settings proves nothing of them. */
+/* For a VM whose address this is, and one that it talks to. */
 static void
-hint_prove(struct hint_seen *out, struct hint_seen *in, const struct hint_time *now)
+hint_prove_pair(struct hint_vm *sender, struct hint_vm *receiver, const struct hint_realm *realm, const struct bpf_peer *peer, bool came,
+    uint64_t wall_ns, const struct hint_time *now)
 {
 	struct hint_pair *pair;
 
-	hint_stop_waiting(in);
-	in->matched = true;
-	if (out->wall_ns < out->vm->valid_wall_ns || in->wall_ns < in->vm->valid_wall_ns ||
-	    hint_owner(hint_find_address(out->vm->hints, out->realm, &out->src)) != out->vm ||
-	    (pair = hint_make_pair(out->vm, in->vm, out->realm, &out->src, now)) == NULL)
+	if (hint_owner(hint_find_address(sender->hints, realm, peer)) != sender ||
+	    (pair = hint_make_pair(sender, receiver, realm, peer, now)) == NULL)
 		return;
 	if (pair->proven_ns + HINT_PROOF_NS <= now->mono_ns && pair->state == PAIR_IDLE)
 		pair->proofs = 0;
 	pair->proofs++;
 	pair->proven_ns = now->mono_ns;
-	pair->proven_wall_ns = in->wall_ns;
+	pair->proven_wall_ns = wall_ns;
+	if (came)
+		pair->came_ns = now->mono_ns;
 	hint_touch(pair, now);
 	hint_consider(pair, now);
+}
+
+/* What one of the two captured before its present settings proves nothing of them. Who received the packet has the address that it
+ * went to: that is a proof of its address for the other, whose data may never arrive as it was sent. */
+static void
+hint_prove(struct hint_seen *out, struct hint_seen *in, const struct hint_time *now)
+{
+	hint_stop_waiting(in);
+	in->matched = true;
+	if (out->wall_ns < out->vm->valid_wall_ns || in->wall_ns < in->vm->valid_wall_ns)
+		return;
+	hint_prove_pair(out->vm, in->vm, out->realm, &out->src, true, in->wall_ns, now);
+	hint_prove_pair(in->vm, out->vm, out->realm, &out->dst, false, in->wall_ns, now);
 }
 
 /* Those that are its other end. */
@@ -122,8 +136,7 @@ hint_mismatch(struct hint_pair *pair, const struct hint_time *now)
 		pair->mismatches = 0;
 	pair->mismatch_ns = now->mono_ns;
 	pair->mismatches++;
-	hint_withdraw(pair, CAUSE_MISMATCH, now);
-	pair->proofs = 0;
+	hint_disprove(pair, CAUSE_MISMATCH, now);
 	if (pair->mismatches < HINT_MISMATCHES || pair->barred_ns > now->mono_ns)
 		return;
 	pair->barred_ns = now->mono_ns + HINT_BAR_NS;
@@ -261,6 +274,7 @@ hint_block(struct hint_vm *vm, const struct hint_block *block, const struct hint
 {
 	uint64_t first = block->first_ns - (uint64_t)vm->clock_ns, last = block->last_ns - (uint64_t)vm->clock_ns;
 
+	hint_heard(vm, now->mono_ns);
 	if (block->last_ns == 0)
 		return;
 	if (last > now->wall_ns + HINT_SLACK_NS)	/* its clock is not understood yet */

@@ -23,6 +23,7 @@ enum word_kind {
 static const char *const known_words[] = { "and", "or", "not", "host", "net", "mask", "ip", "ip6", "arp", "rarp", "tcp", "udp", "sctp",
     "icmp", "icmp6", "igmp", "igrp", "pim", "ah", "esp", "vrrp", "carp", "port", "portrange", "proto" };
 static const char *const naming_words[] = { "port", "portrange", "proto" };
+static const char *const end_words[] = { "src", "dst" };	/* of a packet the same at both ends; but a stream has both directions */
 
 static bool
 is_one_of(const char *word, const char *const *list, size_t count)
@@ -87,22 +88,43 @@ is_name(const char *word)
 	return isalpha((unsigned char)word[word[0] == '\\']) && strpbrk(word, ":/.") == NULL;
 }
 
-bool
-hint_filter_decidable(const char *filter)
+/* Of len bytes. */
+static bool
+is_decidable(const char *filter, size_t len, bool ends)
 {
+	const char *end = filter + len;
 	char word[WORD_SIZE];
 	bool naming = false;
 	enum word_kind kind;
 
-	while ((kind = next_word(&filter, word)) != WORD_END) {
+	while (filter < end && (kind = next_word(&filter, word)) != WORD_END) {
 		if (kind == WORD_OTHER)
 			return false;
 		if (kind == WORD_TEXT && !is_one_of(word, known_words, sizeof(known_words) / sizeof(known_words[0])) &&
+		    !(ends && is_one_of(word, end_words, sizeof(end_words) / sizeof(end_words[0]))) &&
 		    !(naming && is_name(word)) && !is_address(word))
 			return false;
 		naming = is_one_of(word, naming_words, sizeof(naming_words) / sizeof(naming_words[0]));
 	}
 	return true;
+}
+
+bool
+hint_filter_decidable(const char *filter)
+{
+	return is_decidable(filter, strlen(filter), false);
+}
+
+/* What the agent has put at the end if it captures only what arrives is no matter of the packet. */
+static size_t
+length_without_direction(const char *filter)
+{
+	static const char end[] = ") and inbound";
+	size_t len = strlen(filter), n = sizeof(end) - 1;
+
+	if (strcmp(filter, "inbound") == 0)
+		return 0;
+	return len >= n && strcmp(filter + len - n, end) == 0 ? len - n + 1 : len;
 }
 
 /* One that was cut short in its description ends in dots. */
@@ -120,6 +142,6 @@ hint_filter_covers(const char *sender, const char *receiver)
 	if (!is_whole(sender) || !is_whole(receiver))
 		return false;
 	if (sender[0] == '\0')
-		return strstr(receiver, "outbound") == NULL;
+		return is_decidable(receiver, length_without_direction(receiver), true);
 	return strcmp(sender, receiver) == 0 && hint_filter_decidable(sender);
 }

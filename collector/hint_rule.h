@@ -14,8 +14,9 @@
  * and hosts, nets, ports and protocols without a direction. Not src and dst, ether and MAC addresses, vlan, mpls, pppoe, len, less,
  * greater, bytes by their offset (TTL is one), inbound, outbound, gateway, broadcast, multicast, nor a text that was cut short. */
 bool	hint_filter_decidable(const char *filter);
-/* Does the sender's filter let through all that the receiver's does? If it is empty, or the same and decidable. And does the receiver's
- * let anything in? */
+/* Does the sender's filter let through all that the receiver's does, and can the receiver's be asked of the sender's copies, when they
+ * are brought back? So it is if the two are the same and decidable, or the sender's is empty and the receiver's decidable but for src
+ * and dst, and for the direction inbound, that an agent puts behind it. */
 bool	hint_filter_covers(const char *sender, const char *receiver);
 
 #endif

@@ -70,7 +70,8 @@ sample_consider(struct hint_sampler *sampler, struct sample_choice choice[2], co
 	choice_add(&choice[audit], packet);
 }
 
-/* The direction of what a guest says to itself, or of what was captured without one, proves nothing. */
+/* The direction of what a guest says to itself, or of what was captured without one, proves nothing. What goes to a group is never left
+ * out. */
 static bool
 sample_take(const struct pcapng_packet *packet, uint16_t linktype, bool audit, struct hint_sample *sample)
 {
@@ -78,11 +79,12 @@ sample_take(const struct pcapng_packet *packet, uint16_t linktype, bool audit, s
 	struct transit transit;
 
 	transit_parse(&transit, linktype, packet->data, packet->captured_len, packet->original_len);
-	if (transit.kind == TRANSIT_NONE || transit.family == 0 || (direction != PCAPNG_EPB_IN && direction != PCAPNG_EPB_OUT))
+	if (transit.kind == TRANSIT_NONE || transit.family == 0 || transit.group ||
+	    (direction != PCAPNG_EPB_IN && direction != PCAPNG_EPB_OUT))
 		return false;
 	*sample = (struct hint_sample){ .digest = packet->packetid, .time_ns = packet->time_ns, .interface = packet->interface,
 	    .src.family = transit.family, .dst.family = transit.family, .out = direction == PCAPNG_EPB_OUT,
-	    .undivided = transit_undivided(&transit) && !transit.group, .audit = audit };
+	    .undivided = transit_undivided(&transit), .audit = audit };
 	memcpy(sample->src.address, transit.src, sizeof(sample->src.address));
 	memcpy(sample->dst.address, transit.dst, sizeof(sample->dst.address));
 	return true;

@@ -74,24 +74,35 @@ hint_row(const struct hint_pair *pair, enum hint_record_kind kind)
 	return record;
 }
 
+static size_t
+hint_put_address(char *text, size_t used, const struct bpf_peer *peer)
+{
+	if (used + CATALOG_ADDRESS_SIZE + 1 > CATALOG_OWN_SIZE)
+		return used;
+	if (used > 0)
+		text[used++] = ',';
+	inet_ntop(peer->family, peer->address, text + used, CATALOG_ADDRESS_SIZE);
+	return used + strlen(text + used);
+}
+
 static char *
 hint_own_addresses(const struct hint_vm *vm, const struct hint_realm *realm)
 {
-	char *text = hint_alloc(CATALOG_OWN_SIZE);
+	char *text = hint_alloc(CATALOG_OWN_SIZE), *shorter;
 	const struct hint_interface *interface;
 	const struct hint_claim *claim;
 	size_t used = 0;
 
-	TAILQ_FOREACH(interface, &vm->interfaces, entry)
-		LIST_FOREACH(claim, &interface->claims, by_interface) {
-			if (interface->realm != realm || used + CATALOG_ADDRESS_SIZE + 1 > CATALOG_OWN_SIZE)
-				continue;
-			if (used > 0)
-				text[used++] = ',';
-			inet_ntop(claim->address->peer.family, claim->address->peer.address, text + used, CATALOG_ADDRESS_SIZE);
-			used += strlen(text + used);
-		}
-	return text;
+	TAILQ_FOREACH(interface, &vm->interfaces, entry) {
+		if (interface->realm != realm)
+			continue;
+		LIST_FOREACH(claim, &interface->claims, by_interface)
+			used = hint_put_address(text, used, &claim->address->peer);
+		for (size_t i = 0; i < interface->local_count; i++)
+			used = hint_put_address(text, used, &interface->local[i]);
+	}
+	shorter = realloc(text, used + 1);
+	return shorter != NULL ? shorter : text;
 }
 
 bool
@@ -106,13 +117,20 @@ hint_may_begin_row(struct hint_vm *vm, const struct hint_time *now)
 	return vm->rows > 0;
 }
 
+bool
+hint_pay_row(struct hint_vm *vm, const struct hint_time *now)
+{
+	if (!hint_may_begin_row(vm, now))
+		return false;
+	vm->rows--;
+	return true;
+}
+
 void
 hint_begin_row(struct hint_pair *pair, const struct hint_time *now)
 {
 	struct hint_record *record;
 
-	if (pair->receiver->rows > 0)
-		pair->receiver->rows--;
 	pair->from_wall_ns = now->wall_ns;
 	record = hint_row(pair, HINT_BEGINS);
 	record->own = hint_own_addresses(pair->receiver, pair->realm);
@@ -126,6 +144,7 @@ hint_end_row(struct hint_pair *pair, uint64_t to_wall_ns)
 	if (pair->from_wall_ns == 0)
 		return;
 	record = hint_row(pair, HINT_ENDS);
+	record->own = hint_alloc(1);
 	record->to_ns = to_wall_ns > pair->from_wall_ns ? to_wall_ns : pair->from_wall_ns;
 	pair->from_wall_ns = 0;
 	hint_add_gap(pair, to_wall_ns);
@@ -151,7 +170,7 @@ hint_renew_rows(struct hint_vm *vm, const struct hint_time *now)
 	LIST_FOREACH(pair, &vm->receives, by_receiver) {
 		if (pair->from_wall_ns == 0 || pair->from_wall_ns == now->wall_ns)
 			continue;
-		if (hint_may_begin_row(vm, now))
+		if (hint_pay_row(vm, now))
 			hint_renew_row(pair, now);
 		else
 			hint_withdraw(pair, CAUSE_ADDRESS, now);
@@ -282,21 +301,19 @@ hint_end_list(struct hint_vm *vm, enum hint_cause cause, uint64_t to_wall_ns, co
 	vm->whole_seq = 0;
 }
 
-/* The agent has none of the list: it ends, and is told from the begin. */
+/* The agent has none of the list: it ends, and is told from the begin, as far as there are rows for it. */
 static void
 hint_tell_again(struct hint_vm *vm, const struct hint_time *now)
 {
-	struct hint_pair *pair, *next;
+	struct hint_pair *pair;
 
-	while ((pair = TAILQ_FIRST(&vm->going)) != NULL) {
-		hint_unlist(pair);
+	LIST_FOREACH(pair, &vm->receives, by_receiver) {
+		bool had = pair->from_wall_ns != 0;
+
 		hint_end_row(pair, now->wall_ns);
-	}
-	LIST_FOREACH(pair, &vm->receives, by_receiver)
-		hint_end_row(pair, now->wall_ns);
-	for (pair = TAILQ_FIRST(&vm->changes); pair != NULL; pair = next) {
-		next = TAILQ_NEXT(pair, change);
-		if (pair->state == PAIR_REMOVING)
+		if (pair->state == PAIR_LISTED && had && !hint_pay_row(vm, now))
+			hint_withdraw(pair, CAUSE_ROOM, now);
+		if (pair->state == PAIR_REMOVING || pair->state == PAIR_GOING)
 			hint_unlist(pair);
 	}
 	vm->whole = true;

@@ -314,6 +314,8 @@ pcapng_out_close(struct pcapng_out *out)
 
 	if (out->file == stdout)
 		rc = fflush(stdout);
+	if (out->file == stdout && out->reader_gone)
+		clearerr(stdout);	/* no error to whoever looks at it last */
 	else if (out->file != NULL)
 		rc = fclose(out->file);
 	for (i = 0; i < out->interface_count; i++) {

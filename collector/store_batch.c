@@ -48,6 +48,8 @@ batch_free(struct batch *batch)
 		free(((struct interface_row *)batch->interfaces.row)[i].idb);
 	for (size_t i = 0; i < batch->events.count; i++)
 		free(((struct event_row *)batch->events.row)[i].text);
+	for (size_t i = 0; i < batch->withheld.count; i++)
+		free(((struct withheld_row *)batch->withheld.row)[i].own);
 	for (size_t i = 0; i < batch->files.count; i++) {
 		struct file_row *row = &((struct file_row *)batch->files.row)[i];
 
@@ -149,7 +151,11 @@ batch_add_clock(struct batch *batch)
 }
 
 struct withheld_row *
-batch_add_withheld(struct batch *batch)
+batch_add_withheld(struct batch *batch, char *own)
 {
-	return rows_add(batch, &batch->withheld, sizeof(struct withheld_row));
+	struct withheld_row *row = rows_add(batch, &batch->withheld, sizeof(*row));
+
+	row->own = own;
+	batch->dirty_bytes += strlen(own) + 1;
+	return row;
 }

@@ -114,7 +114,8 @@ struct clock_row {
 
 struct withheld_row {			/* begins one, or with to_ns ends it */
 	char		vm[IDENTITY_UUID_SIZE], peer[IDENTITY_UUID_SIZE];
-	char		address[CATALOG_ADDRESS_SIZE], own[CATALOG_OWN_SIZE];
+	char		address[CATALOG_ADDRESS_SIZE];
+	char		*own;			/* heap; "" of one that ends */
 	char		network[IDENTITY_NAME_SIZE];
 	bool		balanced;
 	uint64_t	from_ns, to_ns;		/* to_ns 0: still so */
@@ -139,7 +140,7 @@ struct point_row	*batch_add_point(struct batch *);
 struct loss_row		*batch_add_loss(struct batch *);
 struct stat_row		*batch_add_stat(struct batch *);
 struct clock_row	*batch_add_clock(struct batch *);
-struct withheld_row	*batch_add_withheld(struct batch *);
+struct withheld_row	*batch_add_withheld(struct batch *, char *own);
 struct event_row	*batch_add_event(struct batch *, char *text);
 
 #endif

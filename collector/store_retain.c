@@ -134,6 +134,7 @@ retain_bind_loss(sqlite3_stmt *loss, sqlite3_stmt *file)
 	errs += sqlite3_bind_int64(loss, 4, 0);
 	errs += sqlite3_bind_int(loss, 5, LOSS_UNKNOWN);
 	errs += sqlite3_bind_int64(loss, 6, (int64_t)clock_wall_ns());
+	errs += sqlite3_bind_int(loss, 7, 0);
 	return errs == 0 ? 0 : -1;
 }
 

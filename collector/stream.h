@@ -86,7 +86,7 @@ int	stream_end(struct archive *, struct stream *, const struct msg_stream_end *,
 int	stream_set_stats(struct archive *, struct stream *, const struct msg_stats *, struct fault *);
 /* The agent holds only these now: of all others of the VM, in memory or in the catalog, nothing will come any more. */
 int	stream_abandon_others(struct archive *, struct vm *, const struct msg_hello *, struct fault *);
-/* One more loss, event or measured clock of the VM in the catalog. False: there are too many for now. */
+/* One more loss, event or measured clock of the VM in the catalog, or line of it in the log. False: there are too many for now. */
 bool	stream_pay_report(struct vm *);
 /* The catalog gets to know in which networks the policy has the interfaces of the VM's streams that go on. */
 void	stream_networks_changed(struct archive *, const struct vm *);

@@ -12,6 +12,7 @@
 #include "proto/pcapng.h"
 
 #include "collector/hint_hub.h"
+#include "collector/stream.h"
 #include "collector/stream_hint.h"
 
 #define FLOWS_ALL	64
@@ -259,19 +260,16 @@ stream_hint_withholds(struct archive *archive, const struct vm *vm)
 static void
 stream_hint_put_row(struct archive *archive, struct hint_record *record)
 {
-	struct withheld_row *row = batch_add_withheld(archive->batch);
+	struct withheld_row *row = batch_add_withheld(archive->batch, record->own);
 
 	memcpy(row->vm, record->vm, sizeof(row->vm));
 	memcpy(row->peer, record->peer, sizeof(row->peer));
 	memcpy(row->address, record->address, sizeof(row->address));
 	memcpy(row->network, record->network, sizeof(row->network));
-	if (record->own != NULL)
-		snprintf(row->own, sizeof(row->own), "%s", record->own);
 	row->balanced = record->balanced;
 	row->from_ns = record->from_ns;
 	row->to_ns = record->to_ns;
 	archive->soon = true;
-	free(record->own);
 	record->own = NULL;
 }
 
@@ -305,11 +303,26 @@ stream_hint_name(struct archive *archive, const char *uuid)
 	return vm != NULL ? vm->row.name : uuid;
 }
 
+/* Beyond what an agent may report, counts alone tell it. */
+static void
+stream_hint_warn(struct archive *archive, const struct hint_record *record)
+{
+	const char *name = stream_hint_name(archive, record->vm), *peer = stream_hint_name(archive, record->peer);
+	struct vm *vm = archive_find_vm(archive, record->vm);
+
+	if (vm == NULL || !stream_pay_report(vm))
+		return;
+	if (record->kind == HINT_CONFLICT)
+		log_warn("%s claims %s, as %s does in network \"%s\": nobody withholds packets from there", name, record->address, peer,
+		    record->network);
+	else
+		log_warn("%s receives packets from %s that %s, whose address that is, has not sent, or forwards them: it withholds none of"
+		    " them for 10 minutes", name, record->address, peer);
+}
+
 void
 stream_hint_record(struct archive *archive, struct hint_record *record)
 {
-	const char *name = stream_hint_name(archive, record->vm), *peer = stream_hint_name(archive, record->peer);
-
 	switch (record->kind) {
 	case HINT_BEGINS:
 	case HINT_ENDS:
@@ -319,12 +332,8 @@ stream_hint_record(struct archive *archive, struct hint_record *record)
 		stream_hint_put_gap(archive, record);
 		break;
 	case HINT_CONFLICT:
-		log_warn("%s claims %s, as %s does in network \"%s\": nobody withholds packets from there", name, record->address, peer,
-		    record->network);
-		break;
 	case HINT_BARRED:
-		log_warn("%s receives packets from %s that %s, whose address that is, has not sent, or forwards them: it withholds none of"
-		    " them for 10 minutes", name, record->address, peer);
+		stream_hint_warn(archive, record);
 		break;
 	}
 }

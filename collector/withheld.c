@@ -197,13 +197,22 @@ is_own(const struct withheld_span *span, uint8_t family, const uint8_t *address)
 	return false;
 }
 
-/* By the rules of HINTS (PROTOCOL, section 7.6): unbalanced, all flows but those of hash 0 are the sender's to deliver. */
+/* By the rules of HINTS (PROTOCOL, section 7.6): unbalanced, all flows but those of hash 0 are the sender's to deliver. Balanced, none
+ * leaves out fragments of TCP; but of those that the peer received, the VM may have left out the packet that they are of. */
+static bool
+is_peers_share(const struct withheld_span *span, const struct flow *flow, bool sent)
+{
+	if (!span->balanced)
+		return sent;
+	if (flow->tcp_fragment)
+		return !sent;
+	return (flow->hash % 2 == 0) == sent;
+}
+
 static bool
 is_left_out(const struct withheld_span *span, const struct withheld_packet *packet, const struct flow *flow)
 {
-	if (!flow->known || flow->icmp_error || flow->hash == 0)
-		return false;
-	if (packet->sent ? span->balanced && flow->hash % 2 == 1 : !span->balanced || flow->hash % 2 == 0)
+	if (!flow->known || flow->icmp_error || flow->hash == 0 || !is_peers_share(span, flow, packet->sent))
 		return false;
 	return packet->sent ? is_address(&span->address, flow->family, flow->source) && is_own(span, flow->family, flow->destination)
 	    : is_own(span, flow->family, flow->source) && is_address(&span->address, flow->family, flow->destination);

@@ -152,7 +152,7 @@ refuse_errors(struct bpf_code *code, struct bpf_label *done, struct bpf_label *n
 }
 
 static void
-refuse_icmp_fragments(struct bpf_code *code, struct bpf_label *v4, struct bpf_label *v6, struct bpf_label *done,
+refuse_fragments(struct bpf_code *code, bool of_tcp, struct bpf_label *v4, struct bpf_label *v6, struct bpf_label *done,
     struct bpf_label *none)
 {
 	struct bpf_label protocol = { 0 };
@@ -166,6 +166,8 @@ refuse_icmp_fragments(struct bpf_code *code, struct bpf_label *v4, struct bpf_la
 	bpf_code_here(code, &protocol);
 	bpf_code_if(code, BPF_JEQ, IPPROTO_ICMP, none);
 	bpf_code_if(code, BPF_JEQ, IPPROTO_ICMPV6, none);
+	if (of_tcp)
+		bpf_code_if(code, BPF_JEQ, IPPROTO_TCP, none);
 	bpf_code_goto(code, done);
 }
 
@@ -199,7 +201,7 @@ bpf_flow_hash(struct bpf_code *code, enum bpf_link link, unsigned flags, struct 
 	bpf_code_if(code, BPF_JEQ, IPPROTO_TCP, &ports);
 	if ((flags & BPF_FLOW_NO_ICMP_ERRORS) != 0) {
 		refuse_errors(code, &mixed, none);
-		refuse_icmp_fragments(code, &fragment4, &fragment6, &mixed, none);
+		refuse_fragments(code, (flags & BPF_FLOW_NO_TCP_FRAGMENTS) != 0, &fragment4, &fragment6, &mixed, none);
 	} else {
 		bpf_code_goto(code, &mixed);
 	}

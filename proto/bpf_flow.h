@@ -13,10 +13,12 @@
 
 /*
  * A piece of a program: A = the packet's flow hash (proto/PROTOCOL, "Flow hash"), M[] as above. Packets without one go to "none".
- * So do, if asked for, errors of ICMP and ICMPv6, and all fragments of either, which might be one.
+ * So do, if asked for, errors of ICMP and ICMPv6, and all fragments of either, which might be one; and fragments of TCP, whose hash
+ * is another one than that of the packet that they are of.
  */
-#define BPF_FLOW_NO_ICMP_ERRORS	0x1
-#define BPF_FLOW_DESTINATION	0x2
+#define BPF_FLOW_NO_ICMP_ERRORS		0x1
+#define BPF_FLOW_NO_TCP_FRAGMENTS	0x2	/* only with NO_ICMP_ERRORS */
+#define BPF_FLOW_DESTINATION		0x4
 void	bpf_flow_hash(struct bpf_code *, enum bpf_link, unsigned flags, struct bpf_label *none);
 
 #endif

@@ -33,13 +33,22 @@ struct bpf_peer {
 	uint8_t	address[16];
 };
 
-/* Accepts inbound unicast packets that come from one of the peers; balanced: of these, those with an even flow hash, and outbound ones
- * to one of the peers with an odd one. But none whose flow hash is 0 or that has none, no errors of ICMP (types 3, 4, 5, 11, 12) or
- * ICMPv6 (1 to 4), and no fragments of either. Of the peers, the first ones that fit: *placed says how many, repeated ones included.
- * Without a peer that fits, it accepts nothing. */
-#define BPF_WITHHELD_PEERS_MAX	1000	/* more are not looked at */
-size_t	bpf_part_withheld(struct bpf_insn *, size_t room, enum bpf_link, const struct bpf_peer *, size_t count, bool balanced,
-	    size_t *placed);
+/* Whose packets are withheld from the guest's stream, for others deliver them. */
+struct bpf_withheld {
+	const struct bpf_peer	*peer;		/* of them the first ones that fit; */
+	size_t			 peer_count;	/* beyond BPF_WITHHELD_PEERS_MAX they are not looked at */
+	const struct bpf_peer	*own;		/* the guest's addresses */
+	size_t			 own_count;	/* beyond BPF_WITHHELD_OWN_MAX they are not looked at */
+	bool			 balanced;
+};
+#define BPF_WITHHELD_PEERS_MAX	1000
+#define BPF_WITHHELD_OWN_MAX	64
+
+/* Accepts unicast packets that come in from one of the peers to one of its own addresses; balanced: of these, those with an even flow
+ * hash, and those that go out the other way with an odd one, but no fragments of TCP. None whose flow hash is 0 or that has none, no
+ * errors of ICMP (types 3, 4, 5, 11, 12) or ICMPv6 (1 to 4), and no fragments of either. *placed says how many of the peers have fit,
+ * repeated ones included. Without a peer that fits, it accepts nothing. */
+size_t	bpf_part_withheld(struct bpf_insn *, size_t room, enum bpf_link, const struct bpf_withheld *, size_t *placed);
 
 /*
  * Not a part but the end of a program, for bpf_chain_finish_with(): returns min(end of the headers + payload, snaplen), and never 0

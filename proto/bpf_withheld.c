@@ -26,8 +26,10 @@ struct peer_key {
 /* A search tree over first words; below each of them one over those next words that stand behind it. */
 struct search {
 	struct bpf_code		*code;
+	struct bpf_label	*yes;		/* NULL: accepted */
 	struct bpf_label	 no;
 	size_t			 no_since;	/* where its first jump is */
+	uint32_t		 m;		/* of the address in M[] */
 	unsigned		 words;
 };
 
@@ -123,7 +125,10 @@ search_last(struct search *s, const struct peer_key *key, size_t count, unsigned
 		bpf_code_if(s->code, BPF_JEQ, key[i].word[word], &yes);
 	no_unless(s, key[count - 1].word[word]);
 	bpf_code_here(s->code, &yes);
-	bpf_code_return(s->code, 1);
+	if (s->yes != NULL)
+		bpf_code_goto(s->code, s->yes);
+	else
+		bpf_code_return(s->code, 1);
 	if (s->code->len - s->no_since > NO_NEAR) {
 		bpf_code_here(s->code, &s->no);
 		bpf_code_return(s->code, 0);
@@ -145,7 +150,7 @@ search_run(struct search *s, const struct peer_key *key, size_t count, unsigned 
 		bpf_code_goto(s->code, &other);
 		bpf_code_here(s->code, &here);
 	}
-	bpf_code_stmt(s->code, BPF_LD | BPF_MEM, BPF_FLOW_M_SOURCE + word + 1);
+	bpf_code_stmt(s->code, BPF_LD | BPF_MEM, s->m + word + 1);
 	search_word(s, key, count, word + 1);
 	bpf_code_here(s->code, &other);
 }
@@ -167,7 +172,7 @@ search_halves(struct search *s, const struct peer_key *key, size_t count, unsign
 	search_word(s, key + lower, count - lower, word);
 }
 
-/* A = the word of the source address; those before it are as in all of these keys. */
+/* A = the word of the address; those before it are as in all of these keys. */
 static void
 search_word(struct search *s, const struct peer_key *key, size_t count, unsigned word)
 {
@@ -184,19 +189,34 @@ search_word(struct search *s, const struct peer_key *key, size_t count, unsigned
 		}
 }
 
+/* Nothing falls through. */
 static void
-search_family(struct bpf_code *code, const struct bpf_peer *peer, size_t count, uint8_t family)
+search_family(struct bpf_code *code, const struct bpf_peer *peer, size_t count, uint8_t family, uint32_t m, struct bpf_label *yes)
 {
 	struct peer_key key[BPF_WITHHELD_PEERS_MAX];
-	struct search s = { .code = code, .words = family == AF_INET ? 1 : WORDS };
+	struct search s = { .code = code, .yes = yes, .m = m, .words = family == AF_INET ? 1 : WORDS };
 	size_t n = keys_of(peer, count, family, key);
 
 	if (n > 0) {
-		bpf_code_stmt(code, BPF_LD | BPF_MEM, BPF_FLOW_M_SOURCE);
+		bpf_code_stmt(code, BPF_LD | BPF_MEM, m);
 		search_word(&s, key, n, 0);
 	}
 	bpf_code_here(code, &s.no);
 	bpf_code_return(code, 0);
+}
+
+/* From M_SOURCE, a peer's, to M_DESTINATION, the guest's. */
+static void
+search_both(struct bpf_code *code, const struct bpf_withheld *w, size_t peers, uint8_t family)
+{
+	size_t own_count = w->own_count < BPF_WITHHELD_OWN_MAX ? w->own_count : BPF_WITHHELD_OWN_MAX;
+	struct bpf_label own = { 0 };
+
+	search_family(code, w->own, own_count, family, BPF_FLOW_M_DESTINATION, &own);
+	if (own.last == 0)
+		return;
+	bpf_code_here(code, &own);
+	search_family(code, w->peer, peers, family, BPF_FLOW_M_SOURCE, NULL);
 }
 
 static void
@@ -211,17 +231,18 @@ inbound(struct bpf_code *code, enum bpf_link link, struct bpf_label *found, stru
 {
 	load_type(code);
 	bpf_code_unless(code, BPF_JEQ, PACKET_HOST, none);
-	bpf_flow_hash(code, link, BPF_FLOW_NO_ICMP_ERRORS, none);
+	bpf_flow_hash(code, link, BPF_FLOW_NO_ICMP_ERRORS | BPF_FLOW_DESTINATION, none);
 	bpf_code_unless(code, BPF_JEQ, 0, found);
 }
 
-/* The destination is where the source is looked for. */
 static void
-look_at_destination(struct bpf_code *code)
+swap_ends(struct bpf_code *code)
 {
 	for (uint32_t i = 0; i < WORDS; i++) {
-		bpf_code_stmt(code, BPF_LD | BPF_MEM, BPF_FLOW_M_DESTINATION + i);
-		bpf_code_stmt(code, BPF_ST, BPF_FLOW_M_SOURCE + i);
+		bpf_code_stmt(code, BPF_LD | BPF_MEM, BPF_FLOW_M_SOURCE + i);
+		bpf_code_stmt(code, BPF_LDX | BPF_MEM, BPF_FLOW_M_DESTINATION + i);
+		bpf_code_stmt(code, BPF_ST, BPF_FLOW_M_DESTINATION + i);
+		bpf_code_stmt(code, BPF_STX, BPF_FLOW_M_SOURCE + i);
 	}
 }
 
@@ -235,14 +256,14 @@ balanced_share(struct bpf_code *code, enum bpf_link link, struct bpf_label *foun
 	bpf_code_if(code, BPF_JEQ, PACKET_HOST, &unicast);
 	bpf_code_unless(code, BPF_JEQ, PACKET_OUTGOING, none);
 	bpf_code_here(code, &unicast);
-	bpf_flow_hash(code, link, BPF_FLOW_NO_ICMP_ERRORS | BPF_FLOW_DESTINATION, none);
+	bpf_flow_hash(code, link, BPF_FLOW_NO_ICMP_ERRORS | BPF_FLOW_NO_TCP_FRAGMENTS | BPF_FLOW_DESTINATION, none);
 	bpf_code_if(code, BPF_JEQ, 0, none);
 	bpf_code_stmt(code, BPF_ST, BPF_FLOW_M_FREE);
 	load_type(code);
 	bpf_code_if(code, BPF_JEQ, PACKET_HOST, &in);
 	bpf_code_stmt(code, BPF_LD | BPF_MEM, BPF_FLOW_M_FREE);
 	bpf_code_unless(code, BPF_JSET, 1, none);
-	look_at_destination(code);
+	swap_ends(code);
 	bpf_code_goto(code, found);
 	bpf_code_here(code, &in);
 	bpf_code_stmt(code, BPF_LD | BPF_MEM, BPF_FLOW_M_FREE);
@@ -251,13 +272,13 @@ balanced_share(struct bpf_code *code, enum bpf_link link, struct bpf_label *foun
 
 /* A part of the first so many peers, 0 if it does not fit. */
 static size_t
-withheld(struct bpf_insn *insn, size_t room, enum bpf_link link, const struct bpf_peer *peer, size_t count, bool balanced)
+withheld(struct bpf_insn *insn, size_t room, enum bpf_link link, const struct bpf_withheld *w, size_t peers)
 {
 	struct bpf_label none = { 0 }, found = { 0 }, v4 = { 0 }, v6 = { 0 };
 	struct bpf_code code;
 
 	bpf_code_init(&code, insn, room);
-	if (balanced)
+	if (w->balanced)
 		balanced_share(&code, link, &found, &none);
 	else
 		inbound(&code, link, &found, &none);
@@ -267,9 +288,9 @@ withheld(struct bpf_insn *insn, size_t room, enum bpf_link link, const struct bp
 	bpf_code_unless(&code, BPF_JEQ, 6, &v4);
 	bpf_code_goto(&code, &v6);
 	bpf_code_here(&code, &v4);
-	search_family(&code, peer, count, AF_INET);
+	search_both(&code, w, peers, AF_INET);
 	bpf_code_here(&code, &v6);
-	search_family(&code, peer, count, AF_INET6);
+	search_both(&code, w, peers, AF_INET6);
 	bpf_code_here(&code, &none);
 	bpf_code_return(&code, 0);
 	return bpf_code_end(&code);
@@ -277,16 +298,16 @@ withheld(struct bpf_insn *insn, size_t room, enum bpf_link link, const struct bp
 
 /* The largest number of peers that fit. Fewer are not always shorter, so that it may be one or two below what would just fit. */
 static size_t
-peers_that_fit(struct bpf_insn *insn, size_t room, enum bpf_link link, const struct bpf_peer *peer, size_t count, bool balanced)
+peers_that_fit(struct bpf_insn *insn, size_t room, enum bpf_link link, const struct bpf_withheld *w)
 {
-	size_t fit = 0, too_many = count + 1;
+	size_t count = w->peer_count < BPF_WITHHELD_PEERS_MAX ? w->peer_count : BPF_WITHHELD_PEERS_MAX, fit = 0, too_many = count + 1;
 
-	if (withheld(insn, room, link, peer, count, balanced) != 0)
+	if (withheld(insn, room, link, w, count) != 0)
 		return count;
 	while (too_many - fit > 1) {
 		size_t middle = fit + (too_many - fit) / 2;
 
-		if (withheld(insn, room, link, peer, middle, balanced) != 0)
+		if (withheld(insn, room, link, w, middle) != 0)
 			fit = middle;
 		else
 			too_many = middle;
@@ -295,15 +316,12 @@ peers_that_fit(struct bpf_insn *insn, size_t room, enum bpf_link link, const str
 }
 
 size_t
-bpf_part_withheld(struct bpf_insn *insn, size_t room, enum bpf_link link, const struct bpf_peer *peer, size_t count, bool balanced,
-    size_t *placed)
+bpf_part_withheld(struct bpf_insn *insn, size_t room, enum bpf_link link, const struct bpf_withheld *w, size_t *placed)
 {
 	*placed = 0;
 	if (room == 0)
 		return 0;
-	if (count > BPF_WITHHELD_PEERS_MAX)
-		count = BPF_WITHHELD_PEERS_MAX;
-	if ((*placed = peers_that_fit(insn, room, link, peer, count, balanced)) == 0)
+	if ((*placed = peers_that_fit(insn, room, link, w)) == 0)
 		return bpf_part_nothing(insn);
-	return withheld(insn, room, link, peer, *placed, balanced);
+	return withheld(insn, room, link, w, *placed);
 }

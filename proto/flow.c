@@ -108,6 +108,7 @@ flow_v4(struct flow *flow, const uint8_t *d, size_t len, size_t off)
 	flow->destination = ip + 16;
 	if ((u16(ip + 6) & 0x3fff) != 0) {
 		flow->icmp_error = ip[9] == 1 || ip[9] == 58;
+		flow->tcp_fragment = ip[9] == 6;
 		flow_set_hash(flow, NULL);
 	} else {
 		flow_transport(flow, ip[9], d, len, off + (ip[0] & 0xfu) * 4);
@@ -135,6 +136,7 @@ flow_v6(struct flow *flow, const uint8_t *d, size_t len, size_t off)
 		return;
 	}
 	flow->icmp_error = off + 8 > len || d[off] == 1 || d[off] == 58;
+	flow->tcp_fragment = off + 8 <= len && d[off] == 6;
 	flow_set_hash(flow, NULL);
 }
 

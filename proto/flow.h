@@ -13,6 +13,7 @@
 struct flow {
 	bool		 known;		/* it has a hash */
 	bool		 icmp_error;	/* or a fragment of ICMP, which might be one */
+	bool		 tcp_fragment;	/* its hash is not the whole packet's, which has ports */
 	unsigned	 hash;		/* 0 to 63; 0 is never withheld */
 	uint8_t		 family;	/* AF_INET, AF_INET6 */
 	const uint8_t	*source, *destination;	/* their addresses, in the packet */

@@ -86,6 +86,17 @@ add_part(struct bpf_chain *chain, struct program *part)
 	ck_assert_int_eq(bpf_chain_add(chain, "part", part->insn, part->len, true), BPF_OK);
 }
 
+static size_t
+part_withheld(struct program *p, size_t room, enum bpf_link link, size_t peers, bool shared, size_t *placed)
+{
+	static const struct bpf_peer own[] = { { AF_INET, A4 }, { AF_INET, B4 }, { AF_INET6, A6 }, { AF_INET6, B6 },
+		{ AF_INET6, { 0xfe, 0x80, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0xff, 0xfe, 0, 0, 1 } } };
+	const struct bpf_withheld withheld = { .peer = peer, .peer_count = peers, .own = own, .own_count = sizeof(own) / sizeof(own[0]),
+	    .balanced = shared };
+
+	return bpf_part_withheld(p->insn, room, link, &withheld, placed);
+}
+
 /* Neither sampled out nor withheld (of no peers: that part is left away), cut behind the headers. */
 static void
 make_program(struct program *p, enum bpf_link link, size_t peers, size_t *placed)
@@ -97,7 +108,7 @@ make_program(struct program *p, enum bpf_link link, size_t peers, size_t *placed
 	part.len = bpf_part_sampled_out(part.insn, BPF_SAMPLED_OUT_MAX, link, KEEP);
 	add_part(&chain, &part);
 	if (peers > 0) {
-		part.len = bpf_part_withheld(part.insn, WITHHELD_ROOM, link, peer, peers, balanced, placed);
+		part.len = part_withheld(&part, WITHHELD_ROOM, link, peers, balanced, placed);
 		add_part(&chain, &part);
 	}
 	part.len = bpf_tail_headers(part.insn, BPF_TAIL_HEADERS_MAX, link, 16, 262144);
@@ -148,9 +159,9 @@ START_TEST(kernel_takes)
 		p.len = bpf_part_sampled_out(p.insn, BPF_SAMPLED_OUT_MAX, (enum bpf_link)link, KEEP);
 		print_cost("sampled out", &p);
 		make_peers(0);
-		p.len = bpf_part_withheld(p.insn, BPF_CHAIN_MAX, (enum bpf_link)link, peer, 1, false, &placed);
+		p.len = part_withheld(&p, BPF_CHAIN_MAX, (enum bpf_link)link, 1, false, &placed);
 		print_cost("withheld, one peer", &p);
-		p.len = bpf_part_withheld(p.insn, BPF_CHAIN_MAX, (enum bpf_link)link, peer, 1, true, &placed);
+		p.len = part_withheld(&p, BPF_CHAIN_MAX, (enum bpf_link)link, 1, true, &placed);
 		print_cost("withheld, balanced, one peer", &p);
 		p.len = bpf_tail_headers(p.insn, BPF_TAIL_HEADERS_MAX, (enum bpf_link)link, 0, 262144);
 		print_cost("headers", &p);

@@ -421,6 +421,8 @@ START_TEST(peers_exchanged_under_traffic)
 		lab.want->peer[i] = (struct bpf_peer){ .family = AF_INET, .address = { 10, 0, 0, i } };
 	lab.want->peer_count = PEERS;
 	lab.want->peers_until_ns = UINT64_MAX;
+	lab.want->interface[0].ipv4_count = 1;
+	memcpy(lab.want->interface[0].ipv4[0], "\x0a\0\0\2\xff\xff\xff\0", 8);
 	change();
 	ck_assert_int_eq(pthread_create(&thread, NULL, flood_numbered, NULL), 0);
 	for (uint32_t round = 1; round <= 20; round++) {

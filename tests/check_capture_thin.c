@@ -141,6 +141,23 @@ START_TEST(veto_holds)
 }
 END_TEST
 
+/* What others leave to this agent it must not keep back in silence: its description tells. The port that all leave out it does not. */
+START_TEST(excluded_ports_are_told)
+{
+	char *ports[] = { (char *)"9000", (char *)"8827" }, *origins[] = { (char *)"a", (char *)"b" };
+
+	lab.options.exclude_ports = (struct conf_list){ .value = ports, .origin = origins, .count = 2 };
+	lab.want->own[lab.want->own_count++] = (struct ipc_endpoint){ .port = 9001 };
+	lab.want->own[lab.want->own_count++] = (struct ipc_endpoint){ .family = AF_INET, .address = { 10, 0, 0, 9 }, .port = 443 };
+	lab.want->direction = DIRECTION_IN;
+	capture_lab_change(true);
+	capture_lab_send_udp(lab.far_fd, 53, 1);
+	capture_lab_see(1);
+	ck_assert_str_eq(lab.tap.rings.tqh_first->description.filter, "not (tcp port 9000) and not (tcp port 9001) and inbound");
+	lab.options.exclude_ports = (struct conf_list){ 0 };
+}
+END_TEST
+
 START_TEST(headers_only)
 {
 	lab.want->slice = (struct slice){ .headers = true, .payload = 12 };
@@ -406,6 +423,8 @@ want_peers(unsigned peers)
 	}
 	lab.want->peer_count = (uint16_t)peers;
 	lab.want->peers_until_ns = UINT64_MAX;
+	lab.want->interface[0].ipv4_count = 1;
+	memcpy(lab.want->interface[0].ipv4[0], "\x0a\0\0\2\xff\xff\xff\0", 8);
 }
 
 /* What comes in from a peer is left out, what goes out to it is not; and a part of the flows is always captured, as an audit. */
@@ -427,6 +446,31 @@ START_TEST(peers_are_withheld)
 	capture_lab_change(true);
 	send_flows();
 	capture_lab_see(FLOWS + audited + 2 * FLOWS);
+	ck_assert_uint_eq(count(COUNTER_WITHHELD), withheld);
+	expect_exact();
+}
+END_TEST
+
+/* What is for another host the guest forwards: nobody could tell later that it came by here. */
+START_TEST(forwarded_is_captured)
+{
+	uint64_t withheld;
+
+	want_peers(FLOWS);
+	lab.want->balanced = _i == 1;
+	capture_lab_change(true);
+	send_flows();
+	withheld = count(COUNTER_WITHHELD);
+	ck_assert_uint_gt(withheld, 0);
+	lab.want->interface[0].ipv4[0][3] = 200;
+	capture_lab_change(true);
+	send_flows();
+	ck_assert_uint_eq(count(COUNTER_WITHHELD), withheld);
+	capture_lab_see(4 * FLOWS - withheld);
+	/* Nor is it without an address, while it is configured. */
+	lab.want->interface[0].ipv4_count = 0;
+	capture_lab_change(true);
+	send_flows();
 	ck_assert_uint_eq(count(COUNTER_WITHHELD), withheld);
 	expect_exact();
 }
@@ -680,6 +724,7 @@ main(void)
 	tcase_set_timeout(t, 60);
 	tcase_add_checked_fixture(t, setup, capture_lab_teardown);
 	tcase_add_test(t, veto_holds);
+	tcase_add_test(t, excluded_ports_are_told);
 	tcase_add_test(t, headers_only);
 	tcase_add_test(t, snaplen_is_told);
 	tcase_add_test(t, mask_keeps_lengths);
@@ -691,6 +736,7 @@ main(void)
 	tcase_add_test(t, orders_follow_orders);
 	tcase_add_test(t, last_interface_is_paused_first);
 	tcase_add_test(t, peers_are_withheld);
+	tcase_add_loop_test(t, forwarded_is_captured, 0, 2);
 	tcase_add_test(t, peers_share_flows);
 	tcase_add_test(t, lease_ends_by_itself);
 	tcase_add_test(t, lease_has_ended_before);

@@ -315,6 +315,19 @@ START_TEST(udp_joined)
 }
 END_TEST
 
+/* So few bytes are in many datagrams: those are no copy of them, unless they are all that is left. */
+START_TEST(udp_short)
+{
+	put(sent(17, 0, 0, 1000));
+	put(received(17, 1, 500, 3));
+	put(received(17, 2, 0, 3));
+	put(received(17, 3, 0, 997));
+	put(received(17, 4, 997, 3));
+	finish(3, 2);
+	ck_assert(out[0].receivers == 1 && out[0].whole[0]);
+}
+END_TEST
+
 /* One in ten pieces is lost, so that hardly a super-packet is ever complete. */
 START_TEST(udp_many_lost)
 {
@@ -426,6 +439,53 @@ START_TEST(other_bytes)
 	packet.salt = 1;
 	put(packet);
 	finish(2, 0);
+}
+END_TEST
+
+/* One byte in the midst of it. */
+START_TEST(one_byte)
+{
+	struct lab_packet packet = received(protocols[_i], 1, 0, 700);
+
+	put(sent(protocols[_i], 0, 0, 700));
+	packet.flip = 350;
+	put(packet);
+	finish(2, 0);
+}
+END_TEST
+
+/* An empty segment that says something else, behind its checksum. */
+START_TEST(other_header)
+{
+	struct lab_packet packet = received(6, 1, 0, 0);
+
+	put(sent(6, 0, 0, 0));
+	packet.urgent = 1;
+	put(packet);
+	finish(2, 0);
+}
+END_TEST
+
+/* Of one datagram, of its neighbour, and of one that looks the same but for its number. */
+START_TEST(fragments)
+{
+	struct lab_packet packet = numbered(sent(17, 0, 0, 160), 5);
+	static const struct { uint16_t id, fragment; } kept[] = { { 6, 0x2000 }, { 5, 0x2014 }, { 5, 0x0014 } };
+
+	packet.fragment = 0x2000;
+	put(packet);
+	packet.source = B;
+	packet.direction = DEDUP_IN;
+	for (unsigned i = 0; i < 3; i++) {
+		packet.at++;
+		packet.id = kept[i].id;
+		packet.fragment = kept[i].fragment;
+		put(packet);
+	}
+	packet.id = 5;
+	packet.fragment = 0x2000;
+	put(packet);
+	finish(4, 1);
 }
 END_TEST
 
@@ -837,6 +897,7 @@ cases(void)
 	tcase_add_test(tc, joined_and_unknown);
 	tcase_add_loop_test(tc, udp_segmented, 0, 3);
 	tcase_add_test(tc, udp_joined);
+	tcase_add_test(tc, udp_short);
 	tcase_add_test(tc, udp_many_lost);
 	tcase_add_loop_test(tc, broadcast, 0, kinds);
 	tcase_add_loop_test(tc, forwarded, 1, kinds);
@@ -845,6 +906,9 @@ cases(void)
 	tcase_add_loop_test(tc, receiver_first_parted, 6, 7);
 	tcase_add_loop_test(tc, receiver_first_parted, 17, 18);
 	tcase_add_loop_test(tc, other_bytes, 1, kinds);
+	tcase_add_loop_test(tc, one_byte, 1, kinds);
+	tcase_add_test(tc, other_header);
+	tcase_add_test(tc, fragments);
 	tcase_add_test(tc, window);
 	tcase_add_test(tc, order);
 	tcase_add_test(tc, memory_bound);

@@ -5,15 +5,18 @@
 #include <sys/types.h>
 #include <sys/socket.h>
 #include <arpa/inet.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <check.h>
 
+#include "common/buf.h"
 #include "common/log.h"
 #include "proto/pcapng.h"
 
 #include "collector/hint_rule.h"
+#include "collector/hint_sample.h"
 
 #include "tests/hint_lab.h"
 
@@ -30,7 +33,7 @@ setup(void)
 static void
 withhold(void)
 {
-	lab_up(0);
+	lab_up_sender(0);
 	lab_up(1);
 	lab_pass(SECOND);
 	lab_packets(0, 1, HINT_PROOFS);
@@ -62,6 +65,18 @@ static const struct {
 	{ "", "inbound", true },
 	{ "", "outbound", false },
 	{ "", "(tcp) and outbound", false },
+	{ "", "(dst port 53 or src net 10.0.0.0/8) and not (arp) and inbound", true },
+	{ "", "(tcp or inbound)", false },
+	{ "", "tcp or inbound", false },
+	{ "", "(tcp) and not inbound", false },
+	{ "", "(ether src 00:11:22:33:44:55) and inbound", false },
+	{ "", "(not (ether src 00:11:22:33:44:55))", false },
+	{ "", "(not vlan)", false },
+	{ "", "(ip[8] < 64)", false },
+	{ "", "(len <= 1500)", false },
+	{ "", "(greater 100)", false },
+	{ "", "(not broadcast and not multicast)", false },
+	{ "", "(src host web1)", false },
 	{ "tcp port 80", "", false },
 	{ "tcp port 80", "tcp port 443", false },
 	{ "tcp port 80", "tcp port 80", true },
@@ -116,9 +131,9 @@ END_TEST
 
 START_TEST(proven_pairs_alone)
 {
-	lab_up(0);
+	lab_up_sender(0);
 	lab_up(1);
-	lab_up(2);
+	lab_up_sender(2);
 	lab_packets(0, 1, HINT_PROOFS - 1);
 	lab_sent(0, 1, 77);
 	lab_came(1, lab_address(0), 78, false);
@@ -142,6 +157,19 @@ START_TEST(proven_pairs_alone)
 	ck_assert_int_eq(lab.msg.added_count, 1);	/* what changed, and no more */
 	ck_assert_uint_ne(lab.msg.base, 0);
 	ck_assert(lab_withholds(1, 0) && lab_withholds(1, 2));
+	lab_end();
+}
+END_TEST
+
+/* Data of one direction may be parted and joined on the way: what comes back shows as well who has the address. */
+START_TEST(either_direction_proves)
+{
+	lab_up_sender(0);
+	lab_up(1);
+	lab_packets(1, 0, HINT_PROOFS);
+	lab_pass(SECOND);
+	lab_take_all();
+	ck_assert(lab_withholds(1, 0));
 	lab_end();
 }
 END_TEST
@@ -238,8 +266,8 @@ START_TEST(a_lying_guest_is_barred)
 	hint_addresses(lab.vm[0], 0, (struct bpf_peer[]){ lab_address(0), victim }, 2, &lab.now);
 	for (uint64_t digest = 1; digest <= HINT_PROOFS; digest++) {	/* it knows some packets, and says that it sent them */
 		const struct hint_sample sample = { .digest = digest, .time_ns = lab.now.wall_ns, .src = victim, .out = true };
-		const struct hint_block block = { .first_ns = lab.now.wall_ns, .last_ns = lab.now.wall_ns, .count = 1, .sample = { sample },
-		    .ceiling = { UINT64_MAX, UINT64_MAX } };
+		const struct hint_block block = { .first_ns = lab.now.wall_ns, .last_ns = lab.now.wall_ns, .count = 1,
+		    .sample = { sample }, .ceiling = { UINT64_MAX, UINT64_MAX } };
 
 		lab_came(1, victim, digest, true);
 		hint_block(lab.vm[0], &block, &lab.now);
@@ -274,7 +302,8 @@ START_TEST(what_need_not_be_there_is_no_mismatch)
 	lab_pass(2 * SECOND);
 	lab_came(1, lab_address(0), UINT64_MAX, false);
 	for (int i = 0; i < 4; i++) {
-		const struct hint_block some = { .first_ns = lab.now.wall_ns, .last_ns = lab.now.wall_ns, .ceiling = { 1u << 30, 1u << 30 } };
+		const struct hint_block some = { .first_ns = lab.now.wall_ns, .last_ns = lab.now.wall_ns,
+		    .ceiling = { 1u << 30, 1u << 30 } };
 
 		if (_i == 1)
 			hint_block(lab.vm[0], &some, &lab.now);
@@ -289,8 +318,10 @@ START_TEST(what_need_not_be_there_is_no_mismatch)
 END_TEST
 
 /* Each thing that makes a peer deliver less, and whether a gap is possible. */
-enum cause { LEAVES, POLICY, UNSETTLED, SHARE, ADDRESS, STREAM, FILTER, SLICE, NEW_NETWORK, SHEDS, PAUSES, LAGS, URGENT, BEHIND, GAP_TOLD, DROPS,
-	DROPCOUNT, RECEIVER_POLICY, CAUSES };
+enum cause {
+	LEAVES, POLICY, UNSETTLED, SHARE, ADDRESS, STREAM, FILTER, SLICE, NEW_NETWORK, SHEDS, PAUSES, LAGS, URGENT, BEHIND, GAP_TOLD,
+	DROPS, DROPCOUNT, RECEIVER_POLICY, CAUSES
+};
 static const bool loses[CAUSES] = { [LEAVES] = true, [POLICY] = true, [UNSETTLED] = true, [SHARE] = true, [ADDRESS] = true,
 	[STREAM] = true, [FILTER] = true, [SLICE] = true, [NEW_NETWORK] = true, [SHEDS] = true, [PAUSES] = true, [GAP_TOLD] = true,
 	[DROPS] = true, [DROPCOUNT] = true };
@@ -475,7 +506,7 @@ START_TEST(a_list_is_told_again)
 	const struct msg_hints_result nothing = { 0 };
 
 	withhold();
-	lab_up(2);
+	lab_up_sender(2);
 	lab_packets(2, 1, HINT_PROOFS + 1);
 	lab_pass(SECOND);
 	lab_take_all();
@@ -548,7 +579,8 @@ START_TEST(balanced)
 	lab_packets(0, 1, HINT_PROOFS);
 	lab_packets(2, 1, HINT_PROOFS);
 	lab_pass(SECOND);
-	ck_assert_int_eq(lab_take(), -1);
+	lab_take_all();
+	ck_assert(!lab_withholds(1, 0));	/* nothing of 1 has been seen at 0 */
 	lab_packets(1, 0, HINT_PROOFS);
 	lab_packets(0, 1, HINT_PROOFS);
 	lab_pass(SECOND);
@@ -563,8 +595,8 @@ END_TEST
 /* What nobody can be told by alone. */
 START_TEST(addresses_that_are_no_hosts)
 {
-	static const char *const texts[] = { "0.0.0.0", "127.0.0.1", "224.0.0.5", "255.255.255.255", "169.254.1.1", "::", "::1", "ff02::1",
-	    "fe80::1", "::ffff:10.0.0.1" };
+	static const char *const texts[] = { "0.0.0.0", "127.0.0.1", "224.0.0.5", "255.255.255.255", "169.254.1.1", "::", "::1",
+	    "ff02::1", "fe80::1", "::ffff:10.0.0.1" };
 	struct bpf_peer address = { .family = strchr(texts[_i], ':') != NULL ? AF_INET6 : AF_INET };
 	struct hint_sample sample = { .digest = 1, .time_ns = lab.now.wall_ns, .out = true };
 	struct hint_block block = { .first_ns = lab.now.wall_ns, .last_ns = lab.now.wall_ns, .count = 1 };
@@ -584,6 +616,29 @@ START_TEST(addresses_that_are_no_hosts)
 	}
 	lab_pass(SECOND);
 	ck_assert_int_eq(lab_take(), -1);
+	lab_end();
+}
+END_TEST
+
+/* ... but what comes there from a peer is left out like all of it, so that a row has to say so. */
+START_TEST(rows_tell_local_addresses)
+{
+	struct bpf_peer own[] = { lab_address(1), { .family = AF_INET6, .address = { 0xfe, 0x80, [15] = 1 } } };
+	struct hint_record record;
+	unsigned rows = 0;
+
+	withhold();
+	lab.now.wall_ns++;
+	hint_addresses(lab.vm[1], 0, own, 2, &lab.now);
+	for (unsigned group = 0; group < 2; group++)
+		while (hint_take_record(lab.hints, group, &record)) {
+			if (record.kind == HINT_BEGINS) {
+				ck_assert_str_eq(record.own, "10.0.0.2,fe80::1");
+				rows++;
+			}
+			free(record.own);
+		}
+	ck_assert_uint_eq(rows, 1);
 	lab_end();
 }
 END_TEST
@@ -620,7 +675,7 @@ START_TEST(a_thousand_peers)
 {
 	lab_up(0);
 	for (unsigned i = 1; i <= MSG_PEERS_MAX + 1; i++) {
-		lab_up(i);
+		lab_up_sender(i);
 		lab_packets(i, 0, i == 500 ? HINT_PROOFS : HINT_PROOFS + 2);
 	}
 	lab_pass(SECOND);
@@ -659,6 +714,281 @@ START_TEST(rows_are_bounded)
 }
 END_TEST
 
+/* What agents hold is what is counted, and nobody withholds somebody who is away or does not want it. */
+#define CROWD	12u
+static bool is_up[CROWD], is_willing[CROWD];
+
+static void
+check_lists(bool ticked)
+{
+	uint64_t sum = 0;
+
+	for (unsigned vm = 0; vm < CROWD; vm++) {
+		if (!is_up[vm])
+			continue;
+		sum += lab_list_size(vm);
+		for (unsigned peer = 0; peer < CROWD; peer++)
+			ck_assert_msg(!lab_withholds(vm, peer) || (is_up[peer] && is_willing[peer] && is_willing[vm]),
+			    "%u of %u", peer, vm);
+	}
+	ck_assert_uint_le(sum, hints_pairs(lab.hints));
+	ck_assert(!ticked || sum == hints_pairs(lab.hints));
+}
+
+static void
+random_event(unsigned vm, unsigned other)
+{
+	const struct msg_hints_result nothing = { 0 };
+	const struct hint_policy policy = { .withhold = rand() % 4 > 0, .balanced = rand() % 2, .settled = rand() % 4 > 0 };
+	struct bpf_peer some[] = { lab_address(vm), lab_address(other), lab_address(200 + vm) };
+	struct hint_stats stats = { .shedding = rand() % 8 == 0, .paused = rand() % 8 == 0, .spool_bytes = rand() % 3 == 0,
+	    .lost = (uint64_t)(rand() % 8 == 0), .withheld = (uint64_t)rand(), .wall_ns = lab.now.wall_ns };
+
+	switch (rand() % 16) {
+	case 0:
+		hint_down(lab.vm[vm], &lab.now);
+		is_up[vm] = false;
+		break;
+	case 1:
+		hint_policy(lab.vm[vm], &policy, &lab.now);
+		is_willing[vm] = policy.withhold && policy.settled;
+		break;
+	case 2:
+		hint_addresses(lab.vm[vm], 0, some, (size_t)(rand() % 4), &lab.now);
+		break;
+	case 3:
+		hint_stats(lab.vm[vm], &stats, &lab.now);
+		break;
+	case 4:
+		hint_result(lab.vm[vm], &nothing, &lab.now);
+		break;
+	case 5:
+		hint_lossy(lab.vm[vm], &lab.now);
+		break;
+	case 6:
+		lab_came(vm, lab_address(other), (uint64_t)rand(), rand() % 2);
+		break;
+	case 7:
+		lab_pass((uint64_t)(rand() % 7) * SECOND);
+		break;
+	default:
+		lab_packets(vm, other, (unsigned)(rand() % 3 + 2));
+		break;
+	}
+}
+
+START_TEST(random_events)
+{
+	srand((unsigned)_i);
+	for (int n = 0; n < 4000; n++) {
+		bool tick = rand() % 2 == 0;
+		unsigned vm = (unsigned)rand() % CROWD, other = (vm + 1 + (unsigned)rand() % (CROWD - 1)) % CROWD;
+
+		if (!is_up[vm] || !is_up[other]) {
+			unsigned away = is_up[vm] ? other : vm;
+
+			lab_up_as(away, "acme", rand() % 16 == 0 ? "blue" : "", "", rand() % 4 == 0);
+			is_up[away] = is_willing[away] = true;
+		} else
+			random_event(vm, other);
+		if (tick)
+			lab_pass(SECOND);
+		lab_take_all();
+		check_lists(tick);
+	}
+	ck_assert_uint_gt(hint_totals(lab.hints)->given, 100);
+	lab_end();
+}
+END_TEST
+
+/* Of each list that it says it lacks, the rows end and begin: not without bounds either. */
+START_TEST(rows_of_lists_told_again_are_bounded)
+{
+	const struct msg_hints_result nothing = { 0 };
+	unsigned rows;
+
+	lab_up(0);
+	for (unsigned i = 1; i <= 100; i++) {
+		lab_up(i);
+		lab_packets(i, 0, HINT_PROOFS);
+	}
+	for (unsigned k = 0; k < 100; k++) {
+		lab_pass(SECOND);
+		for (unsigned i = 1; i <= 100; i++)
+			lab_packet(i, 0);
+		lab_take_all();
+		hint_result(lab.vm[0], &nothing, &lab.now);
+	}
+	rows = lab_records(HINT_BEGINS);
+	ck_assert_uint_ge(rows, 1000);
+	ck_assert_uint_le(rows, HINT_ROWS_BURST + 100 * HINT_ROWS_SECOND + 100);	/* and one of each other */
+	ck_assert_uint_le(lab_records(HINT_ENDS), rows);
+	lab_end();
+}
+END_TEST
+
+/* A result of the list before comes when a new one is out already, which is whole though it has a base of 0. */
+START_TEST(a_late_result_does_not_end_what_came_after)
+{
+	const struct msg_hints_result nothing = { 0 };
+
+	withhold();
+	hint_lossy(lab.vm[0], &lab.now);
+	ck_assert_int_eq(lab_take_unanswered(), 1);
+	ck_assert_uint_eq(lab.msg.generation, 0);
+	lab_up(2);
+	lab_packets(2, 1, HINT_PROOFS);
+	lab_pass(SECOND);
+	while (lab_take_unanswered() != 1)	/* 2 has a list, too */
+		;
+	ck_assert(lab.msg.base == 0 && lab.msg.added_count == 1);
+	lab_records(HINT_BEGINS);
+	hint_result(lab.vm[1], &nothing, &lab.now);
+	lab_pass(SECOND);
+	ck_assert_int_eq(lab_take_unanswered(), -1);
+	ck_assert_int_eq(lab_records(HINT_BEGINS), 0);
+	lab_end();
+}
+END_TEST
+
+/* What a VM sends is left to the receiver as long as that is proven, too. */
+enum other_way { NOT_SEEN, NOT_SENT, NOT_ITS_OWN, OTHER_WAYS };
+
+static void
+spoil(enum other_way way)
+{
+	switch (way) {
+	case NOT_SEEN:
+		for (int i = 0; i < 70; i++) {
+			lab_packet(0, 1);
+			lab_pass(SECOND);
+			lab_take_all();
+		}
+		break;
+	case NOT_SENT:
+		lab_pass(2 * SECOND);
+		lab_idle_block(1);
+		lab_came(0, lab_address(1), 99, true);
+		for (int i = 0; i < 4; i++) {
+			lab_pass(SECOND);
+			lab_idle_block(1);
+			lab_packet(0, 1);
+		}
+		break;
+	case NOT_ITS_OWN:
+		lab_up_as(2, "acme", "", "", true);
+		hint_addresses(lab.vm[2], 0, (struct bpf_peer[]){ lab_address(1) }, 1, &lab.now);
+		break;
+	case OTHER_WAYS:
+		break;
+	}
+}
+
+START_TEST(balanced_is_proven_both_ways)
+{
+	lab_up_as(0, "acme", "", "", true);
+	lab_up_as(1, "acme", "", "", true);
+	lab_pass(6 * SECOND);
+	lab_packets(1, 0, HINT_PROOFS);
+	lab_packets(0, 1, HINT_PROOFS);
+	lab_packets(1, 0, 1);
+	lab_pass(SECOND);
+	lab_take_all();
+	ck_assert(lab_withholds(1, 0) && lab_withholds(0, 1));
+	spoil((enum other_way)_i);
+	lab_take_all();
+	ck_assert(lab_withholds(0, 1) == (_i == NOT_SEEN));	/* it has the address still */
+	ck_assert(!lab_withholds(1, 0));
+	lab_end();
+}
+END_TEST
+
+/* What it captures is told of as many interfaces as there can be. */
+START_TEST(the_last_interface_changes)
+{
+	struct pcapng_interface description = { .name = "eth0" };
+
+	withhold();
+	for (unsigned i = 1; i < MSG_INTERFACES_MAX; i++) {
+		snprintf(description.name, sizeof(description.name), "eth%u", i);
+		hint_interface(lab.vm[0], i, &description, "", &lab.now);
+	}
+	lab_packets(0, 1, HINT_PROOFS);
+	lab_pass(SECOND);
+	lab_take_all();
+	ck_assert(lab_withholds(1, 0));
+	hint_interface(lab.vm[0], 0, &(struct pcapng_interface){ .name = "eth0" }, "blue", &lab.now);
+	lab_take_all();
+	ck_assert(!lab_withholds(1, 0));
+	lab_end();
+}
+END_TEST
+
+/* Another session makes up for no loss. */
+START_TEST(a_loss_is_held_against_the_next_session)
+{
+	withhold();
+	hint_lossy(lab.vm[0], &lab.now);
+	hint_down(lab.vm[0], &lab.now);
+	lab_up(0);
+	lab_pass(SECOND);
+	lab_packets(0, 1, HINT_PROOFS);
+	lab_pass(SECOND);
+	lab_take_all();
+	ck_assert(!lab_withholds(1, 0));
+	for (uint64_t ns = 0; ns < HINT_HOLD_NS; ns += SECOND)
+		lab_pass(SECOND);
+	lab_packets(0, 1, HINT_PROOFS);
+	lab_pass(SECOND);
+	lab_take_all();
+	ck_assert(lab_withholds(1, 0));
+	lab_end();
+}
+END_TEST
+
+/* Of one that has gone silent, the receiver's packets still come. */
+START_TEST(the_silent_are_not_proven_by_others)
+{
+	withhold();
+	for (uint64_t digest = 1; digest <= HINT_PROOFS; digest++)
+		lab_sent(0, 1, digest);
+	for (int i = 0; i < 6; i++)
+		lab_pass(SECOND);
+	assert_withdrawn();
+	for (uint64_t digest = 1; digest <= HINT_PROOFS; digest++)
+		lab_came(1, lab_address(0), digest, true);
+	ck_assert_uint_eq(hints_pairs(lab.hints), 0);
+	lab_end();
+}
+END_TEST
+
+/* What goes to many is never left out: all of them would look for one another's copies. */
+START_TEST(packets_to_groups_are_no_samples)
+{
+	static const uint8_t to[][2] = { { 2, 10 }, { 0xff, 10 }, { 1, 224 }, { 2, 224 } };	/* first bytes of MAC address and address */
+	uint8_t echo[42] = { 2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0, 0x45, 0, 0, 28, 0, 1, 0, 0, 64, 1, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 8 };
+	struct pcapng_packet packet = { .time_ns = lab.now.wall_ns, .captured_len = sizeof(echo), .original_len = sizeof(echo), .data = echo,
+	    .flags = PCAPNG_EPB_IN };
+	struct hint_sampler sampler = { 0 };
+	struct hint_block block = { 0 };
+	const uint16_t linktype = 1;
+	struct buf raw;
+
+	buf_init(&raw, 4096);
+	for (unsigned i = 0; i < 4; i++) {
+		echo[0] = to[i][0];
+		echo[30] = to[i][1];
+		packet.packetid = i + 1;
+		ck_assert_int_eq(pcapng_put_epb(&raw, &packet), 0);
+	}
+	hint_sample_block(&sampler, raw.data, raw.len, &linktype, 1, lab.now.mono_ns, &block);
+	ck_assert_uint_eq(block.count, 1);
+	ck_assert_uint_eq(block.sample[0].digest, 1);
+	buf_clear(&raw);
+	lab_end();
+}
+END_TEST
+
 int
 main(void)
 {
@@ -672,6 +1002,7 @@ main(void)
 	tcase_add_loop_test(tcase, filters_cover, 0, sizeof(rules) / sizeof(rules[0]));
 	tcase_add_loop_test(tcase, filters_decide, 0, sizeof(rules) / sizeof(rules[0]));
 	tcase_add_test(tcase, proven_pairs_alone);
+	tcase_add_test(tcase, either_direction_proves);
 	tcase_add_loop_test(tcase, overlapping_addresses_do_not_meet, 0, 3);
 	tcase_add_test(tcase, other_networks_do_not_meet);
 	tcase_add_test(tcase, receiver_in_two_networks);
@@ -687,9 +1018,18 @@ main(void)
 	tcase_add_test(tcase, unproven_after_a_minute);
 	tcase_add_test(tcase, balanced);
 	tcase_add_loop_test(tcase, addresses_that_are_no_hosts, 0, 10);
+	tcase_add_test(tcase, rows_tell_local_addresses);
 	tcase_add_test(tcase, forwarding_receivers_are_barred);
 	tcase_add_test(tcase, a_thousand_peers);
 	tcase_add_test(tcase, rows_are_bounded);
+	tcase_add_loop_test(tcase, random_events, 0, 8);
+	tcase_add_test(tcase, rows_of_lists_told_again_are_bounded);
+	tcase_add_test(tcase, a_late_result_does_not_end_what_came_after);
+	tcase_add_loop_test(tcase, balanced_is_proven_both_ways, 0, OTHER_WAYS);
+	tcase_add_test(tcase, the_last_interface_changes);
+	tcase_add_test(tcase, a_loss_is_held_against_the_next_session);
+	tcase_add_test(tcase, the_silent_are_not_proven_by_others);
+	tcase_add_test(tcase, packets_to_groups_are_no_samples);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);

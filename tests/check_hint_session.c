@@ -4,9 +4,11 @@
 
 #include <sys/types.h>
 #include <sys/socket.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <check.h>
 
@@ -16,6 +18,7 @@
 #include "proto/counter.h"
 #include "proto/pcapng.h"
 
+#include "collector/counts.h"
 #include "collector/hint_hub.h"
 #include "collector/policy.h"
 
@@ -146,7 +149,7 @@ withhold(void)
 	ck_assert_int_eq(hints.added_count, 1);
 	ck_assert_int_eq(hints.added[0].address[3], 1);
 	ck_assert_int_eq(hints.lease_ms, 5000);
-	ck_assert_uint_eq(hint_hub_pairs(session_lab.workers.hints), 1);
+	ck_assert_uint_eq(hint_hub_pairs(session_lab.workers.hints), 2);	/* and the other way round */
 	answer_hints(hints.generation);
 }
 
@@ -169,7 +172,7 @@ put_withheld(uint64_t value)
 
 static const char open_rows[] = "SELECT count(*) FROM withheld JOIN vm ON uuid = vm WHERE vm.name = 'web2' AND own = '10.0.0.2'"
     " AND withheld.address = '10.0.0.1' AND to_ns IS NULL";
-static const char ended_rows[] = "SELECT count(*) FROM withheld WHERE to_ns >= from_ns";
+static const char ended_rows[] = "SELECT count(*) FROM withheld JOIN vm ON uuid = vm WHERE vm.name = 'web2' AND to_ns >= from_ns";
 
 /* The sender's session breaks while the receiver leaves its packets to it. */
 START_TEST(a_sender_that_dies)
@@ -215,7 +218,7 @@ START_TEST(a_list_is_told_again)
 	wait_hints();
 	ck_assert_uint_eq(hints.base, 0);
 	ck_assert_int_eq(hints.added_count, 1);
-	wait_number("SELECT count(*) FROM withheld", 2);
+	wait_number("SELECT count(*) FROM withheld JOIN vm ON uuid = vm WHERE vm.name = 'web2'", 2);
 	agent_close(&sender);
 }
 END_TEST
@@ -225,7 +228,56 @@ START_TEST(the_collector_stops)
 {
 	withhold();
 	session_lab_stop();
-	ck_assert_int_eq(session_lab_number("SELECT count(*) FROM withheld WHERE to_ns > from_ns"), 1);
+	ck_assert_int_eq(session_lab_number(ended_rows), 1);
+	agent_close(&sender);
+}
+END_TEST
+
+/* Of what the receiver claims, in turn its own address and the sender's, too. */
+static void
+claim_in_turn(unsigned times)
+{
+	struct msg_addresses msg = { .stream = { RECEIVER_STREAM }, .count = 2, .address = { { .family = AF_INET,
+	    .address = { 10, 0, 0, 2 } }, { .family = AF_INET, .address = { 10, 0, 0, 1 } } } };
+
+	for (unsigned i = 0; i < times; i++) {
+		msg.count = (uint16_t)(2 - i % 2);
+		ck_assert_int_eq(msg_put_addresses(&receiver.out, &msg), 0);
+		agent_send(&receiver);
+	}
+	put_packets(&receiver, RECEIVER_STREAM, 9000, 1);
+}
+
+static unsigned
+lines_with(FILE *file, const char *text)
+{
+	char line[1024];
+	unsigned count = 0;
+
+	rewind(file);
+	while (fgets(line, sizeof(line), file) != NULL)
+		count += strstr(line, text) != NULL;
+	return count;
+}
+
+/* Each is counted, but one agent does not fill the log. */
+START_TEST(conflicts_do_not_fill_the_log)
+{
+	uint64_t before = count_get(COUNT_HINTS_CONFLICTS);
+	FILE *lines = tmpfile();
+	int saved = dup(STDERR_FILENO);
+
+	ck_assert(lines != NULL && saved != -1 && dup2(fileno(lines), STDERR_FILENO) != -1);
+	log_set_level(LOG_LEVEL_WARN);
+	claim_in_turn(4 * ARCHIVE_VM_REPORTS_BURST);
+	session_lab_stop();
+	log_set_level(LOG_LEVEL_ERROR);
+	ck_assert(dup2(saved, STDERR_FILENO) != -1);
+	close(saved);
+	ck_assert_uint_eq(count_get(COUNT_HINTS_CONFLICTS) - before, 2 * ARCHIVE_VM_REPORTS_BURST);
+	ck_assert_uint_ge(lines_with(lines, "web2 claims 10.0.0.1, as "), 1);
+	ck_assert_uint_le(lines_with(lines, "web2 claims 10.0.0.1, as "), ARCHIVE_VM_REPORTS_BURST + ARCHIVE_VM_REPORTS_MINUTE);
+	fclose(lines);
 	agent_close(&sender);
 }
 END_TEST
@@ -245,6 +297,7 @@ main(void)
 	tcase_add_test(tcase, leases_are_renewed);
 	tcase_add_test(tcase, a_list_is_told_again);
 	tcase_add_test(tcase, the_collector_stops);
+	tcase_add_test(tcase, conflicts_do_not_fill_the_log);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);

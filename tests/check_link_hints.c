@@ -526,6 +526,31 @@ START_TEST(capture_starts_again)
 }
 END_TEST
 
+/* What the guest does not want left out is captured, from the moment that it says so; the collector's list goes on. */
+START_TEST(guest_refuses)
+{
+	lab.link.options.no_withhold = true;
+	hint(&collector, 0, 1, 0, 1);
+	expect_peers("");
+	expect_results(1, 1);
+	ck_assert_uint_eq(taps, 1);
+	hint(&collector, 1, 1, 0, 0);
+	ck_assert_uint_eq(leases, 0);
+	lab.link.options.no_withhold = false;
+	tap_update_all(&lab.link);
+	run();
+	expect_peers("1");
+	ck_assert_uint_eq(tap->peers_until_ns, lab.link.hints.until_ns);
+	answer(true);
+	lab.link.options.no_withhold = true;
+	tap_update_all(&lab.link);
+	run();
+	expect_peers("");
+	answer(true);
+	ck_assert_uint_eq(collector.result_count, 1);
+}
+END_TEST
+
 START_TEST(operators_give_none)
 {
 	far_open(&operator, ROLE_OPERATOR, "oper");
@@ -652,6 +677,7 @@ main(void)
 	tcase_add_test(session, refused_list_is_dropped);
 	tcase_add_test(session, list_outlives_its_session);
 	tcase_add_test(session, capture_starts_again);
+	tcase_add_test(session, guest_refuses);
 	tcase_add_test(session, operators_give_none);
 	tcase_add_test(session, addresses_are_told);
 	suite_add_tcase(suite, session);

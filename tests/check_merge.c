@@ -108,8 +108,8 @@ add_vm(unsigned vm, const char *tenant, const char *network, int64_t offset_ns)
 	sql("INSERT INTO stream (id, vm, started_ns) VALUES (x'%032u', '%08u-0000', 1)", vm, vm);
 	sql("INSERT INTO interface (stream, id, name, linktype, idb, network) VALUES (x'%032u', 0, 'eth0', 1, x'%s', '%s')", vm, hex,
 	    network);
-	sql("INSERT INTO file (id, vm, stream, path, codec, created_ns, length) VALUES (%u, '%08u-0000', x'%032u', 'file%u', 'none', 1, 0)",
-	    vm, vm, vm, vm);
+	sql("INSERT INTO file (id, vm, stream, path, codec, created_ns, length)"
+	    " VALUES (%u, '%08u-0000', x'%032u', 'file%u', 'none', 1, 0)", vm, vm, vm, vm);
 }
 
 /* Segment seq of the flow from 10.0.0.1 to 10.0.0.2, by a clock that is offset_ns ahead. */

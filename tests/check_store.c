@@ -429,6 +429,31 @@ START_TEST(gaps_are_receivers_too)
 }
 END_TEST
 
+/* A stream that was cut off is found out late: by then its receivers have been told, or else are now. */
+START_TEST(cuts_are_receivers_too)
+{
+	struct loss_row *row;
+
+	make_files(1);
+	make_receiver("(SELECT min(first_ns) FROM file) + 500000");
+	if (_i == 1)
+		store_lab_sql(&lab, "INSERT INTO loss (vm, stream, place, packets, bytes, first_ns, last_ns, recorded_ns, approximate)"
+		    " SELECT vm, x'0a000000000000000000000000000000', 'withheld', 5, 0, from_ns, from_ns + 10, 1, 1 FROM withheld");
+	row = batch_add_loss(lab.archive.batch);
+	memcpy(row->vm, lab.vm->row.uuid, sizeof(row->vm));
+	memcpy(row->stream, lab.stream->id, MSG_ID_SIZE);
+	row->place = "cut";
+	row->packets = 9;
+	row->first_ns = STORE_LAB_START + 1000000;
+	row->last_ns = STORE_LAB_START + 2000000;
+	row->approximate = 1;
+	row->recorded_ns = 1;
+	store_lab_commit(&lab);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT count(*) FROM loss WHERE vm = '" RECEIVER "'"), 1);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT approximate FROM loss WHERE vm = '" RECEIVER "'"), _i == 1 ? 1 : 2);
+}
+END_TEST
+
 START_TEST(leases_end_with_the_collector)
 {
 	make_files(1);
@@ -598,6 +623,7 @@ main(void)
 	tcase_add_test(tcase, retention_tells_receivers);
 	tcase_add_test(tcase, retention_forgets_who_withheld);
 	tcase_add_test(tcase, gaps_are_receivers_too);
+	tcase_add_loop_test(tcase, cuts_are_receivers_too, 0, 2);
 	tcase_add_test(tcase, leases_end_with_the_collector);
 	tcase_add_test(tcase, retention_forgets_streams);
 	tcase_add_test(tcase, retention_forgets_clocks);

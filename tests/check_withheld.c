@@ -217,6 +217,23 @@ START_TEST(many_spans)
 }
 END_TEST
 
+/* A router may have parted what the VM left to the peer, and nobody can see that any more. */
+START_TEST(balanced_parts_are_received)
+{
+	static const uint8_t forth[] = ETH "\x08\0" IP("\x45", "\x20\0", "\6", A4, B4) TCP(P1, P2);
+	static const uint8_t back[] = ETH "\x08\0" IP("\x45", "\x20\0", "\6", B4, A4) TCP(P1, P2);
+	struct withheld_packet p = packet(true, true, -1, 0);
+
+	add("10.1.2.3", "192.168.1.1", "", 1, "100", "200");
+	ck_assert_uint_eq(load(0, UINT64_MAX), 1);
+	p.data = forth;
+	ck_assert(!left_out(p));
+	p.sent = false;
+	p.data = back;
+	ck_assert(left_out(p));
+}
+END_TEST
+
 START_TEST(no_packet_at_all)
 {
 	struct withheld_packet p = packet(true, true, -1, 1);
@@ -245,6 +262,7 @@ main(void)
 	tcase_add_test(tcase, what_the_peer_sent_to_it);
 	tcase_add_test(tcase, balanced_flows_are_shared);
 	tcase_add_test(tcase, many_spans);
+	tcase_add_test(tcase, balanced_parts_are_received);
 	tcase_add_test(tcase, no_packet_at_all);
 	suite_add_tcase(suite, tcase);
 	runner = srunner_create(suite);

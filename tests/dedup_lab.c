@@ -36,7 +36,7 @@ fill_payload(uint8_t *p, const struct lab_packet *packet)
 		uint32_t word = (packet->seq + i) * 2654435761u;
 
 		word = (word ^ word >> 15) * 2246822519u;
-		p[i] = (uint8_t)((word >> 24) + packet->salt);
+		p[i] = (uint8_t)((word >> 24) + packet->salt + (i + 1 == packet->flip));
 	}
 }
 
@@ -51,6 +51,7 @@ fill_transport(uint8_t *p, const struct lab_packet *packet)
 		p[12] = TCP / 4 << 4;
 		p[13] = (uint8_t)packet->flags;
 		put16(p + 16, (uint32_t)packet->direction);	/* a checksum, which differs between the two */
+		put16(p + 18, packet->urgent);
 		return TCP;
 	}
 	if (packet->protocol == 17) {
@@ -70,6 +71,7 @@ fill_ip(uint8_t *p, const struct lab_packet *packet)
 	p[0] = 0x45;
 	put16(p + 2, IP + header + packet->len);
 	put16(p + 4, packet->id);
+	put16(p + 6, packet->fragment);
 	p[8] = packet->hops != 0 ? packet->hops : 64;
 	p[9] = packet->protocol;
 	put32(p + 12, 0x0a000000u + packet->src);
@@ -93,11 +95,12 @@ size_t
 lab_make(struct buf *block, const struct lab_packet *packet)
 {
 	uint8_t *frame = calloc(1, LINK + IP + TCP + packet->len + 28);
-	struct pcapng_packet epb = { .data = frame, .time_ns = LAB_START + packet->at, .flags = packet->direction == DEDUP_IN ? PCAPNG_EPB_IN
-	    : packet->direction == DEDUP_OUT ? PCAPNG_EPB_OUT : 0 };
+	struct pcapng_packet epb = { .data = frame, .time_ns = LAB_START + packet->at };
 
 	if (frame == NULL)
 		abort();
+	if (packet->direction != DEDUP_NO_DIRECTION)
+		epb.flags = packet->direction == DEDUP_IN ? PCAPNG_EPB_IN : PCAPNG_EPB_OUT;
 	frame[0] = packet->dst == 255 ? 0xff : 2;
 	put16(frame + 12, packet->protocol != 0 ? 0x0800 : 0x0806);
 	epb.original_len = LINK + (packet->protocol != 0 ? fill_ip(frame + LINK, packet) : fill_arp(frame + LINK, packet));

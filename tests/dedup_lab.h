@@ -31,6 +31,9 @@ struct lab_packet {
 	unsigned	flags;
 	uint16_t	id;
 	uint8_t		hops, salt;
+	uint32_t	flip;		/* the payload's byte of this number, from 1, is another */
+	uint16_t	urgent;		/* pointer of TCP */
+	uint16_t	fragment;	/* flags and offset of IP */
 	uint32_t	cut;		/* so many bytes were not captured */
 };
 

@@ -54,11 +54,12 @@ struct made {
 	size_t		len;
 };
 
-/* The first packet's source is a peer, and so are neighbours of it. */
+/* The first packet's source is a peer, and so are neighbours of it; and its own is to where it goes, and where it comes from. */
 static void
 make_withheld(struct made *m, enum bpf_link link, bool balanced, const uint8_t *data, size_t left)
 {
-	struct bpf_peer peer[20] = { { 0 } };
+	struct bpf_peer peer[20] = { { 0 } }, own[4] = { { 0 } };
+	const struct bpf_withheld w = { .peer = peer, .peer_count = 20, .own = own, .own_count = 4, .balanced = balanced };
 	size_t placed;
 
 	for (size_t i = 0; i < 20; i++) {
@@ -69,7 +70,14 @@ make_withheld(struct made *m, enum bpf_link link, bool balanced, const uint8_t *
 			memcpy(peer[i].address, data + at, len);
 		peer[i].address[i % len] = (uint8_t)(peer[i].address[i % len] + i / 2);
 	}
-	m->len = bpf_part_withheld(m->insn, BPF_CHAIN_MAX, link, peer, 20, balanced, &placed);
+	for (size_t i = 0; i < 4; i++) {
+		size_t len = i < 2 ? 4 : 16, at = (link == BPF_LINK_ETHERNET ? 14 : 0) + (i < 2 ? 12 : 8) + len * (i % 2);
+
+		own[i].family = i < 2 ? AF_INET : AF_INET6;
+		if (left >= at + len)
+			memcpy(own[i].address, data + at, len);
+	}
+	m->len = bpf_part_withheld(m->insn, BPF_CHAIN_MAX, link, &w, &placed);
 	if (placed != 20)
 		abort();
 }
@@ -94,11 +102,12 @@ check_ready_made(enum bpf_link link, uint16_t protocol, const uint8_t *data, siz
 		if (bpf_interpret(withheld.insn, withheld.len, &packet) != 0 && (!flow.known || flow.hash == 0 || flow.icmp_error))
 			abort();
 		/* As it comes in; and what goes out where that is not withheld. */
-		if (bpf_interpret(balanced.insn, balanced.len, &packet) != (flow.hash % 2 == 0 &&
+		if (bpf_interpret(balanced.insn, balanced.len, &packet) != (flow.hash % 2 == 0 && !flow.tcp_fragment &&
 		    bpf_interpret(withheld.insn, withheld.len, &packet) != 0))
 			abort();
 		packet.pkttype = PACKET_OUTGOING;
-		if (bpf_interpret(balanced.insn, balanced.len, &packet) != 0 && (!flow.known || flow.hash % 2 == 0 || flow.icmp_error))
+		if (bpf_interpret(balanced.insn, balanced.len, &packet) != 0 && (!flow.known || flow.hash % 2 == 0 || flow.icmp_error ||
+		    flow.tcp_fragment))
 			abort();
 		packet.pkttype = PACKET_HOST;
 		cut = bpf_interpret(tail.insn, tail.len, &packet);

@@ -2,6 +2,8 @@
  * Copyright (c) 2026 The vmtap authors */
 #include "config.h"
 
+#include <sys/types.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -253,12 +255,15 @@ step_interface(struct peer *peer, struct cursor *cursor)
 }
 
 static void
-put_packets(struct buf *raw, struct msg_block *msg, uint8_t count, uint8_t interface)
+put_packets(struct buf *raw, struct msg_block *msg, uint8_t count, uint8_t interface, uint32_t direction)
 {
-	static const uint8_t data[64] = { 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45 };
-	struct pcapng_packet packet = { .interface = interface, .captured_len = sizeof(data), .original_len = 1514, .data = data };
+	static const uint8_t data[64] = { 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0, 0, 50, 0, 1, 0, 0, 64, 1, 0, 0, 10, 0,
+	    0, 1, 10, 0, 0, 2 };
+	struct pcapng_packet packet = { .interface = interface, .captured_len = sizeof(data), .original_len = sizeof(data),
+	    .data = data, .flags = direction };
 
 	for (uint8_t i = 0; i < count; i++) {
+		packet.packetid = msg->number * 8 + i;
 		packet.time_ns = msg->first_ns + i;
 		pcapng_put_epb(raw, &packet);
 		msg->last_ns = packet.time_ns;
@@ -277,9 +282,11 @@ step_block(struct peer *peer, struct cursor *cursor)
 	ssize_t len;
 
 	told(peer, stream_of(peer, msg.stream, cursor), msg.number = script_number(cursor));
-	msg.first_ns = script_number(cursor);
+	if ((msg.first_ns = script_number(cursor)) == 0)
+		msg.first_ns = clock_wall_ns();
 	buf_init(&raw, RAW_SIZE);
-	put_packets(&raw, &msg, what >> 4 & 7, what & 0x80 ? script_u8(cursor) % 8 : 0);
+	put_packets(&raw, &msg, what >> 4 & 7, what & 0x80 ? script_u8(cursor) % 8 : 0,
+	    peer == peer->fuzz->peer ? PCAPNG_EPB_OUT : PCAPNG_EPB_IN);
 	script_spoil(cursor, raw.data, raw.len);
 	msg.raw_len = (uint32_t)raw.len;
 	if (codec == NULL || (len = codec->encode(encoder[msg.codec], raw.data, raw.len, unit, sizeof(unit))) < 0)
@@ -511,6 +518,34 @@ step_stop(struct peer *peer, struct cursor *cursor)
 	peer->fuzz->stopped = true;
 }
 
+/* The first peer has the address that packets come from, the others the one that they go to, unless they lie. */
+static void
+put_addresses(struct peer *peer, struct cursor *cursor, bool lies)
+{
+	struct msg_addresses msg = { .count = 1, .address = { { .family = AF_INET, .address = { 10, 0, 0, 2 } } } };
+
+	stream_of(peer, msg.stream, cursor);
+	msg.id = script_u8(cursor) % 8;
+	if ((peer == peer->fuzz->peer) != lies)
+		msg.address[0].address[3] = 1;
+	msg_put_addresses(&peer->script.out, &msg);
+}
+
+static void
+step_hints(struct peer *peer, struct cursor *cursor)
+{
+	struct msg_hints_result result = { .wall_ns = clock_wall_ns() };
+	uint8_t what = script_u8(cursor);
+
+	if (what % 4 == 0)
+		worker_hint_timeout(-1, 0, worker_of(peer));
+	else if (what % 4 == 1) {
+		result.generation = script_number(cursor);
+		msg_put_hints_result(&peer->script.out, &result);
+	} else
+		put_addresses(peer, cursor, what % 16 == 2);
+}
+
 static void
 step_nothing(struct peer *peer, struct cursor *cursor)
 {
@@ -521,7 +556,7 @@ step_nothing(struct peer *peer, struct cursor *cursor)
 static void (*const steps[32])(struct peer *, struct cursor *) = {
 	step_open, step_hello, step_interface, step_block, step_gap, step_end, step_stats, step_policy_result,
 	step_ping, step_pong, step_bye, step_raw, step_frame, step_spoil, step_close, step_commit,
-	step_commit_fails, step_time, step_policy, step_settings, step_tick, step_stop, step_nothing, step_block,
+	step_commit_fails, step_time, step_policy, step_settings, step_tick, step_stop, step_hints, step_block,
 	step_block, step_interface, step_hello, step_commit, step_open, step_gap, step_time, step_nothing,
 };
 
@@ -570,6 +605,7 @@ check_files(void)
 	sqlite3_finalize(statement);
 	script_assert(number("SELECT count(*) FROM file WHERE live") == 0);
 	script_assert(number("SELECT count(*) FROM vm WHERE connected") == 0);
+	script_assert(number("SELECT count(*) FROM withheld WHERE to_ns IS NULL") == 0);
 }
 
 static void
@@ -597,8 +633,8 @@ stop(struct fuzz *fuzz)
 static void
 begin(struct fuzz *fuzz)
 {
-	const struct worker_settings settings = { .rotate_size = 1u << 20, .rotate_interval_ms = 3600000, .keepalive_ms = 60000, .hint_lease_ms = 5000,
-	    .dedup = DEDUP_TAG };
+	const struct worker_settings settings = { .rotate_size = 1u << 20, .rotate_interval_ms = 3600000, .keepalive_ms = 60000,
+	    .hint_lease_ms = 5000, .dedup = DEDUP_TAG };
 	static const struct conf_list tenants;
 	struct tls_context *tls[WORKERS];
 	struct policy_set *policy = policy_set_new();

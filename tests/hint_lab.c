@@ -107,6 +107,15 @@ lab_up(unsigned vm)
 	lab_up_as(vm, "acme", "", "", false);
 }
 
+void
+lab_up_sender(unsigned vm)
+{
+	const struct pcapng_interface other = { .name = "eth9" };
+
+	lab_up(vm);
+	hint_interface(lab.vm[vm], 9, &other, "elsewhere", &lab.now);
+}
+
 static void
 lab_block(unsigned vm, const struct hint_sample *sample)
 {

@@ -26,6 +26,8 @@ void	lab_pass(uint64_t ns);			/* time, with a tick at its end */
 struct bpf_peer lab_address(unsigned vm);	/* 10.0.x.y */
 /* Connected, of tenant "acme", its policy withholds, with eth0 in network "" that has its address. */
 void	lab_up(unsigned vm);
+/* The same, but it leaves nothing out itself: it has an interface in another network. */
+void	lab_up_sender(unsigned vm);
 void	lab_up_as(unsigned vm, const char *tenant, const char *network, const char *filter, bool balanced);
 /* One packet that leaves the first and comes to the second, from the first's address; each in a block of its own, now. */
 void	lab_packet(unsigned from, unsigned to);

@@ -8,7 +8,8 @@ APP=(
 	[http]="tcp port 80" [dns]="port 53" [ping]="icmp[icmptype] == icmp-echo or icmp[icmptype] == icmp-echoreply"
 	[ping6]="ip6 proto 58 and (ip6[40] == 128 or ip6[40] == 129)" [fragments]="ip[6:2] & 0x3fff != 0 or ip6[6] == 44"
 	[repeats]="udp port 7001" [broadcasts]="udp port 7002" [superpackets]="udp port 7003" [keepalives]="tcp port 7004"
-	[twice]="udp port 7005" [routed]="host 10.80.0.3" [unreachable]="icmp[icmptype] == icmp-unreach" [vxlan]="udp port 4789" [vlan]="vlan 5" [frames]="ether proto 0x88b5"
+	[twice]="udp port 7005" [unreachable]="icmp[icmptype] == icmp-unreach" [vxlan]="udp port 4789" [vlan]="vlan 5"
+	[frames]="ether proto 0x88b5" [routed]="host 10.80.0.3"
 	[neighbours]="arp or (icmp6 and (ip6[40] == 135 or ip6[40] == 136))"
 	[outsider]="(host $OUTSIDER or host fd78::fe or udp port 7006) and not arp"
 )
@@ -67,7 +68,10 @@ app_dns() {
 	in_ns a drill -Q -t host.test @"$(guest_address b)"
 }
 app_ping() { in_ns a ping -q -c 20 -i 0.01 "$(guest_address b)" && in_ns b ping -q -c 20 -i 0.01 "$(guest_address c)"; }
-app_ping6() { in_ns a ping -q -c 20 -i 0.01 "$(guest_address6 c)" && in_ns c ping -6 -q -c 2 -i 0.2 ff02::1%eth0; }
+app_ping6() {	# of all scopes
+	in_ns a ping -q -c 5 -i 0.01 -I "$(link_local a)%eth0" "$(guest_address6 c)" && in_ns b ping -q -c 5 -i 0.01 "$(link_local a)%eth0" &&
+	in_ns a ping -q -c 20 -i 0.01 "$(guest_address6 c)" && in_ns c ping -6 -q -c 2 -i 0.2 ff02::1%eth0
+}
 app_fragments() { in_ns a ping -q -c 5 -i 0.01 -s 5000 "$(guest_address b)" && in_ns a ping -q -c 5 -i 0.01 -s 5000 "$(guest_address6 c)"; }
 app_broadcasts() { send_datagrams a 10.78.0.255 7002 20 80 && send_datagrams c 10.78.0.255 7002 20 80; }
 app_superpackets() { send_datagrams a "$(guest_address c)" 7003 10 12000 1200 && send_datagrams a "$(guest_address b)" 7003 5 12000 1200; }

@@ -34,8 +34,8 @@ mailbox_readable(evutil_socket_t fd, short what, void *arg)
 void
 session_lab_open(void)
 {
-	const struct worker_settings settings = { .rotate_size = 1u << 20, .rotate_interval_ms = 3600000, .keepalive_ms = 60000, .hint_lease_ms = 5000,
-	    .dedup = DEDUP_TAG };
+	const struct worker_settings settings = { .rotate_size = 1u << 20, .rotate_interval_ms = 3600000, .keepalive_ms = 60000,
+	    .hint_lease_ms = 5000, .dedup = DEDUP_TAG };
 	const struct retain_limits limits = { 0 };
 	struct tls_context *tls[2] = { lab_context("good", "good", "col"), lab_context("good", "good", "col") };
 	struct policy_set *policy = policy_set_new();

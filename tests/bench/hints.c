@@ -96,7 +96,7 @@ measure_events(void)
 	end("... and what they are sent, and their results", 10);
 	begin();
 	for (unsigned vm = 0; vm < 10; vm++)
-		hint_down(lab.vm[vm * (vms / 10) + 25], &lab.now);
+		hint_down(lab.vm[vm * (vms / 10) + 12], &lab.now);
 	end("a VM leaves", 10);
 	begin();
 	lab_take_all();
