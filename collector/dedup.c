@@ -292,6 +292,7 @@ hold(struct dedup *dedup, const struct dedup_entry *looked_up, const struct dedu
 	entry->block = (uint8_t *)entry + head;
 	entry->block_len = packet->block_len;
 	memcpy(entry->block, packet->block, packet->block_len);
+	entry->transit.addresses = moved(entry->transit.addresses, packet->block, entry->block);
 	entry->transit.header = moved(entry->transit.header, packet->block, entry->block);
 	entry->transit.payload = moved(entry->transit.payload, packet->block, entry->block);
 	if (heap_put(&dedup->heap, &entry->heap) == -1) {

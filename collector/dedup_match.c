@@ -13,6 +13,14 @@
 #define GOOD_ENOUGH	16	/* equal candidates that are compared by their hints */
 #define AHEAD_MAX	8	/* what was sent before and is still missing when so many later ones are there has been lost */
 
+/* Those of the outermost are not all: what a tunnel carries has its own, and the flow's number is easily made to meet. */
+static bool
+same_addresses(const struct transit *a, const struct transit *b)
+{
+	return memcmp(a->src, b->src, sizeof(a->src)) == 0 && memcmp(a->dst, b->dst, sizeof(a->dst)) == 0 &&
+	    a->addresses_len == b->addresses_len && (a->addresses_len == 0 || memcmp(a->addresses, b->addresses, a->addresses_len) == 0);
+}
+
 bool
 dedup_same_flow(const struct dedup_entry *a, const struct dedup_entry *b)
 {
@@ -20,7 +28,7 @@ dedup_same_flow(const struct dedup_entry *a, const struct dedup_entry *b)
 
 	return a->from->vm != b->from->vm && a->from->network == b->from->network && s->kind == t->kind && s->flow == t->flow &&
 	    s->family == t->family && s->protocol == t->protocol && s->src_port == t->src_port && s->dst_port == t->dst_port &&
-	    memcmp(s->src, t->src, sizeof(s->src)) == 0 && memcmp(s->dst, t->dst, sizeof(s->dst)) == 0;
+	    same_addresses(s, t);
 }
 
 unsigned

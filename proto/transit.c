@@ -251,6 +251,8 @@ parse_ipv4(struct transit *t, struct cursor *c, unsigned level)
 		t->ip_id = big16(p + 4);
 	}
 	t->protocol = p[9];
+	t->addresses = p + 12;
+	t->addresses_len = 8;
 	fold(t, big64(p + 12));
 	fragment = (uint16_t)((big16(p + 6) & 0x1fff) << 3 | ((p[6] & 0x20) != 0 ? FRAGMENT_MORE : 0));
 	return fragment != 0 ? parse_fragment(t, c, 4, big16(p + 4), fragment) : parse_transport(t, c, 4, level);
@@ -304,6 +306,8 @@ parse_ipv6(struct transit *t, struct cursor *c, unsigned level)
 		t->hops = p[7];
 	}
 	t->protocol = p[6];
+	t->addresses = p + 8;
+	t->addresses_len = 32;
 	for (size_t i = 8; i < 40; i += 8)
 		fold(t, big64(p + i));
 	return parse_ipv6_next(t, c, level);

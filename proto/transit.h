@@ -31,6 +31,8 @@ struct transit {
 	uint32_t	 ip_id;		/* the outermost's identification: a hint, for it may change; of a fragment its own, and a part */
 	uint64_t	 flow;		/* tunnels around it, and of the innermost: addresses, protocol, ports, Ethertype: one number, not keyed */
 	uint8_t		 protocol;	/* the innermost's */
+	const uint8_t	*addresses;	/* both of the innermost IP header, in the packet; NULL: not IP */
+	size_t		 addresses_len;
 	uint16_t	 src_port, dst_port;	/* the innermost's, TCP and UDP */
 	uint16_t	 fragment;	/* offset in 8 bytes << 3, and 1 for "more"; of a fragment */
 	uint32_t	 seq, ack;	/* TCP. Its range is seq to seq + payload_len, and one more each for SYN and FIN */

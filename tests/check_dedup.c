@@ -15,6 +15,7 @@
 #include "proto/transit.h"
 
 #include "tests/dedup_lab.h"
+#include "tests/transit_lab.h"
 
 /* Each transmission once: cases by hand. A is VM 0, B 1, C 2; sources have their numbers unless a case says otherwise. */
 
@@ -559,6 +560,43 @@ START_TEST(full_window)
 }
 END_TEST
 
+/* UDP of IPv6 in IPv4, as it is or with another inner source, which gives the same number of a flow. */
+static void
+put_tunnelled(uint32_t source, enum dedup_direction direction, bool other)
+{
+	static struct lab lab;
+	struct pcapng_packet epb = { .time_ns = LAB_START };
+	struct dedup_packet in = { .source = source, .time_ns = LAB_START, .direction = direction, .data_at = 28 };
+
+	lab_begin(&lab, LAB_TEXT, 50);
+	lab_udp(&lab, 53);
+	lab_ipv6(&lab, 17);
+	if (other) {
+		*lab_byte(&lab, 8) ^= 0x80;
+		*lab_byte(&lab, 16) ^= 0x80;
+		*lab_byte(&lab, 20) ^= 0x80;
+	}
+	lab_ipv4(&lab, 41);
+	lab_ethernet(&lab, 0x0800);
+	epb.data = lab_data(&lab);
+	epb.captured_len = epb.original_len = (uint32_t)lab_len(&lab);
+	block.len = 0;
+	ck_assert_int_eq(pcapng_put_epb(&block, &epb), 0);
+	in.block = block.data;
+	in.block_len = block.len;
+	in.captured = in.original = lab_len(&lab);
+	ck_assert_int_eq(dedup_put(dedup, &in), 1);
+}
+
+START_TEST(tunnelled_from_another)
+{
+	put_tunnelled(A, DEDUP_OUT, false);
+	put_tunnelled(B, DEDUP_IN, true);
+	put_tunnelled(B, DEDUP_IN, false);
+	finish(2, 1);
+}
+END_TEST
+
 /* None of these is compared with anything. */
 START_TEST(kept_apart)
 {
@@ -913,6 +951,7 @@ cases(void)
 	tcase_add_test(tc, order);
 	tcase_add_test(tc, memory_bound);
 	tcase_add_test(tc, shredded);
+	tcase_add_test(tc, tunnelled_from_another);
 	tcase_add_loop_test(tc, full_window, 6, 7);
 	tcase_add_loop_test(tc, full_window, 17, 18);
 	tcase_add_test(tc, kept_apart);
