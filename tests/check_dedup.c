@@ -592,6 +592,7 @@ START_TEST(tunnelled_from_another)
 {
 	put_tunnelled(A, DEDUP_OUT, false);
 	put_tunnelled(B, DEDUP_IN, true);
+	ck_assert_uint_eq(dedup_stats(dedup)->removed, 0);
 	put_tunnelled(B, DEDUP_IN, false);
 	finish(2, 1);
 }
