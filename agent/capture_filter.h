@@ -103,7 +103,8 @@ int	capture_wish_init(struct capture_wish *, const struct agent_options *, const
 	    char error[MSG_TEXT_SIZE]);
 /* What is in force, for people and for if_filter: "(guest's) and (policy's) and inbound", cut to fit. */
 void	capture_wish_text(const struct capture_wish *, char *, size_t);
-void	capture_wish_slice_text(const struct capture_wish *, char *, size_t);	/* of slice and snaplen that guest and policy agree on; "": all is kept */
+/* Of slice and snaplen that guest and policy agree on; "": all is kept. */
+void	capture_wish_slice_text(const struct capture_wish *, char *, size_t);
 
 /* Compiles the parts on the live handle of interface name. loopback: the inbound one of each pair of packets is taken. -1 with a line
  * in error, in pcap's own words. */

@@ -7,11 +7,12 @@
 
 /*
  * The hints of all VMs (collector/hint.h), shared by the workers: each calls the engine's events between hint_hub_lock() and
- * hint_hub_unlock(), which takes microseconds, and never anything else in between. What follows for VMs of other workers, those are woken for.
+ * hint_hub_unlock(), which takes microseconds, and never anything else in between. What follows for VMs of other workers, those are
+ * woken for.
  */
 struct hint_hub;
 
-/* wake: something waits for the worker of this index; called in any worker's thread, but not again before that has taken something. */
+/* wake: something waits for the worker of this index; called in any worker's thread, but not again before that one has taken some. */
 typedef void hint_hub_wake(unsigned index, void *arg);
 struct hint_hub	*hint_hub_new(uint64_t lease_ns, unsigned workers, hint_hub_wake *, void *arg);	/* NULL: ENOMEM */
 void		 hint_hub_free(struct hint_hub *);

@@ -219,7 +219,8 @@ void	 hint_disprove(struct hint_pair *, enum hint_cause, const struct hint_time 
 void	 hint_withdraw_sender(struct hint_vm *, enum hint_cause, const struct hint_time *);
 void	 hint_withdraw_receiver(struct hint_vm *, enum hint_cause, const struct hint_time *);
 /* Those of one address of the sender. */
-void	 hint_withdraw_address(struct hint_vm *, const struct hint_realm *, const struct bpf_peer *, enum hint_cause, const struct hint_time *);
+void	 hint_withdraw_address(struct hint_vm *, const struct hint_realm *, const struct bpf_peer *, enum hint_cause,
+	    const struct hint_time *);
 void	 hint_forget_proofs(struct hint_vm *);		/* of both directions */
 void	 hint_expire(struct hints *, const struct hint_time *);
 bool	 hint_cause_loses(enum hint_cause);
