@@ -299,7 +299,7 @@ next_block(struct store_cursor *cursor, struct cursor_file *file, struct store_i
 static int
 decode(struct store_cursor *cursor, struct cursor_file *file)
 {
-	const uint8_t *p = file->in.data;
+	const uint8_t *p = file->in.data != NULL ? file->in.data : (const uint8_t *)"";	/* a decoder adds to it, be it nothing */
 	size_t left = file->in.len;
 	int rc = file->codec->reader_decode(file->state, &p, &left, &file->decoded);
 

@@ -297,9 +297,10 @@ START_TEST(exchanged_under_traffic)
 	change_filter("udp port 53");
 	stop = false;
 	ck_assert_int_eq(pthread_create(&thread, NULL, flood, &sent), 0);
-	for (unsigned round = 0; round < 20; round++) {
+	for (unsigned round = 0; round < 20 || sum(COUNTER_FILTERED) == 0 || sum(COUNTER_PAUSED_PACKETS) == 0; round++) {
 		lab.want->interface[0].paused = round % 5 == 4;
 		change_filter(round % 2 == 0 ? "udp port 54 or udp port 55" : "udp port 53");
+		capture_tap_count(&lab.tap);
 	}
 	stop = true;
 	ck_assert_int_eq(pthread_join(thread, NULL), 0);

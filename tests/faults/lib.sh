@@ -174,4 +174,5 @@ second_nic() {
 capturing_interface() {
 	in_ns guest ss -Hnp0 2>/dev/null | grep -qE "[*:]$1( |\$)"
 }
+not_capturing_interface() { ! capturing_interface "$1"; }
 capturing_eth1() { capturing_interface eth1; }
