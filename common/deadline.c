@@ -19,10 +19,24 @@
 struct deadline {
 	struct event	*event;
 	int		 fd;		/* timerfd; -1: the event is a timer of its own */
+	uint64_t	 until_ns;	/* of that */
 	void		(*passed)(void *);
 	void		*arg;
 };
 
+static void
+set_timer(struct deadline *deadline, uint64_t boot_ns)
+{
+	uint64_t now_ns = clock_boot_ns(), left_us = boot_ns > now_ns ? (boot_ns - now_ns) / 1000 + 1 : 0;
+	struct timeval tv = { .tv_sec = (time_t)(left_us / 1000000), .tv_usec = (suseconds_t)(left_us % 1000000) };
+
+	deadline->until_ns = boot_ns;
+	event_del(deadline->event);
+	if (boot_ns != 0)
+		event_add(deadline->event, &tv);
+}
+
+/* libevent's clock is a coarse one, so that its timers may be some milliseconds early. */
 static void
 deadline_passed(evutil_socket_t fd, short what, void *arg)
 {
@@ -32,6 +46,10 @@ deadline_passed(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	if (fd != -1 && read(fd, &times, sizeof(times)) != (ssize_t)sizeof(times))
 		return;		/* it was set anew meanwhile */
+	if (fd == -1 && clock_boot_ns() < deadline->until_ns) {
+		set_timer(deadline, deadline->until_ns);
+		return;
+	}
 	deadline->passed(deadline->arg);
 }
 
@@ -52,17 +70,6 @@ deadline_new(struct event_base *base, void (*passed)(void *), void *arg)
 		return NULL;
 	}
 	return deadline;
-}
-
-static void
-set_timer(struct deadline *deadline, uint64_t boot_ns)
-{
-	uint64_t now_ns = clock_boot_ns(), left_us = boot_ns > now_ns ? (boot_ns - now_ns) / 1000 + 1 : 0;
-	struct timeval tv = { .tv_sec = (time_t)(left_us / 1000000), .tv_usec = (suseconds_t)(left_us % 1000000) };
-
-	event_del(deadline->event);
-	if (boot_ns != 0)
-		event_add(deadline->event, &tv);
 }
 
 void
