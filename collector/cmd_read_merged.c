@@ -133,7 +133,7 @@ follow(struct merge *merge, struct pcapng_out *out, bool standard_output)
 
 /* --- all --- */
 
-static int
+int
 read_all(struct merge *merge)
 {
 	int rc;

@@ -122,7 +122,7 @@ read_whole(const struct read_options *options, struct merge_settings *settings)
 {
 	char error[512];
 	struct merge *merge;
-	int rc = 1;
+	int rc;
 
 	settings->window_ns = options->dedup_window_ms * 1000000;
 	settings->memory_max = options->dedup_memory;
@@ -131,10 +131,7 @@ read_whole(const struct read_options *options, struct merge_settings *settings)
 		return cmd_fail("read", "%s", error);
 	}
 	read_allow_many_files();
-	do
-		rc = merge_pass(merge, 0);
-	while (rc == 1 && merge_behind(merge));
-	if (rc == 1)
+	if ((rc = read_all(merge)) == 1)
 		rc = merge_finish(merge);
 	tell_brought(merge);
 	tell_early(merge);

@@ -13,7 +13,6 @@
 #define SAMPLE_SECOND_NS	UINT64_C(1000000000)
 #define SAMPLE_LEVEL_MAX	40u
 #define SAMPLE_KIND_MAX		(HINT_BLOCK_SAMPLES / 2)
-#define LINK_ETHERNET		1
 
 enum sample_kind { SAMPLE_ANY, SAMPLE_AUDIT };
 
@@ -59,9 +58,7 @@ choice_add(struct sample_choice *choice, const struct pcapng_packet *packet)
 static bool
 sample_is_audit(const struct pcapng_packet *packet, uint16_t linktype)
 {
-	enum bpf_link link = linktype == LINK_ETHERNET ? BPF_LINK_ETHERNET : BPF_LINK_RAW;
-	uint16_t protocol = packet->captured_len > 0 && packet->data[0] >> 4 == 6 ? 0x86dd : 0x0800;
-	struct flow flow = flow_of(link, protocol, packet->data, packet->captured_len);
+	struct flow flow = flow_of_stored(linktype, packet->data, packet->captured_len);
 
 	return flow.known && flow.hash == 0;
 }

@@ -16,7 +16,6 @@
 #include "collector/withheld.h"
 
 #define NEAR_NS		UINT64_C(10000000000)	/* spans so near to one another are one */
-#define LINK_ETHERNET	1u
 
 static int
 parse_address(const char *text, size_t len, struct bpf_peer *peer)
@@ -237,13 +236,12 @@ begun(const struct withheld_span *span, size_t count, uint64_t at_ns)
 bool
 withheld_left_out(const struct withheld_span *span, size_t count, const struct withheld_packet *packet)
 {
-	enum bpf_link link = packet->linktype == LINK_ETHERNET ? BPF_LINK_ETHERNET : BPF_LINK_RAW;
 	size_t i = begun(span, count, packet->at_ns);
 	struct flow flow;
 
 	if (i == 0 || span[i - 1].latest_ns < packet->at_ns)
 		return false;
-	flow = flow_of(link, packet->len > 0 && packet->data[0] >> 4 == 6 ? 0x86dd : 0x0800, packet->data, packet->len);
+	flow = flow_of_stored(packet->linktype, packet->data, packet->len);
 	while (i-- > 0 && span[i].latest_ns >= packet->at_ns)
 		if (span[i].to_ns >= packet->at_ns && strcmp(packet->network, span[i].network) == 0 && is_left_out(&span[i], packet, &flow))
 			return true;

@@ -7,6 +7,8 @@
 
 #include "proto/flow.h"
 
+#define LINKTYPE_ETHERNET	1
+
 static unsigned
 u16(const uint8_t *p)
 {
@@ -154,4 +156,11 @@ flow_of(enum bpf_link link, uint16_t protocol, const uint8_t *d, size_t len)
 	else if (d[off] >> 4 == 6 && off + 40 <= len)
 		flow_v6(&flow, d, len, off);
 	return flow;
+}
+
+struct flow
+flow_of_stored(uint16_t linktype, const uint8_t *d, size_t len)
+{
+	return flow_of(linktype == LINKTYPE_ETHERNET ? BPF_LINK_ETHERNET : BPF_LINK_RAW, len > 0 && d[0] >> 4 == 6 ? 0x86dd : 0x0800, d,
+	    len);
 }

@@ -22,4 +22,7 @@ struct flow {
 /* protocol: the kernel's Ethertype, of use where the link shows none. */
 struct flow	flow_of(enum bpf_link, uint16_t protocol, const uint8_t *, size_t len);
 
+/* The same of a packet of a link type as files number them, which says itself what it is. */
+struct flow	flow_of_stored(uint16_t linktype, const uint8_t *, size_t len);
+
 #endif
