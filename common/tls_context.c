@@ -115,6 +115,8 @@ tls_names_read(const X509 *cert, struct tls_names *names)
 	memset(names, 0, sizeof(*names));
 	read_uri(cert, names->uri);
 	read_common_name(cert, names->common_name);
+	if (ASN1_TIME_to_tm(X509_get0_notBefore(cert), &tm) == 1)
+		names->not_before = timegm(&tm);
 	if (ASN1_TIME_to_tm(X509_get0_notAfter(cert), &tm) == 1)
 		names->not_after = timegm(&tm);
 }
@@ -255,24 +257,9 @@ set_policy(struct tls_context *context)
 	SSL_CTX_set_alpn_select_cb(c, tls_why_alpn, NULL);
 }
 
-static int
-set_up(struct tls_context *context, X509 *ca, X509 *cert, EVP_PKEY *key)
-{
-	SSL_CTX	*c = context->ssl_ctx = SSL_CTX_new(TLS_method());
-
-	if (c == NULL || SSL_CTX_set_min_proto_version(c, TLS1_3_VERSION) != 1 ||
-	    SSL_CTX_set_max_proto_version(c, TLS1_3_VERSION) != 1 || SSL_CTX_set_ciphersuites(c, SUITES) != 1 ||
-	    SSL_CTX_use_certificate(c, cert) != 1 || SSL_CTX_use_PrivateKey(c, key) != 1 ||
-	    X509_STORE_add_cert(SSL_CTX_get_cert_store(c), ca) != 1 ||
-	    SSL_CTX_set_alpn_protos(c, context->alpn, context->alpn_len) != 0 ||
-	    X509_digest(cert, EVP_sha256(), context->fingerprint, NULL) != 1)
-		return -1;
-	set_policy(context);
-	return 0;
-}
-
-static struct tls_context *
-context_make(const struct tls_files *files, const char *alpn, X509 *ca, X509 *cert, EVP_PKEY *key, char error[TLS_ERROR_SIZE])
+/* What a context has whoever we are; the ALPN name and the rules of PROTOCOL 4.2. */
+struct tls_context *
+tls_context_begin(const char *alpn, char error[TLS_ERROR_SIZE])
 {
 	struct tls_context	*context = calloc(1, sizeof(*context));
 	size_t			 len = strlen(alpn);
@@ -287,6 +274,37 @@ context_make(const struct tls_files *files, const char *alpn, X509 *ca, X509 *ce
 	context->alpn[0] = (uint8_t)len;
 	memcpy(context->alpn + 1, alpn, len);
 	context->alpn_len = (unsigned)len + 1;
+	ERR_clear_error();
+	if ((context->ssl_ctx = SSL_CTX_new(TLS_method())) == NULL ||
+	    SSL_CTX_set_min_proto_version(context->ssl_ctx, TLS1_3_VERSION) != 1 ||
+	    SSL_CTX_set_max_proto_version(context->ssl_ctx, TLS1_3_VERSION) != 1 ||
+	    SSL_CTX_set_ciphersuites(context->ssl_ctx, SUITES) != 1 ||
+	    SSL_CTX_set_alpn_protos(context->ssl_ctx, context->alpn, context->alpn_len) != 0) {
+		error_set(error, "TLS cannot be set up: %s", openssl_reason());
+		tls_context_free(context);
+		return NULL;
+	}
+	set_policy(context);
+	return context;
+}
+
+static int
+set_up(struct tls_context *context, X509 *ca, X509 *cert, EVP_PKEY *key)
+{
+	SSL_CTX	*c = context->ssl_ctx;
+
+	return SSL_CTX_use_certificate(c, cert) == 1 && SSL_CTX_use_PrivateKey(c, key) == 1 &&
+	    X509_STORE_add_cert(SSL_CTX_get_cert_store(c), ca) == 1 &&
+	    X509_digest(cert, EVP_sha256(), context->fingerprint, NULL) == 1 ? 0 : -1;
+}
+
+static struct tls_context *
+context_make(const struct tls_files *files, const char *alpn, X509 *ca, X509 *cert, EVP_PKEY *key, char error[TLS_ERROR_SIZE])
+{
+	struct tls_context	*context;
+
+	if ((context = tls_context_begin(alpn, error)) == NULL)
+		return NULL;
 	tls_names_read(cert, &context->own);
 	ERR_clear_error();
 	if (set_up(context, ca, cert, key) == -1) {
@@ -314,6 +332,19 @@ tls_context_new(const struct tls_files *files, const char *alpn, char error[TLS_
 	X509_free(cert);
 	EVP_PKEY_free(key);
 	return context;
+}
+
+time_t
+tls_certificate_end(int fd)
+{
+	char			 error[TLS_ERROR_SIZE];
+	struct tls_names	 names = { .not_after = 0 };
+	X509			*cert = read_certificate(fd, "", false, error);
+
+	if (cert != NULL)
+		tls_names_read(cert, &names);
+	X509_free(cert);
+	return names.not_after;
 }
 
 static int
@@ -381,6 +412,12 @@ const char *
 tls_context_common_name(const struct tls_context *context)
 {
 	return context->own.common_name;
+}
+
+time_t
+tls_context_not_before(const struct tls_context *context)
+{
+	return context->own.not_before;
 }
 
 time_t

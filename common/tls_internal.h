@@ -27,7 +27,7 @@
 struct tls_names {
 	char	uri[TLS_URI_SIZE];
 	char	common_name[TLS_COMMON_NAME_SIZE];
-	time_t	not_after;
+	time_t	not_before, not_after;
 };
 void	tls_names_read(const X509 *, struct tls_names *);
 
@@ -39,8 +39,11 @@ struct tls_context {
 	uint8_t			 alpn[256];	/* as on the wire: length, then the name */
 	unsigned		 alpn_len;
 	uint8_t			 fingerprint[TLS_FINGERPRINT_SIZE];	/* of our certificate */
+	uint8_t			 pin[TLS_FINGERPRINT_SIZE];	/* tls_pinned.c: of the root */
 };
 struct tls_context *tls_context_ref(struct tls_context *);
+/* Without certificates yet; NULL with error. */
+struct tls_context *tls_context_begin(const char *alpn, char error[TLS_ERROR_SIZE]);
 #define tls_context_alpn(c)	((const char *)(c)->alpn + 1)
 
 /* What the handshake's callbacks know of a connection (SSL_get_app_data()), and the first thing that they found wrong. */
