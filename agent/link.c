@@ -81,8 +81,8 @@ link_ask_socket(struct link *link, uint8_t family, enum link_asker asker)
 	return 0;
 }
 
-static void
-socket_came(struct link *link, struct ipc_message *message)
+void
+link_socket_came(struct link *link, struct ipc_message *message)
 {
 	struct cursor c;
 	uint32_t error = EIO;
@@ -360,7 +360,7 @@ on_supervisor_message(struct ipc *ipc, struct ipc_message *message, void *arg)
 		dump(link);
 		break;
 	case IPC_SOCKET:
-		socket_came(link, message);
+		link_socket_came(link, message);
 		break;
 	case IPC_ENROLMENT:
 		enroll_told(link, message);

@@ -87,6 +87,7 @@ uint64_t	 link_random(uint64_t below);
 struct event	*link_timer_new(struct link *, void (*)(int, short, void *), void *arg);	/* never NULL: fatal() */
 void		 link_timer_set(struct event *, uint64_t delay_ns);
 int		 link_ask_socket(struct link *, uint8_t family, enum link_asker);	/* dial_socket() or enroll_socket() follows; -1 with errno */
+void		 link_socket_came(struct link *, struct ipc_message *);
 void		 link_stop_check(struct link *);	/* something that an orderly end waits for may have come */
 
 /* --- link_interfaces.c --- */
