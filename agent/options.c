@@ -100,7 +100,7 @@ const struct conf_row agent_rows[] = {
 	{ "daemon", 0, CONF_FLAG, 0, 0, NULL, NULL, NULL, 0, AT(daemon), "go to the background and log to syslog" },
 	{ "pidfile", 0, CONF_STRING, 0, 0, NULL, "FILE", NULL, 0, AT(pidfile), "write the process id here" },
 	{ "user", 0, CONF_STRING, 0, 0, NULL, "NAME", NULL, 0, AT(user),
-	    "the user that captures and sends, once started by root; default vmtap if there is one, else nobody" },
+	    "the user that captures and sends, once started by root; default vmtap-agent if there is one, else nobody" },
 	{ "no-sandbox", 0, CONF_FLAG, 0, 0, NO_SANDBOX_INITIAL, NULL, NULL, 0, AT(no_sandbox),
 	    "set up no system call filter, which freezes some VMs for a moment" },
 	{ "config", 0, CONF_STRING, 0, 0, NULL, "FILE", NULL, CONF_NO_FILE, AT(config),
@@ -253,7 +253,7 @@ settle_user(struct agent_options *options, struct conf_error *error)
 {
 	if (options->user != NULL)
 		return 0;
-	if ((options->user = strdup(getpwnam("vmtap") != NULL ? "vmtap" : "nobody")) != NULL)
+	if ((options->user = strdup(getpwnam("vmtap-agent") != NULL ? "vmtap-agent" : "nobody")) != NULL)
 		return 0;
 	conf_error_set(error, "out of memory");
 	return -1;
