@@ -74,7 +74,7 @@ const struct conf_row agent_rows[] = {
 	    "send to this collector; several are tried in order" },
 	{ "listen", 0, CONF_LIST, 0, 0, NULL, "ADDR[:PORT]", NULL, 0, AT(listens),
 	    "wait here for collectors and operators that pull" },
-	{ "metrics", 0, CONF_LIST, 0, 0, RUNSTATEDIR "/vmtap-agent.sock", "PATH|ADDR:PORT", NULL, 0, AT(metrics),
+	{ "metrics", 0, CONF_LIST, 0, 0, RUNSTATEDIR "/vmtap-agent/metrics.sock", "PATH|ADDR:PORT", NULL, 0, AT(metrics),
 	    "serve Prometheus metrics at this Unix socket or address; none: nowhere" },
 	{ "exclude-port", 0, CONF_LIST, 0, 0, NULL, "PORT", NULL, CONF_RELOAD, AT(exclude_ports),
 	    "never capture this TCP port; 8827 never is" },
