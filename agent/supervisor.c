@@ -25,6 +25,7 @@
 
 #include "agent/spool.h"
 #include "agent/supervisor.h"
+#include "agent/supervisor_identity.h"
 
 /*
  * The supervisor keeps the rights it was started with and does little: it makes what the roles share, starts them, starts them
@@ -170,15 +171,33 @@ on_credentials(void *arg)
 		supervisor_hand_credentials(supervisor);
 }
 
+/* A token has come, say, or cloud-init has found out which instance this is. */
 static void
-watch_credentials(struct supervisor *supervisor)
+on_enrolment(void *arg)
+{
+	struct supervisor *supervisor = arg;
+
+	if (!supervisor->stopping)
+		supervisor_hand_credentials(supervisor);
+}
+
+static int
+watch(struct supervisor *supervisor, struct filewatch **watch, void (*changed)(void *), const char *const path[], size_t count)
+{
+	if (*watch == NULL)
+		*watch = filewatch_new(supervisor->base, changed, supervisor);
+	return *watch != NULL ? filewatch_set(*watch, path, count) : -1;
+}
+
+void
+supervisor_watch(struct supervisor *supervisor)
 {
 	const struct agent_options *options = supervisor->options;
-	const char *const path[] = { options->ca, options->cert, options->key };
+	const char *const credentials[] = { options->ca, options->cert, options->key };
+	const char *const enrolment[] = { options->token_file, MACHINE_INSTANCE_RUN, MACHINE_INSTANCE_DATA };
 
-	if (supervisor->credentials == NULL)
-		supervisor->credentials = filewatch_new(supervisor->base, on_credentials, supervisor);
-	if (supervisor->credentials == NULL || filewatch_set(supervisor->credentials, path, sizeof(path) / sizeof(path[0])) == -1)
+	if (watch(supervisor, &supervisor->credentials, on_credentials, credentials, 3) == -1 ||
+	    watch(supervisor, &supervisor->enrolment, on_enrolment, enrolment, options->enroll != NULL ? 3 : 0) == -1)
 		log_warn("new credentials are noticed within the hour only, their files cannot be watched: %s", strerror(errno));
 }
 
@@ -207,7 +226,7 @@ take_options(struct supervisor *supervisor, struct agent_options *fresh)
 		log_warn("changed, but needs a restart: %s", names);
 	agent_options_free(supervisor->options);
 	*supervisor->options = *fresh;
-	watch_credentials(supervisor);
+	supervisor_watch(supervisor);
 	log_set_level((enum log_level)fresh->log_level);
 	if ((fd = supervisor_config_fd(fresh)) == -1) {
 		log_error("cannot hand on the configuration: %s", strerror(errno));
@@ -339,6 +358,7 @@ supervisor_clear(struct supervisor *supervisor)
 	if (supervisor->watchdog != NULL)
 		event_free(supervisor->watchdog);
 	filewatch_free(supervisor->credentials);
+	filewatch_free(supervisor->enrolment);
 	spool_detach(supervisor->counters);
 	supervisor_metrics_clear(supervisor);
 	if (supervisor->base != NULL)
@@ -384,7 +404,7 @@ supervisor_run(struct supervisor *supervisor)
 	int status = EXIT_FAILURE;
 
 	if (supervisor_start(supervisor) == 0) {
-		watch_credentials(supervisor);
+		supervisor_watch(supervisor);
 		watch_loop(supervisor);
 		event_base_dispatch(supervisor->base);
 		status = supervisor->status;
