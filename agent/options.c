@@ -76,7 +76,7 @@ const struct conf_row agent_rows[] = {
 	    "send to this collector; several are tried in order" },
 	{ "listen", 0, CONF_LIST, 0, 0, NULL, "ADDR[:PORT]", NULL, 0, AT(listens),
 	    "wait here for collectors and operators that pull" },
-	{ "metrics", 0, CONF_LIST, 0, 0, RUNSTATEDIR "/vmtap-agent.sock", "PATH|ADDR:PORT", NULL, 0, AT(metrics),
+	{ "metrics", 0, CONF_LIST, 0, 0, RUNSTATEDIR "/vmtap-agent/metrics.sock", "PATH|ADDR:PORT", NULL, 0, AT(metrics),
 	    "serve Prometheus metrics at this Unix socket or address; none: nowhere" },
 	{ "exclude-port", 0, CONF_LIST, 0, 0, NULL, "PORT", NULL, CONF_RELOAD, AT(exclude_ports),
 	    "never capture this TCP port; 8827 never is" },
@@ -111,7 +111,7 @@ const struct conf_row agent_rows[] = {
 	{ "daemon", 0, CONF_FLAG, 0, 0, NULL, NULL, NULL, 0, AT(daemon), "go to the background and log to syslog" },
 	{ "pidfile", 0, CONF_STRING, 0, 0, NULL, "FILE", NULL, 0, AT(pidfile), "write the process id here" },
 	{ "user", 0, CONF_STRING, 0, 0, NULL, "NAME", NULL, 0, AT(user),
-	    "the user that captures and sends, once started by root; default vmtap if there is one, else nobody" },
+	    "the user that captures and sends, once started by root; default vmtap-agent if there is one, else nobody" },
 	{ "no-sandbox", 0, CONF_FLAG, 0, 0, NO_SANDBOX_INITIAL, NULL, NULL, 0, AT(no_sandbox),
 	    "set up no system call filter, which freezes some VMs for a moment" },
 	{ "config", 0, CONF_STRING, 0, 0, NULL, "FILE", NULL, CONF_NO_FILE, AT(config),
@@ -264,7 +264,7 @@ settle_user(struct agent_options *options, struct conf_error *error)
 {
 	if (options->user != NULL)
 		return 0;
-	if ((options->user = strdup(getpwnam("vmtap") != NULL ? "vmtap" : "nobody")) != NULL)
+	if ((options->user = strdup(getpwnam("vmtap-agent") != NULL ? "vmtap-agent" : "nobody")) != NULL)
 		return 0;
 	conf_error_set(error, "out of memory");
 	return -1;

@@ -21,6 +21,7 @@
 #include "common/daemon.h"
 #include "common/filewatch.h"
 #include "common/log.h"
+#include "common/watchdog.h"
 
 #include "agent/spool.h"
 #include "agent/supervisor.h"
@@ -43,7 +44,7 @@ supervisor_role_ready(struct supervisor *supervisor)
 		return;
 	supervisor->in_service = true;
 	log_info("in service");
-	if (daemon_notify("READY=1") == -1)
+	if (daemon_notify("READY=1\nSTATUS=in service") == -1)
 		log_warn("cannot tell the service manager that the service is ready: %s", strerror(errno));
 	if (daemon_ready() == -1)
 		log_warn("cannot go to the background wholly: %s", strerror(errno));
@@ -236,6 +237,14 @@ take_options(struct supervisor *supervisor, struct agent_options *fresh)
 	log_info("configuration read again");
 }
 
+/* A service that has not told it is ready yet does so by itself. */
+static void
+reload_told(const struct supervisor *supervisor, const char *state)
+{
+	if (supervisor->in_service)
+		daemon_notify(state);
+}
+
 static void
 on_reload(evutil_socket_t number, short what, void *arg)
 {
@@ -246,12 +255,16 @@ on_reload(evutil_socket_t number, short what, void *arg)
 	(void)what;
 	if (supervisor->stopping)
 		return;
+	if (supervisor->in_service)
+		daemon_notify_reloading();
 	if (load_again(supervisor, &fresh) == 0) {
 		take_options(supervisor, &fresh);
+		reload_told(supervisor, "READY=1\nSTATUS=in service");
 		return;
 	}
 	log_error("the configuration stays as it was");
 	agent_options_free(&fresh);
+	reload_told(supervisor, "READY=1\nSTATUS=in service; the configuration on disk was refused and is not in force, see the log");
 }
 
 static int
@@ -342,6 +355,8 @@ supervisor_clear(struct supervisor *supervisor)
 			event_free(supervisor->signals[i]);
 	if (supervisor->deadline != NULL)
 		event_free(supervisor->deadline);
+	if (supervisor->watchdog != NULL)
+		event_free(supervisor->watchdog);
 	filewatch_free(supervisor->credentials);
 	filewatch_free(supervisor->enrolment);
 	spool_detach(supervisor->counters);
@@ -365,6 +380,15 @@ make_instance(void)
 	return setenv(AGENT_INSTANCE_ENV, text, 1);
 }
 
+/* For this loop alone: roles that end are started again by it, and one that a busy guest leaves no CPU is not at fault. */
+static void
+watch_loop(struct supervisor *supervisor)
+{
+	supervisor->watchdog = watchdog_new(supervisor->base);
+	if (supervisor->watchdog == NULL && errno != 0)
+		log_warn("the service manager's watchdog cannot be told: %s", strerror(errno));
+}
+
 static int
 supervisor_start(struct supervisor *supervisor)
 {
@@ -381,6 +405,7 @@ supervisor_run(struct supervisor *supervisor)
 
 	if (supervisor_start(supervisor) == 0) {
 		supervisor_watch(supervisor);
+		watch_loop(supervisor);
 		event_base_dispatch(supervisor->base);
 		status = supervisor->status;
 	} else {

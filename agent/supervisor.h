@@ -57,6 +57,7 @@ struct supervisor {
 	bool		 stopping;
 	struct event	*deadline;	/* of stopping: capture's, then link's */
 	uint64_t	 stop_ns;	/* when link's is; monotonic */
+	struct event	*watchdog;	/* NULL: the service manager keeps none */
 	int		 status;	/* exit status */
 };
 
