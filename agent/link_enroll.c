@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -15,6 +16,7 @@
 #include "agent/link_dial.h"
 #include "agent/link_enroll.h"
 #include "agent/link_listen.h"
+#include "agent/link_renew.h"
 #include "agent/link_session.h"
 #include "common/clock.h"
 #include "common/clockwatch.h"
@@ -108,6 +110,22 @@ bool
 enroll_under_way(const struct link *link)
 {
 	return link->enroll != NULL && enroll_call_running(link->enroll->call);
+}
+
+void
+enroll_mask_streams(const struct link *link, uint8_t mask[MSG_ID_SIZE])
+{
+	const char *text = link->own.uuid;
+	size_t i = 0;
+
+	memset(mask, 0, MSG_ID_SIZE);
+	if (link->enroll == NULL || !link->enroll->managed)
+		return;
+	for (; *text != '\0' && i < MSG_ID_SIZE; text++)
+		if (*text != '-' && sscanf(text, "%2hhx", &mask[i]) == 1) {
+			i++;
+			text++;
+		}
 }
 
 /* --- what is said of it, once --- */
@@ -436,6 +454,8 @@ enroll_options(struct link *link)
 	enroll_call_stop(e->call);
 	e->token.refused = false;
 	e->known = !managed || (e->managed && e->known);
+	if (managed != e->managed)
+		renew_managed(link);
 	e->managed = managed;
 }
 

@@ -761,7 +761,7 @@ START_TEST(test_wrong_fingerprint)
 	char *right = link_role->options.ca_fingerprint;
 
 	link_role->options.ca_fingerprint = strdup(right);
-	link_role->options.ca_fingerprint[10] ^= 1;
+	link_role->options.ca_fingerprint[10] = right[10] == '0' ? '1' : '0';
 	put_token(TOKEN);
 	begin();
 	wait_line("or the fingerprint is wrong");
