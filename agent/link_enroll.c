@@ -50,7 +50,7 @@ enroll_standing(const struct link *link)
 		return e->expired != 0 ? STANDING_EXPIRED : STANDING_NONE;
 	if (is_revoked(e))
 		return STANDING_REVOKED;
-	return time(NULL) > tls_context_not_after(link->tls) ? STANDING_EXPIRED : STANDING_VALID;
+	return time(NULL) >= tls_context_not_after(link->tls) ? STANDING_EXPIRED : STANDING_VALID;
 }
 
 const char *
@@ -150,9 +150,10 @@ say_standing(const struct enroll *e, enum standing standing)
 	const char *file = e->link->options.token_file;
 	bool token = has_token(e);
 
-	if (standing == STANDING_EXPIRED)
-		say_expired(e);
-	else if (standing == STANDING_NONE && !e->token.there)
+	if (standing == STANDING_EXPIRED) {
+		if (!e->said_any || e->said != standing)
+			say_expired(e);
+	} else if (standing == STANDING_NONE && !e->token.there)
 		log_warn("not enrolled: nothing is captured until a token is put into %s", file);
 	else if (standing == STANDING_CLONE && token)
 		log_warn("this machine is a copy of the one that enrolled (%s): it enrols anew", e->cloned_why);
@@ -335,7 +336,7 @@ void
 enroll_unusable(struct link *link, time_t not_after)
 {
 	if (link->enroll != NULL)
-		link->enroll->expired = not_after != 0 && not_after < time(NULL) ? not_after : 0;
+		link->enroll->expired = not_after != 0 && not_after <= time(NULL) ? not_after : 0;
 }
 
 /* --- the call's ends --- */
