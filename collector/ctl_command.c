@@ -9,6 +9,8 @@
 #include "collector/ctl_internal.h"
 #include "collector/policy.h"
 
+#define CTL_COMMANDS	"policy-set, policy-clear, policy-show, status, token-create, token-list, token-revoke, revoke"
+
 /* Stored first, then pushed: an agent that connects between the two gets it as well. */
 static void
 ctl_change_policy(struct ctl_client *client, const char *scope, const char *text)
@@ -105,6 +107,10 @@ static const struct {
 	{ "policy-clear", ctl_policy_clear },
 	{ "policy-show", ctl_policy_show },
 	{ "status", ctl_status },
+	{ "token-create", ctl_token_create },
+	{ "token-list", ctl_token_list },
+	{ "token-revoke", ctl_token_revoke },
+	{ "revoke", ctl_revoke },
 };
 
 void
@@ -118,14 +124,14 @@ ctl_command(struct ctl_client *client, const char *line, size_t len)
 	if (question == NULL)
 		ctl_error(client, error.text);
 	else if (name == NULL)
-		ctl_error(client, "\"command\" is missing: policy-set, policy-clear, policy-show or status");
+		ctl_error(client, "\"command\" is missing: " CTL_COMMANDS);
 	else {
 		while (i < sizeof(ctl_commands) / sizeof(ctl_commands[0]) && strcmp(name, ctl_commands[i].name) != 0)
 			i++;
 		if (i < sizeof(ctl_commands) / sizeof(ctl_commands[0]))
 			ctl_commands[i].run(client, question);
 		else
-			ctl_error(client, "unknown command; there are policy-set, policy-clear, policy-show and status");
+			ctl_error(client, "unknown command; there are: " CTL_COMMANDS);
 	}
 	json_decref(question);
 }

@@ -26,7 +26,9 @@ struct ctl_client {
 	unsigned	 workers_left;
 	unsigned	 results_left;
 	json_t		*rows;		/* the answer's list */
-	const char	*list;		/* its name */
+	const char	*list;		/* its name; NULL: the desk is asked */
+	json_t		*answer;	/* the desk's; NULL: it has not come */
+	uint64_t	 closed;	/* sessions of a VM that was revoked */
 };
 
 struct ctl {
@@ -44,5 +46,13 @@ void	ctl_command(struct ctl_client *, const char *line, size_t len);
 void	ctl_answer(struct ctl_client *, json_t *);
 void	ctl_error(struct ctl_client *, const char *);
 void	ctl_wait(struct ctl_client *);			/* for the workers */
+/* For the desk, whose ticket is client->token; and, for a VM that was revoked, for the workers that it told so. */
+void	ctl_wait_desk(struct ctl_client *);
+
+/* ctl_enrol.c */
+void	ctl_token_create(struct ctl_client *, const json_t *question);
+void	ctl_token_list(struct ctl_client *, const json_t *question);
+void	ctl_token_revoke(struct ctl_client *, const json_t *question);
+void	ctl_revoke(struct ctl_client *, const json_t *question);
 
 #endif
