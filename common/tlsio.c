@@ -483,6 +483,13 @@ tlsio_detach(struct tlsio *t)
 	close_events(t);
 }
 
+void
+tlsio_set_owner(struct tlsio *t, const struct tlsio_callbacks *callbacks, void *arg)
+{
+	t->callbacks = *callbacks;
+	t->arg = arg;
+}
+
 int
 tlsio_attach(struct tlsio *t, struct event_base *base)
 {
@@ -549,6 +556,14 @@ const char *
 tlsio_peer_uri(const struct tlsio *t)
 {
 	return t->peer.uri;
+}
+
+int
+tlsio_peer_uris(const struct tlsio *t, const char *scheme, void (*each)(const char *, void *), void *arg)
+{
+	const X509	*cert = SSL_get0_peer_certificate(t->ssl);
+
+	return cert != NULL ? tls_uris_read(cert, scheme, each, arg) : 0;
 }
 
 time_t
