@@ -11,32 +11,32 @@
 #include "proto/counter.h"
 #include "proto/frame.h"
 #include "proto/msg.h"
+#include "proto/msg_internal.h"
 #include "proto/pcapng.h"
 
 #define KEEPALIVE_MAX_MS	(24u * 3600 * 1000)
 #define EPB_SIZE_MIN		32u	/* an Enhanced Packet Block without data and options */
 #define BYE_CODE_MAX		2u
-#define ERROR_CODE_MAX		((unsigned)MSG_ERR_TIMEOUT)
+#define ERROR_CODE_MAX		((unsigned)MSG_ERR_TOKEN)
 
-static int
-refuse(void)
+int
+msg_refuse(void)
 {
 	errno = EBADMSG;
 	return -1;
 }
 
-static int
-open_frame(const struct frame *f, enum frame_type type, struct cursor *c)
+int
+msg_open_frame(const struct frame *f, enum frame_type type, struct cursor *c)
 {
 	if (f->type != type)
-		return refuse();
+		return msg_refuse();
 	cursor_init(c, f->payload, f->length);
 	return 0;
 }
 
-/* Closes the frame begun at mark, or takes it back if anything put since did not fit. */
-static int
-close_frame(struct buf *b, size_t mark, int errs)
+int
+msg_close_frame(struct buf *b, size_t mark, int errs)
 {
 	if (errs != 0) {
 		b->len = mark;
@@ -45,8 +45,8 @@ close_frame(struct buf *b, size_t mark, int errs)
 	return frame_end(b, mark);
 }
 
-static int
-too_many(void)
+int
+msg_too_many(void)
 {
 	errno = EMSGSIZE;
 	return -1;
@@ -96,7 +96,7 @@ msg_put_hello(struct buf *b, const struct msg_hello *m)
 	int errs;
 
 	if (m->stream_count > MSG_STREAMS_MAX)
-		return too_many();
+		return msg_too_many();
 	if (frame_begin(b, FRAME_HELLO, &mark) == -1)
 		return -1;
 	errs = buf_put_u16(b, m->version_min);
@@ -108,7 +108,7 @@ msg_put_hello(struct buf *b, const struct msg_hello *m)
 	errs += buf_put_u32(b, m->codecs);
 	errs += buf_put_u64(b, m->wall_ns);
 	errs += put_streams(b, m->stream, m->stream_count);
-	return close_frame(b, mark, errs);
+	return msg_close_frame(b, mark, errs);
 }
 
 /* Numbers count from 1 and never reach the last one, so that last + 1 does not wrap. */
@@ -131,14 +131,14 @@ msg_get_hello(const struct frame *f, struct msg_hello *m)
 {
 	struct cursor c;
 
-	if (open_frame(f, FRAME_HELLO, &c) == -1)
+	if (msg_open_frame(f, FRAME_HELLO, &c) == -1)
 		return -1;
 	if (cursor_u16(&c, &m->version_min) == -1 || cursor_u16(&c, &m->version_max) == -1 ||
 	    cursor_bytes(&c, m->instance, MSG_ID_SIZE) == -1 || cursor_str(&c, m->software, sizeof(m->software)) == -1 ||
 	    cursor_str(&c, m->os, sizeof(m->os)) == -1 || cursor_str(&c, m->hardware, sizeof(m->hardware)) == -1 ||
 	    cursor_u32(&c, &m->codecs) == -1 || cursor_u64(&c, &m->wall_ns) == -1 ||
 	    get_streams(&c, m->stream, &m->stream_count) == -1 || cursor_end(&c) == -1 || hello_check(m) == -1)
-		return refuse();
+		return msg_refuse();
 	return 0;
 }
 
@@ -149,7 +149,7 @@ msg_put_welcome(struct buf *b, const struct msg_welcome *m)
 	int errs;
 
 	if (m->stream_count > MSG_STREAMS_MAX)
-		return too_many();
+		return msg_too_many();
 	if (frame_begin(b, FRAME_WELCOME, &mark) == -1)
 		return -1;
 	errs = buf_put_u16(b, m->version);
@@ -157,7 +157,7 @@ msg_put_welcome(struct buf *b, const struct msg_welcome *m)
 	errs += buf_put_u32(b, m->keepalive_ms);
 	errs += buf_put_u64(b, m->wall_ns);
 	errs += put_streams(b, m->stream, m->stream_count);
-	return close_frame(b, mark, errs);
+	return msg_close_frame(b, mark, errs);
 }
 
 static int
@@ -176,12 +176,12 @@ msg_get_welcome(const struct frame *f, struct msg_welcome *m)
 {
 	struct cursor c;
 
-	if (open_frame(f, FRAME_WELCOME, &c) == -1)
+	if (msg_open_frame(f, FRAME_WELCOME, &c) == -1)
 		return -1;
 	if (cursor_u16(&c, &m->version) == -1 || cursor_u32(&c, &m->codecs) == -1 || cursor_u32(&c, &m->keepalive_ms) == -1 ||
 	    cursor_u64(&c, &m->wall_ns) == -1 || get_streams(&c, m->stream, &m->stream_count) == -1 || cursor_end(&c) == -1 ||
 	    welcome_check(m) == -1)
-		return refuse();
+		return msg_refuse();
 	return 0;
 }
 
@@ -196,7 +196,7 @@ msg_put_interface(struct buf *b, const struct msg_interface *m)
 	errs = buf_put(b, m->stream, MSG_ID_SIZE);
 	errs += buf_put_u32(b, m->id);
 	errs += buf_put(b, m->idb, m->idb_len);
-	return close_frame(b, mark, errs);
+	return msg_close_frame(b, mark, errs);
 }
 
 int
@@ -204,11 +204,11 @@ msg_get_interface(const struct frame *f, struct msg_interface *m)
 {
 	struct cursor c;
 
-	if (open_frame(f, FRAME_INTERFACE, &c) == -1)
+	if (msg_open_frame(f, FRAME_INTERFACE, &c) == -1)
 		return -1;
 	if (cursor_bytes(&c, m->stream, MSG_ID_SIZE) == -1 || cursor_u32(&c, &m->id) == -1 || m->id >= MSG_INTERFACES_MAX ||
 	    c.left == 0 || c.left > MSG_IDB_MAX)
-		return refuse();
+		return msg_refuse();
 	m->idb = c.p;
 	m->idb_len = c.left;
 	return 0;
@@ -257,13 +257,13 @@ msg_put_addresses(struct buf *b, const struct msg_addresses *m)
 	int errs;
 
 	if (m->count > MSG_ADDRESSES_MAX)
-		return too_many();
+		return msg_too_many();
 	if (frame_begin(b, FRAME_ADDRESSES, &mark) == -1)
 		return -1;
 	errs = buf_put(b, m->stream, MSG_ID_SIZE);
 	errs += buf_put_u32(b, m->id);
 	errs += put_peers(b, m->address, m->count);
-	return close_frame(b, mark, errs);
+	return msg_close_frame(b, mark, errs);
 }
 
 int
@@ -271,11 +271,11 @@ msg_get_addresses(const struct frame *f, struct msg_addresses *m)
 {
 	struct cursor c;
 
-	if (open_frame(f, FRAME_ADDRESSES, &c) == -1)
+	if (msg_open_frame(f, FRAME_ADDRESSES, &c) == -1)
 		return -1;
 	if (cursor_bytes(&c, m->stream, MSG_ID_SIZE) == -1 || cursor_u32(&c, &m->id) == -1 || m->id >= MSG_INTERFACES_MAX ||
 	    get_peers(&c, m->address, MSG_ADDRESSES_MAX, &m->count) == -1 || cursor_end(&c) == -1)
-		return refuse();
+		return msg_refuse();
 	return 0;
 }
 
@@ -297,7 +297,7 @@ msg_put_policy(struct buf *b, const struct msg_policy *m)
 	errs += slice_put(b, &m->slice);
 	errs += buf_put_u8(b, m->digest);
 	errs += buf_put(b, m->secret, sizeof(m->secret));
-	return close_frame(b, mark, errs);
+	return msg_close_frame(b, mark, errs);
 }
 
 int
@@ -306,7 +306,7 @@ msg_get_policy(const struct frame *f, struct msg_policy *m)
 	struct cursor c;
 	uint8_t digest;
 
-	if (open_frame(f, FRAME_POLICY, &c) == -1)
+	if (msg_open_frame(f, FRAME_POLICY, &c) == -1)
 		return -1;
 	if (cursor_u64(&c, &m->version) == -1 || cursor_str(&c, m->interfaces, sizeof(m->interfaces)) == -1 ||
 	    cursor_str(&c, m->filter, sizeof(m->filter)) == -1 || cursor_u32(&c, &m->snaplen) == -1 ||
@@ -314,7 +314,7 @@ msg_get_policy(const struct frame *f, struct msg_policy *m)
 	    cursor_u64(&c, &m->rate_limit) == -1 || slice_get(&c, &m->slice) == -1 || cursor_u8(&c, &digest) == -1 ||
 	    cursor_bytes(&c, m->secret, sizeof(m->secret)) == -1 || cursor_end(&c) == -1 || m->snaplen > PCAPNG_SNAPLEN ||
 	    m->direction > DIRECTION_OUT || digest > 1)
-		return refuse();
+		return msg_refuse();
 	m->digest = digest == 1;
 	return 0;
 }
@@ -330,7 +330,7 @@ msg_put_policy_result(struct buf *b, const struct msg_policy_result *m)
 	errs = buf_put_u64(b, m->version);
 	errs += buf_put_u8(b, m->accepted);
 	errs += buf_put_str(b, m->reason);
-	return close_frame(b, mark, errs);
+	return msg_close_frame(b, mark, errs);
 }
 
 int
@@ -338,11 +338,11 @@ msg_get_policy_result(const struct frame *f, struct msg_policy_result *m)
 {
 	struct cursor c;
 
-	if (open_frame(f, FRAME_POLICY_RESULT, &c) == -1)
+	if (msg_open_frame(f, FRAME_POLICY_RESULT, &c) == -1)
 		return -1;
 	if (cursor_u64(&c, &m->version) == -1 || cursor_u8(&c, &m->accepted) == -1 ||
 	    cursor_str(&c, m->reason, sizeof(m->reason)) == -1 || cursor_end(&c) == -1 || m->accepted > 1)
-		return refuse();
+		return msg_refuse();
 	return 0;
 }
 
@@ -353,7 +353,7 @@ msg_put_hints(struct buf *b, const struct msg_hints *m)
 	int errs;
 
 	if (m->gone_count > MSG_PEERS_MAX || m->added_count > MSG_PEERS_MAX)
-		return too_many();
+		return msg_too_many();
 	if (frame_begin(b, FRAME_HINTS, &mark) == -1)
 		return -1;
 	errs = buf_put_u64(b, m->generation);
@@ -362,7 +362,7 @@ msg_put_hints(struct buf *b, const struct msg_hints *m)
 	errs += buf_put_u8(b, m->flags);
 	errs += put_peers(b, m->gone, m->gone_count);
 	errs += put_peers(b, m->added, m->added_count);
-	return close_frame(b, mark, errs);
+	return msg_close_frame(b, mark, errs);
 }
 
 int
@@ -370,14 +370,14 @@ msg_get_hints(const struct frame *f, struct msg_hints *m)
 {
 	struct cursor c;
 
-	if (open_frame(f, FRAME_HINTS, &c) == -1)
+	if (msg_open_frame(f, FRAME_HINTS, &c) == -1)
 		return -1;
 	if (cursor_u64(&c, &m->generation) == -1 || cursor_u64(&c, &m->base) == -1 || cursor_u32(&c, &m->lease_ms) == -1 ||
 	    cursor_u8(&c, &m->flags) == -1 || get_peers(&c, m->gone, MSG_PEERS_MAX, &m->gone_count) == -1 ||
 	    get_peers(&c, m->added, MSG_PEERS_MAX, &m->added_count) == -1 || cursor_end(&c) == -1 || m->lease_ms < HINTS_LEASE_MIN_MS ||
 	    m->lease_ms > HINTS_LEASE_MAX_MS || (m->flags & ~HINTS_BALANCED) != 0 ||
 	    (m->generation == 0 && m->added_count > 0))
-		return refuse();
+		return msg_refuse();
 	return 0;
 }
 
@@ -391,7 +391,7 @@ msg_put_hints_result(struct buf *b, const struct msg_hints_result *m)
 		return -1;
 	errs = buf_put_u64(b, m->generation);
 	errs += buf_put_u64(b, m->wall_ns);
-	return close_frame(b, mark, errs);
+	return msg_close_frame(b, mark, errs);
 }
 
 int
@@ -399,10 +399,10 @@ msg_get_hints_result(const struct frame *f, struct msg_hints_result *m)
 {
 	struct cursor c;
 
-	if (open_frame(f, FRAME_HINTS_RESULT, &c) == -1)
+	if (msg_open_frame(f, FRAME_HINTS_RESULT, &c) == -1)
 		return -1;
 	if (cursor_u64(&c, &m->generation) == -1 || cursor_u64(&c, &m->wall_ns) == -1 || cursor_end(&c) == -1)
-		return refuse();
+		return msg_refuse();
 	return 0;
 }
 
@@ -413,7 +413,7 @@ msg_put_block_header(struct buf *b, const struct msg_block *m)
 	int errs;
 
 	if (m->data_len > MSG_BLOCK_MAX)
-		return too_many();
+		return msg_too_many();
 	if (buf_reserve(b, FRAME_HEADER_SIZE + MSG_BLOCK_HEADER_SIZE) == -1)
 		return -1;
 	errs = buf_put_u16(b, FRAME_BLOCK);
@@ -449,16 +449,16 @@ msg_get_block(const struct frame *f, struct msg_block *m)
 {
 	struct cursor c;
 
-	if (open_frame(f, FRAME_BLOCK, &c) == -1)
+	if (msg_open_frame(f, FRAME_BLOCK, &c) == -1)
 		return -1;
 	if (cursor_bytes(&c, m->stream, MSG_ID_SIZE) == -1 || cursor_u64(&c, &m->number) == -1 ||
 	    cursor_u8(&c, &m->codec) == -1 || cursor_u8(&c, &m->flags) == -1 || cursor_u32(&c, &m->raw_len) == -1 ||
 	    cursor_u32(&c, &m->packets) == -1 || cursor_u64(&c, &m->bytes) == -1 || cursor_u64(&c, &m->first_ns) == -1 ||
 	    cursor_u64(&c, &m->last_ns) == -1)
-		return refuse();
+		return msg_refuse();
 	m->data = c.p;
 	m->data_len = c.left;
-	return block_check(m) == -1 ? refuse() : 0;
+	return block_check(m) == -1 ? msg_refuse() : 0;
 }
 
 int
@@ -477,7 +477,7 @@ msg_put_gap(struct buf *b, const struct msg_gap *m)
 	errs += buf_put_u64(b, m->first_ns);
 	errs += buf_put_u64(b, m->last_ns);
 	errs += buf_put_u8(b, m->place);
-	return close_frame(b, mark, errs);
+	return msg_close_frame(b, mark, errs);
 }
 
 int
@@ -485,15 +485,15 @@ msg_get_gap(const struct frame *f, struct msg_gap *m)
 {
 	struct cursor c;
 
-	if (open_frame(f, FRAME_GAP, &c) == -1)
+	if (msg_open_frame(f, FRAME_GAP, &c) == -1)
 		return -1;
 	if (cursor_bytes(&c, m->stream, MSG_ID_SIZE) == -1 || cursor_u64(&c, &m->first) == -1 || cursor_u64(&c, &m->last) == -1 ||
 	    cursor_u64(&c, &m->packets) == -1 || cursor_u64(&c, &m->bytes) == -1 || cursor_u64(&c, &m->first_ns) == -1 ||
 	    cursor_u64(&c, &m->last_ns) == -1 || cursor_u8(&c, &m->place) == -1 || cursor_end(&c) == -1)
-		return refuse();
+		return msg_refuse();
 	if (m->first == 0 || m->first > m->last || m->last == UINT64_MAX || m->first_ns > m->last_ns ||
 	    m->place < GAP_SPOOL || m->place > GAP_DISK)
-		return refuse();
+		return msg_refuse();
 	return 0;
 }
 
@@ -508,7 +508,7 @@ msg_put_stream_end(struct buf *b, const struct msg_stream_end *m)
 	errs = buf_put(b, m->stream, MSG_ID_SIZE);
 	errs += buf_put_u64(b, m->number);
 	errs += buf_put_u8(b, m->cut);
-	return close_frame(b, mark, errs);
+	return msg_close_frame(b, mark, errs);
 }
 
 /* Number 0: a stream that ended without a block. */
@@ -517,11 +517,11 @@ msg_get_stream_end(const struct frame *f, struct msg_stream_end *m)
 {
 	struct cursor c;
 
-	if (open_frame(f, FRAME_END, &c) == -1)
+	if (msg_open_frame(f, FRAME_END, &c) == -1)
 		return -1;
 	if (cursor_bytes(&c, m->stream, MSG_ID_SIZE) == -1 || cursor_u64(&c, &m->number) == -1 || cursor_u8(&c, &m->cut) == -1 ||
 	    cursor_end(&c) == -1 || m->number == UINT64_MAX || m->cut > 1)
-		return refuse();
+		return msg_refuse();
 	return 0;
 }
 
@@ -535,7 +535,7 @@ msg_put_ack(struct buf *b, const struct msg_mark *m)
 		return -1;
 	errs = buf_put(b, m->stream, MSG_ID_SIZE);
 	errs += buf_put_u64(b, m->number);
-	return close_frame(b, mark, errs);
+	return msg_close_frame(b, mark, errs);
 }
 
 /* Number 0: nothing durable. */
@@ -544,11 +544,11 @@ msg_get_ack(const struct frame *f, struct msg_mark *m)
 {
 	struct cursor c;
 
-	if (open_frame(f, FRAME_ACK, &c) == -1)
+	if (msg_open_frame(f, FRAME_ACK, &c) == -1)
 		return -1;
 	if (cursor_bytes(&c, m->stream, MSG_ID_SIZE) == -1 || cursor_u64(&c, &m->number) == -1 || cursor_end(&c) == -1 ||
 	    m->number == UINT64_MAX)
-		return refuse();
+		return msg_refuse();
 	return 0;
 }
 
@@ -559,7 +559,7 @@ msg_put_stats(struct buf *b, const struct msg_stats *m)
 	int errs;
 
 	if (m->count > MSG_STATS_MAX)
-		return too_many();
+		return msg_too_many();
 	if (frame_begin(b, FRAME_STATS, &mark) == -1)
 		return -1;
 	errs = buf_put(b, m->stream, MSG_ID_SIZE);
@@ -570,7 +570,7 @@ msg_put_stats(struct buf *b, const struct msg_stats *m)
 		errs += buf_put_u32(b, m->stat[i].interface);
 		errs += buf_put_u64(b, m->stat[i].value);
 	}
-	return close_frame(b, mark, errs);
+	return msg_close_frame(b, mark, errs);
 }
 
 /* A newer agent may count more than we know: such values are checked and passed over. */
@@ -596,11 +596,11 @@ msg_get_stats(const struct frame *f, struct msg_stats *m)
 	struct cursor c;
 	uint16_t count;
 
-	if (open_frame(f, FRAME_STATS, &c) == -1)
+	if (msg_open_frame(f, FRAME_STATS, &c) == -1)
 		return -1;
 	if (cursor_bytes(&c, m->stream, MSG_ID_SIZE) == -1 || cursor_u64(&c, &m->wall_ns) == -1 || cursor_u16(&c, &count) == -1 ||
 	    count > MSG_STATS_MAX || get_stat_list(&c, count, m) == -1 || cursor_end(&c) == -1)
-		return refuse();
+		return msg_refuse();
 	return 0;
 }
 
@@ -614,7 +614,7 @@ put_ping(struct buf *b, enum frame_type type, const struct msg_ping *m)
 		return -1;
 	errs = buf_put_u64(b, m->token);
 	errs += buf_put_u64(b, m->wall_ns);
-	return close_frame(b, mark, errs);
+	return msg_close_frame(b, mark, errs);
 }
 
 static int
@@ -622,10 +622,10 @@ get_ping(const struct frame *f, enum frame_type type, struct msg_ping *m)
 {
 	struct cursor c;
 
-	if (open_frame(f, type, &c) == -1)
+	if (msg_open_frame(f, type, &c) == -1)
 		return -1;
 	if (cursor_u64(&c, &m->token) == -1 || cursor_u64(&c, &m->wall_ns) == -1 || cursor_end(&c) == -1)
-		return refuse();
+		return msg_refuse();
 	return 0;
 }
 
@@ -663,7 +663,7 @@ put_end(struct buf *b, enum frame_type type, const struct msg_end *m)
 		return -1;
 	errs = buf_put_u16(b, m->code);
 	errs += buf_put_str(b, m->text);
-	return close_frame(b, mark, errs);
+	return msg_close_frame(b, mark, errs);
 }
 
 static int
@@ -671,10 +671,10 @@ get_end(const struct frame *f, enum frame_type type, struct msg_end *m)
 {
 	struct cursor c;
 
-	if (open_frame(f, type, &c) == -1)
+	if (msg_open_frame(f, type, &c) == -1)
 		return -1;
 	if (cursor_u16(&c, &m->code) == -1 || cursor_str(&c, m->text, sizeof(m->text)) == -1 || cursor_end(&c) == -1)
-		return refuse();
+		return msg_refuse();
 	return 0;
 }
 
@@ -689,7 +689,7 @@ msg_get_bye(const struct frame *f, struct msg_end *m)
 {
 	if (get_end(f, FRAME_BYE, m) == -1)
 		return -1;
-	return m->code > BYE_CODE_MAX ? refuse() : 0;
+	return m->code > BYE_CODE_MAX ? msg_refuse() : 0;
 }
 
 int
@@ -703,5 +703,5 @@ msg_get_error(const struct frame *f, struct msg_end *m)
 {
 	if (get_end(f, FRAME_ERROR, m) == -1)
 		return -1;
-	return m->code == 0 || m->code > ERROR_CODE_MAX ? refuse() : 0;
+	return m->code == 0 || m->code > ERROR_CODE_MAX ? msg_refuse() : 0;
 }

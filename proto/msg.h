@@ -9,6 +9,7 @@
 
 #include "proto/bpf_part.h"
 #include "proto/digest.h"
+#include "proto/identity.h"
 #include "proto/slice.h"
 
 struct buf;
@@ -30,6 +31,8 @@ struct frame;
 #define MSG_STATS_MAX		4096
 #define MSG_ADDRESSES_MAX	64	/* of one interface that are told */
 #define MSG_PEERS_MAX		BPF_WITHHELD_PEERS_MAX
+#define MSG_CERTIFICATE_MAX	4096	/* bytes of one certificate or request, DER */
+#define MSG_CHAIN_MAX		4	/* a holder's certificate and the intermediates' */
 #define MSG_BLOCK_RAW_MAX	(512u * 1024)	/* uncompressed bytes of one block */
 #define MSG_BLOCK_MAX		(576u * 1024)	/* encoded bytes of one block */
 
@@ -179,11 +182,34 @@ struct msg_ping {			/* PING and PONG */
 /* Ends of a session. BYE: 0 done, 1 restart, 2 shutting down. ERROR: */
 enum msg_error {
 	MSG_ERR_PROTOCOL = 1, MSG_ERR_ROLE, MSG_ERR_TENANT, MSG_ERR_VERSION, MSG_ERR_CLONE, MSG_ERR_SEQUENCE, MSG_ERR_BLOCK,
-	MSG_ERR_STORE, MSG_ERR_LIMIT, MSG_ERR_REPLACED, MSG_ERR_TIMEOUT
+	MSG_ERR_STORE, MSG_ERR_LIMIT, MSG_ERR_REPLACED, MSG_ERR_TIMEOUT, MSG_ERR_REVOKED, MSG_ERR_TOKEN
 };
 struct msg_end {			/* BYE and ERROR */
 	uint16_t	code;
 	char		text[MSG_TEXT_SIZE];
+};
+
+/* agent -> collector, where it has no certificate yet (ALPN FRAME_ALPN_ENROLL): answered by CERTIFICATE, or ERROR */
+struct msg_enroll {
+	char		 token[MSG_NAME_SIZE];	/* a secret: explicit_bzero() it */
+	char		 name[IDENTITY_NAME_SIZE];	/* what it would like to be called; "": no wish */
+	char		 software[MSG_NAME_SIZE];
+	const uint8_t	*csr;		/* PKCS#10 in DER, to the end of the payload */
+	size_t		 csr_len;
+};
+/* agent -> collector, in a live session: answered by CERTIFICATE */
+struct msg_renew {
+	const uint8_t	*csr;		/* as above: of the key that comes next */
+	size_t		 csr_len;
+};
+/* collector -> agent: why not, or the holder's certificate and then those up to the root, without it */
+struct msg_certificate {
+	char		 reason[MSG_TEXT_SIZE];	/* "": granted */
+	uint16_t	 count;
+	struct {
+		const uint8_t	*der;
+		size_t		 len;
+	} certificate[MSG_CHAIN_MAX];
 };
 
 int	msg_put_hello(struct buf *, const struct msg_hello *);
@@ -217,6 +243,12 @@ int	msg_put_ping(struct buf *, const struct msg_ping *);
 int	msg_get_ping(const struct frame *, struct msg_ping *);
 int	msg_put_pong(struct buf *, const struct msg_ping *);
 int	msg_get_pong(const struct frame *, struct msg_ping *);
+int	msg_put_enroll(struct buf *, const struct msg_enroll *);
+int	msg_get_enroll(const struct frame *, struct msg_enroll *);
+int	msg_put_certificate(struct buf *, const struct msg_certificate *);
+int	msg_get_certificate(const struct frame *, struct msg_certificate *);
+int	msg_put_renew(struct buf *, const struct msg_renew *);
+int	msg_get_renew(const struct frame *, struct msg_renew *);
 int	msg_put_bye(struct buf *, const struct msg_end *);
 int	msg_get_bye(const struct frame *, struct msg_end *);
 int	msg_put_error(struct buf *, const struct msg_end *);

@@ -128,6 +128,26 @@ end(void)
 	return (struct msg_end){ .code = 1, .text = "restart" };
 }
 
+static struct msg_enroll
+enroll(void)
+{
+	return (struct msg_enroll){ .token = "vmtap1-secret", .name = "web1", .software = "vmtap-agent 0.1",
+		.csr = (const uint8_t *)"request", .csr_len = 7 };
+}
+
+static struct msg_certificate
+certificate(void)
+{
+	return (struct msg_certificate){ .count = 2, .certificate = {
+		{ (const uint8_t *)"leaf", 4 }, { (const uint8_t *)"intermediate", 12 } } };
+}
+
+static struct msg_renew
+renew(void)
+{
+	return (struct msg_renew){ .csr = (const uint8_t *)"request", .csr_len = 7 };
+}
+
 /* --- put what was got --- */
 
 #define RECODE(name, type)							\
@@ -160,6 +180,9 @@ KIND(addresses, addresses, msg_addresses)
 KIND(hints, hints, msg_hints)
 KIND(hints_result, hints_result, msg_hints_result)
 KIND(gap, gap, msg_gap)
+KIND(enroll, enroll, msg_enroll)
+KIND(certificate, certificate, msg_certificate)
+KIND(renew, renew, msg_renew)
 KIND(stream_end, stream_end, msg_stream_end)
 KIND(ack, mark, msg_mark)
 KIND(ping, ping, msg_ping)
@@ -219,6 +242,9 @@ static const struct kind {
 	{ FRAME_HINTS_RESULT, put_hints_result, recode_hints_result, 0 },
 	{ FRAME_BLOCK, put_block, recode_block, 9 },
 	{ FRAME_GAP, put_gap, recode_gap, 0 },
+	{ FRAME_ENROLL, put_enroll, recode_enroll, 7 },
+	{ FRAME_CERTIFICATE, put_certificate, recode_certificate, 0 },
+	{ FRAME_RENEW, put_renew, recode_renew, 7 },
 	{ FRAME_END, put_stream_end, recode_stream_end, 0 },
 	{ FRAME_ACK, put_ack, recode_ack, 0 },
 	{ FRAME_STATS, put_stats, recode_stats, 0 },
@@ -587,6 +613,19 @@ START_TEST(hints_of_a_long_ipv4_address)
 }
 END_TEST
 
+START_TEST(certificate_or_reason)
+{
+	DECODES(certificate, certificate, (snprintf(m.reason, sizeof(m.reason), "used"), m.count = 0), 0);
+	CANNOT_PUT(certificate, certificate, snprintf(m.reason, sizeof(m.reason), "used"));
+	CANNOT_PUT(certificate, certificate, m.count = 0);
+	CANNOT_PUT(certificate, certificate, m.count = MSG_CHAIN_MAX + 1);
+	CANNOT_PUT(certificate, certificate, m.certificate[1].len = 0);
+	CANNOT_PUT(certificate, certificate, m.certificate[1].len = MSG_CERTIFICATE_MAX + 1);
+	CANNOT_PUT(enroll, enroll, m.csr_len = 0);
+	CANNOT_PUT(renew, renew, m.csr_len = MSG_CERTIFICATE_MAX + 1);
+}
+END_TEST
+
 START_TEST(addresses_of_no_interface)
 {
 	DECODES(addresses, addresses, m.id = MSG_INTERFACES_MAX, -1);
@@ -669,6 +708,7 @@ main(void)
 	tcase_add_test(fields, end_fields);
 	tcase_add_test(fields, strings);
 	tcase_add_test(fields, stats_fields);
+	tcase_add_test(fields, certificate_or_reason);
 	tcase_add_test(fields, addresses_of_no_interface);
 	tcase_add_test(fields, hints_lease);
 	tcase_add_test(fields, hints_without_a_list);
