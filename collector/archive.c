@@ -110,11 +110,14 @@ archive_read_vm(sqlite3_stmt *stmt, struct vm_row *row)
 {
 	const unsigned char *text = sqlite3_column_text(stmt, 3);
 	const unsigned char *reason = sqlite3_column_text(stmt, 4);
+	const unsigned char *labels = sqlite3_column_text(stmt, 5);
 
 	row->policy_version = (uint64_t)sqlite3_column_int64(stmt, 1);
 	row->policy_state = archive_policy_state(sqlite3_column_text(stmt, 2));
 	row->policy_text = text != NULL ? strdup((const char *)text) : NULL;
 	snprintf(row->policy_reason, sizeof(row->policy_reason), "%s", reason != NULL ? (const char *)reason : "");
+	snprintf(row->labels, sizeof(row->labels), "%s", labels != NULL ? (const char *)labels : "");
+	row->not_after_ns = (uint64_t)sqlite3_column_int64(stmt, 6);
 }
 
 /* What the catalog has of the VM; a VM it does not have is left as it is. */
@@ -124,8 +127,8 @@ archive_load_vm(struct archive *archive, struct vm *vm, struct fault *fault)
 	sqlite3_stmt *stmt = NULL;
 	int rc = -1;
 
-	if (sqlite3_prepare_v2(archive->db, "SELECT tenant, policy_version, policy_state, policy_text, policy_reason FROM vm"
-	    " WHERE uuid = ?1", -1, &stmt, NULL) == SQLITE_OK &&
+	if (sqlite3_prepare_v2(archive->db, "SELECT tenant, policy_version, policy_state, policy_text, policy_reason, labels,"
+	    " not_after_ns FROM vm WHERE uuid = ?1", -1, &stmt, NULL) == SQLITE_OK &&
 	    sqlite3_bind_text(stmt, 1, vm->row.uuid, -1, SQLITE_STATIC) == SQLITE_OK)
 		rc = sqlite3_step(stmt);
 	if (rc == SQLITE_ROW) {

@@ -24,7 +24,8 @@ enum stream_cut { STREAM_WHOLE, STREAM_CUT, STREAM_ELSEWHERE };
 #define CATALOG_NAME	"catalog.sqlite"
 #define CATALOG_ADDRESS_SIZE	46	/* INET6_ADDRSTRLEN */
 #define CATALOG_OWN_SIZE	(CATALOG_ADDRESS_SIZE * MSG_ADDRESSES_MAX)
-#define CATALOG_VERSION	3	/* PRAGMA user_version; a newer one is refused, an older one migrated by the collector */
+#define CATALOG_LABELS_SIZE	512	/* of a VM: "k=v,web" */
+#define CATALOG_VERSION	4	/* PRAGMA user_version; a newer one is refused, an older one migrated by the collector */
 
 /* What the ledger asks about a stream when its files may be gone. */
 #define CATALOG_STREAM_LEDGER \
@@ -50,12 +51,26 @@ enum stream_cut { STREAM_WHOLE, STREAM_CUT, STREAM_ELSEWHERE };
 	"CREATE INDEX withheld_peer ON withheld (peer);"									\
 	"CREATE TABLE tenant (name TEXT PRIMARY KEY, secret BLOB NOT NULL);"	/* the key of its digests */
 
+/* Enrolment (token.h); uuid is a VM's, which has a row in vm from then on. */
+#define CATALOG_ENROL \
+	"CREATE TABLE token (id TEXT PRIMARY KEY, hash BLOB NOT NULL UNIQUE,"	/* SHA-256 of its text, which is nowhere */	\
+	" tenant TEXT NOT NULL, name TEXT NOT NULL, labels TEXT NOT NULL, uses INTEGER NOT NULL,"				\
+	" created_ns INTEGER NOT NULL, expires_ns INTEGER NOT NULL, revoked_ns INTEGER);"					\
+	"CREATE TABLE enrolled (token TEXT NOT NULL REFERENCES token,"								\
+	" key BLOB NOT NULL,"			/* SHA-256 of its SubjectPublicKeyInfo */					\
+	" uuid TEXT NOT NULL, at_ns INTEGER NOT NULL,"										\
+	" certificate BLOB NOT NULL,"		/* DER, and the intermediates' behind it */					\
+	" PRIMARY KEY (token, key)) WITHOUT ROWID;"										\
+	"CREATE TABLE revoked (uuid TEXT PRIMARY KEY, at_ns INTEGER NOT NULL) WITHOUT ROWID;"
+
 #define CATALOG_SCHEMA \
 	"CREATE TABLE vm (uuid TEXT PRIMARY KEY, tenant TEXT NOT NULL, name TEXT NOT NULL,"					\
 	" software TEXT, os TEXT, hardware TEXT, address TEXT,"	/* of the last session */					\
 	" connected INTEGER NOT NULL DEFAULT 0, since_ns INTEGER, seen_ns INTEGER,"						\
 	" clock_offset_ns INTEGER,"		/* guest's wall clock minus the collector's */					\
-	" policy_version INTEGER, policy_state TEXT, policy_text TEXT, policy_reason TEXT);" /* accepted refused pending none */ \
+	" policy_version INTEGER, policy_state TEXT, policy_text TEXT, policy_reason TEXT,"	/* accepted refused pending none */ \
+	" labels TEXT NOT NULL DEFAULT '',"	/* of the token with which it enrolled: "k=v,web" */				\
+	" not_after_ns INTEGER);"		/* of the certificate that it showed, or got, last */				\
 	"CREATE TABLE stream (id BLOB PRIMARY KEY, vm TEXT NOT NULL REFERENCES vm, started_ns INTEGER NOT NULL,"		\
 	" last_block INTEGER NOT NULL DEFAULT 0,"	/* durable, gaps included: what WELCOME tells */			\
 	" ended INTEGER NOT NULL DEFAULT 0," CATALOG_STREAM_LEDGER ");"								\
@@ -87,6 +102,7 @@ enum stream_cut { STREAM_WHOLE, STREAM_CUT, STREAM_ELSEWHERE };
 	" PRIMARY KEY (vm, stream, interface, counter)) WITHOUT ROWID;"								\
 	CATALOG_EVENT														\
 	CATALOG_DEDUP														\
+	CATALOG_ENROL														\
 	"CREATE TABLE policy (scope TEXT PRIMARY KEY, text TEXT NOT NULL);"	/* "vm web1": what vmtap policy set has set */
 
 /*

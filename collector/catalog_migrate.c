@@ -53,7 +53,17 @@ static const char from_2[] =
     "CREATE INDEX withheld_peer ON withheld (peer);"
     "CREATE TABLE tenant (name TEXT PRIMARY KEY, secret BLOB NOT NULL)";
 
-static const char *const steps[CATALOG_VERSION] = { [1] = from_1, [2] = from_2 };
+static const char from_3[] =
+    "ALTER TABLE vm ADD COLUMN labels TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE vm ADD COLUMN not_after_ns INTEGER;"
+    "CREATE TABLE token (id TEXT PRIMARY KEY, hash BLOB NOT NULL UNIQUE,"
+    " tenant TEXT NOT NULL, name TEXT NOT NULL, labels TEXT NOT NULL, uses INTEGER NOT NULL,"
+    " created_ns INTEGER NOT NULL, expires_ns INTEGER NOT NULL, revoked_ns INTEGER);"
+    "CREATE TABLE enrolled (token TEXT NOT NULL REFERENCES token, key BLOB NOT NULL, uuid TEXT NOT NULL, at_ns INTEGER NOT NULL,"
+    " certificate BLOB NOT NULL, PRIMARY KEY (token, key)) WITHOUT ROWID;"
+    "CREATE TABLE revoked (uuid TEXT PRIMARY KEY, at_ns INTEGER NOT NULL) WITHOUT ROWID";
+
+static const char *const steps[CATALOG_VERSION] = { [1] = from_1, [2] = from_2, [3] = from_3 };
 
 int
 catalog_migrate(struct sqlite3 *db, int64_t version, char *error, size_t error_size)

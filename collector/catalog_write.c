@@ -27,12 +27,12 @@ struct catalog_writer {
 
 static const char *const catalog_sql[SQL_MAX] = {
 	[SQL_VM] = "INSERT INTO vm (uuid, tenant, name, software, os, hardware, address, connected, since_ns, seen_ns,"
-	    " clock_offset_ns, policy_version, policy_state, policy_text, policy_reason)"
-	    " VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15)"
+	    " clock_offset_ns, policy_version, policy_state, policy_text, policy_reason, not_after_ns)"
+	    " VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16)"
 	    " ON CONFLICT (uuid) DO UPDATE SET name = excluded.name, software = excluded.software, os = excluded.os,"
 	    " hardware = excluded.hardware, address = excluded.address, connected = excluded.connected,"
 	    " since_ns = excluded.since_ns, seen_ns = excluded.seen_ns, clock_offset_ns = excluded.clock_offset_ns,"
-	    " policy_version = excluded.policy_version,"
+	    " policy_version = excluded.policy_version, not_after_ns = excluded.not_after_ns,"
 	    " policy_state = excluded.policy_state, policy_text = excluded.policy_text, policy_reason = excluded.policy_reason"
 	    " WHERE tenant = excluded.tenant",
 	[SQL_STREAM] = "INSERT INTO stream (id, vm, started_ns, last_block, ended, cut, packets, bytes, packets_block, first_ns,"
@@ -166,6 +166,7 @@ catalog_write_vm(sqlite3_stmt *stmt, const void *any)
 	errs += bind_text(stmt, 13, row->policy_state);
 	errs += bind_text(stmt, 14, row->policy_text);
 	errs += bind_text(stmt, 15, row->policy_reason);
+	errs += bind_u64_or_null(stmt, 16, row->not_after_ns);
 	return catalog_step(stmt, errs);
 }
 

@@ -59,6 +59,7 @@ session_fill_row(struct session *session, const struct msg_hello *hello)
 	row->connected = true;
 	row->since_ns = row->seen_ns = session->since_ns;
 	row->clock_offset_ns = (int64_t)(hello->wall_ns - session->since_ns);
+	row->not_after_ns = clock_ns_of_s(tlsio_peer_not_after(session->tls));
 	archive_vm_changed(&session->worker->archive, session->vm);
 }
 

@@ -38,6 +38,8 @@ struct vm_row {			/* see CATALOG_SCHEMA */
 	const char	*policy_state;		/* static */
 	char		*policy_text;		/* heap; NULL: none */
 	char		 policy_reason[MSG_TEXT_SIZE];
+	char		 labels[CATALOG_LABELS_SIZE];	/* from the catalog: written by who enrols VMs */
+	uint64_t	 not_after_ns;		/* of the certificate that it showed; 0: none yet */
 };
 
 struct stream_row {

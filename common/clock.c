@@ -45,6 +45,14 @@ clock_cpu_us(void)
 	return read_clock(CLOCK_PROCESS_CPUTIME_ID) / 1000;
 }
 
+uint64_t
+clock_ns_of_s(int64_t wall_s)
+{
+	if (wall_s < 0)
+		return 0;
+	return wall_s > INT64_MAX / NS_PER_S ? INT64_MAX : (uint64_t)wall_s * NS_PER_S;
+}
+
 char *
 clock_iso(uint64_t wall_ns, char *dst, size_t dst_size)
 {

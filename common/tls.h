@@ -16,6 +16,7 @@ struct tlsio;
 
 /*
  * Who we are and whom we trust: TLS 1.3 only, both sides show a certificate of the one CA, one ALPN name.
+ * The certificate's file may hold those of the issuers between it and the CA behind it: they are shown with it.
  * The PEM texts are read from the descriptors, which stay the caller's (read with pread(2), so that they can be used
  * again); names are for error messages. NULL with error set: unreadable, no such thing in it, key does not fit, expired.
  */
@@ -27,6 +28,13 @@ struct tls_context *tls_context_new(const struct tls_files *, const char *alpn, 
 /* Opens the three files and calls tls_context_new(). Warns if the key file can be read by others than its owner. */
 struct tls_context *tls_context_load(const char *ca, const char *cert, const char *key, const char *alpn,
 	    char error[TLS_ERROR_SIZE]);
+/*
+ * Server: other names than the context's own that a client may offer instead. ANONYMOUS: it is asked for no certificate. ROOT: the CA's
+ * certificate is shown with ours, for a client that has only its fingerprint. Before the first tlsio; -1: too many, too long, ENOMEM.
+ */
+#define TLS_ALPN_ANONYMOUS	0x1u
+#define TLS_ALPN_ROOT		0x2u
+int		 tls_context_add_alpn(struct tls_context *, const char *name, unsigned flags);
 void		 tls_context_free(struct tls_context *);	/* sessions made from it live on */
 /* Our own certificate's: pointers live as long as the context. */
 const char	*tls_context_uri(const struct tls_context *);
@@ -65,8 +73,9 @@ struct tlsio	*tlsio_new(struct event_base *, struct tls_context *, int fd, const
 void		 tlsio_free(struct tlsio *);
 /* To another loop (of another thread): detach in the old thread, attach in the new one, nothing between but a new owner. */
 void		 tlsio_detach(struct tlsio *);
-void		 tlsio_set_owner(struct tlsio *, const struct tlsio_callbacks *, void *arg);
 int		 tlsio_attach(struct tlsio *, struct event_base *);
+/* From now on another's, as from opened(), when it is known what the peer wants. */
+void		 tlsio_set_owner(struct tlsio *, const struct tlsio_callbacks *, void *arg);
 
 struct buf	*tlsio_input(struct tlsio *);		/* consume with buf_consume(); then tlsio_input_taken() */
 void		 tlsio_input_taken(struct tlsio *);	/* resumes a paused reading; an empty input gives its memory back */
@@ -85,7 +94,8 @@ size_t		 tlsio_queued(const struct tlsio *);
 /* Sends what is queued and close_notify, then closed() with why; gives up after linger_ms. */
 void		 tlsio_shutdown(struct tlsio *, const char *why, unsigned linger_ms);
 
-const char	*tlsio_peer_uri(const struct tlsio *);		/* the one vmtap SAN URI; "" if none or several */
+const char	*tlsio_alpn(const struct tlsio *);		/* the name in use; "" before opened() */
+const char	*tlsio_peer_uri(const struct tlsio *);		/* the one vmtap SAN URI; "" if none or several, or anonymous */
 #define TLS_URIS_MAX	256
 /* Each SAN URI of the peer's certificate that begins with scheme, in upper or lower case; "" for one that is no text. How many there
  * are; -1: more than TLS_URIS_MAX, of which the first were told. */

@@ -188,8 +188,25 @@ error_pem(char error[TLS_ERROR_SIZE], const char *name, const char *what, const 
 		error_set(error, "%s: holds a damaged %s: %s", name, what, openssl_reason());
 }
 
+/* What stands behind the first certificate of a file, without the root: peers have that. Others' faults show when it is verified. */
+static int
+read_above(BIO *bio, const X509 *root, STACK_OF(X509) *above)
+{
+	X509	*cert;
+
+	while ((cert = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL)
+		if (X509_cmp(cert, root) == 0)
+			X509_free(cert);
+		else if (sk_X509_push(above, cert) <= 0) {
+			X509_free(cert);
+			return -1;
+		}
+	return 0;
+}
+
+/* above NULL: the certificate must be alone. Else takes those between it and the root. */
 static X509 *
-read_certificate(int fd, const char *name, bool alone, char error[TLS_ERROR_SIZE])
+read_certificate(int fd, const char *name, const X509 *root, STACK_OF(X509) *above, char error[TLS_ERROR_SIZE])
 {
 	size_t	 len;
 	char	*text = read_text(fd, name, &len, error);
@@ -201,7 +218,11 @@ read_certificate(int fd, const char *name, bool alone, char error[TLS_ERROR_SIZE
 	ERR_clear_error();
 	if ((bio = BIO_new_mem_buf(text, (int)len)) == NULL || (cert = PEM_read_bio_X509(bio, NULL, NULL, NULL)) == NULL)
 		error_pem(error, name, "certificate", text, len, "CERTIFICATE-----");
-	else if (alone && (second = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL) {
+	else if (above != NULL && read_above(bio, root, above) == -1) {
+		error_set(error, "%s: %s", name, strerror(ENOMEM));
+		X509_free(cert);
+		cert = NULL;
+	} else if (above == NULL && (second = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL) {
 		error_set(error, "%s: holds several certificates; one CA alone is trusted", name);
 		X509_free(cert);
 		cert = NULL;
@@ -238,24 +259,46 @@ read_key(int fd, const char *name, char error[TLS_ERROR_SIZE])
 	return key;
 }
 
+/* Certificates read from the files. */
+struct credentials {
+	X509		*ca, *cert;
+	STACK_OF(X509)	*above;		/* between the two */
+	EVP_PKEY	*key;
+};
+
+/* Whatever the dates: of those others complain. */
+static bool
+leads_to_ca(const struct credentials *own)
+{
+	X509_STORE	*store = X509_STORE_new();
+	X509_STORE_CTX	*ctx = X509_STORE_CTX_new();
+	bool		 good = store != NULL && ctx != NULL && X509_STORE_add_cert(store, own->ca) == 1 &&
+	    X509_STORE_set_flags(store, X509_V_FLAG_NO_CHECK_TIME) == 1 && X509_STORE_CTX_init(ctx, store, own->cert, own->above) == 1 &&
+	    X509_verify_cert(ctx) == 1;
+
+	X509_STORE_CTX_free(ctx);
+	X509_STORE_free(store);
+	return good;
+}
+
 /* What would only show at a peer otherwise, as a refusal that the peer's log explains. */
 static int
-check_files(const struct tls_files *f, X509 *ca, X509 *cert, const EVP_PKEY *key, char error[TLS_ERROR_SIZE])
+check_files(const struct tls_files *f, const struct credentials *own, char error[TLS_ERROR_SIZE])
 {
 	struct tls_names	 names;
 	char			 date[16];
 
-	tls_names_read(cert, &names);
-	if (X509_check_ca(ca) == 0)
+	tls_names_read(own->cert, &names);
+	if (X509_check_ca(own->ca) == 0)
 		error_set(error, "%s: is not the certificate of a CA", f->ca_name);
-	else if (X509_check_private_key(cert, key) != 1)
+	else if (X509_check_private_key(own->cert, own->key) != 1)
 		error_set(error, "%s: is not the key of %s", f->key_name, f->cert_name);
-	else if (X509_cmp_current_time(X509_get0_notAfter(cert)) < 0)
+	else if (X509_cmp_current_time(X509_get0_notAfter(own->cert)) < 0)
 		error_set(error, "%s: expired on %s", f->cert_name, tls_why_date(names.not_after, date));
 	else {
-		if (X509_verify(cert, X509_get0_pubkey(ca)) != 1)
+		if (!leads_to_ca(own))
 			log_warn("%s was not signed by %s: peers that trust only that CA will refuse it", f->cert_name, f->ca_name);
-		if (X509_cmp_current_time(X509_get0_notBefore(cert)) > 0)
+		if (X509_cmp_current_time(X509_get0_notBefore(own->cert)) > 0)
 			log_warn("%s is not valid yet: is the clock right?", f->cert_name);
 		ERR_clear_error();
 		return 0;
@@ -274,7 +317,8 @@ set_policy(struct tls_context *context)
 	SSL_CTX_set_session_cache_mode(c, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_max_early_data(c, 0);
 	/* A collector's sessions are thousands, and most of them say nothing at a time. */
-	SSL_CTX_set_mode(c, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+	SSL_CTX_set_mode(c, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS |
+	    SSL_MODE_NO_AUTO_CHAIN);
 	SSL_CTX_set_read_ahead(c, 1);
 	SSL_CTX_set_default_read_buffer_len(c, READ_AHEAD);
 	SSL_CTX_set_verify(c, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, tls_why_verify);
@@ -283,23 +327,33 @@ set_policy(struct tls_context *context)
 }
 
 static int
-set_up(struct tls_context *context, X509 *ca, X509 *cert, EVP_PKEY *key)
+add_chain(SSL_CTX *c, STACK_OF(X509) *above)
+{
+	for (int i = 0; i < sk_X509_num(above); i++)
+		if (SSL_CTX_add1_chain_cert(c, sk_X509_value(above, i)) != 1)
+			return -1;
+	return 0;
+}
+
+static int
+set_up(struct tls_context *context, const struct credentials *own)
 {
 	SSL_CTX	*c = context->ssl_ctx = SSL_CTX_new(TLS_method());
 
 	if (c == NULL || SSL_CTX_set_min_proto_version(c, TLS1_3_VERSION) != 1 ||
 	    SSL_CTX_set_max_proto_version(c, TLS1_3_VERSION) != 1 || SSL_CTX_set_ciphersuites(c, SUITES) != 1 ||
-	    SSL_CTX_use_certificate(c, cert) != 1 || SSL_CTX_use_PrivateKey(c, key) != 1 ||
-	    X509_STORE_add_cert(SSL_CTX_get_cert_store(c), ca) != 1 ||
+	    SSL_CTX_use_certificate(c, own->cert) != 1 || add_chain(c, own->above) == -1 ||
+	    SSL_CTX_use_PrivateKey(c, own->key) != 1 || X509_STORE_add_cert(SSL_CTX_get_cert_store(c), own->ca) != 1 ||
+	    X509_up_ref(own->ca) != 1 || (context->root = own->ca) == NULL ||
 	    SSL_CTX_set_alpn_protos(c, context->alpn, context->alpn_len) != 0 ||
-	    X509_digest(cert, EVP_sha256(), context->fingerprint, NULL) != 1)
+	    X509_digest(own->cert, EVP_sha256(), context->fingerprint, NULL) != 1)
 		return -1;
 	set_policy(context);
 	return 0;
 }
 
 static struct tls_context *
-context_make(const struct tls_files *files, const char *alpn, X509 *ca, X509 *cert, EVP_PKEY *key, char error[TLS_ERROR_SIZE])
+context_make(const struct tls_files *files, const char *alpn, const struct credentials *own, char error[TLS_ERROR_SIZE])
 {
 	struct tls_context	*context = calloc(1, sizeof(*context));
 	size_t			 len = strlen(alpn);
@@ -314,9 +368,9 @@ context_make(const struct tls_files *files, const char *alpn, X509 *ca, X509 *ce
 	context->alpn[0] = (uint8_t)len;
 	memcpy(context->alpn + 1, alpn, len);
 	context->alpn_len = (unsigned)len + 1;
-	tls_names_read(cert, &context->own);
+	tls_names_read(own->cert, &context->own);
 	ERR_clear_error();
-	if (set_up(context, ca, cert, key) == -1) {
+	if (set_up(context, own) == -1) {
 		error_set(error, "%s, %s: TLS cannot use them: %s", files->cert_name, files->ca_name, openssl_reason());
 		tls_context_free(context);
 		return NULL;
@@ -328,18 +382,19 @@ struct tls_context *
 tls_context_new(const struct tls_files *files, const char *alpn, char error[TLS_ERROR_SIZE])
 {
 	struct tls_context	*context = NULL;
-	X509			*ca, *cert = NULL;
-	EVP_PKEY		*key = NULL;
+	struct credentials	 own = { .above = sk_X509_new_null() };
 
 	error[0] = '\0';
-	if ((ca = read_certificate(files->ca_fd, files->ca_name, true, error)) != NULL &&
-	    (cert = read_certificate(files->cert_fd, files->cert_name, false, error)) != NULL &&
-	    (key = read_key(files->key_fd, files->key_name, error)) != NULL &&
-	    check_files(files, ca, cert, key, error) == 0)
-		context = context_make(files, alpn, ca, cert, key, error);
-	X509_free(ca);
-	X509_free(cert);
-	EVP_PKEY_free(key);
+	if (own.above == NULL)
+		error_set(error, "%s", strerror(ENOMEM));
+	else if ((own.ca = read_certificate(files->ca_fd, files->ca_name, NULL, NULL, error)) != NULL &&
+	    (own.cert = read_certificate(files->cert_fd, files->cert_name, own.ca, own.above, error)) != NULL &&
+	    (own.key = read_key(files->key_fd, files->key_name, error)) != NULL && check_files(files, &own, error) == 0)
+		context = context_make(files, alpn, &own, error);
+	X509_free(own.ca);
+	X509_free(own.cert);
+	sk_X509_pop_free(own.above, X509_free);
+	EVP_PKEY_free(own.key);
 	return context;
 }
 
@@ -395,7 +450,40 @@ tls_context_free(struct tls_context *context)
 	if (context == NULL || atomic_fetch_sub(&context->refs, 1) != 1)
 		return;
 	SSL_CTX_free(context->ssl_ctx);
+	X509_free(context->root);
 	free(context);
+}
+
+int
+tls_context_add_alpn(struct tls_context *context, const char *name, unsigned flags)
+{
+	struct tls_alpn	*alpn = &context->more[context->more_count];
+
+	if (context->more_count == TLS_ALPN_MAX || strlen(name) >= sizeof(alpn->name)) {
+		errno = ENOSPC;
+		return -1;
+	}
+	snprintf(alpn->name, sizeof(alpn->name), "%s", name);
+	alpn->flags = flags;
+	context->more_count++;
+	return 0;
+}
+
+const char *
+tls_context_find_alpn(const struct tls_context *context, const uint8_t *name, size_t len, unsigned *flags)
+{
+	*flags = 0;
+	if (len == context->alpn[0] && memcmp(name, context->alpn + 1, len) == 0)
+		return tls_context_alpn(context);
+	for (unsigned i = 0; i < context->more_count; i++) {
+		const struct tls_alpn	*alpn = &context->more[i];
+
+		if (strlen(alpn->name) != len || memcmp(name, alpn->name, len) != 0)
+			continue;
+		*flags = alpn->flags;
+		return alpn->name;
+	}
+	return NULL;
 }
 
 const char *

@@ -33,6 +33,13 @@ void	tls_names_read(const X509 *, struct tls_names *);
 #define TLS_RIGHT_SCHEME	"vmtap-right:"	/* beside the one URI that says who it is */
 int	tls_uris_read(const X509 *, const char *scheme, void (*each)(const char *, void *), void *arg);
 
+/* What a server may be asked for instead of the context's own name. */
+#define TLS_ALPN_MAX		4
+struct tls_alpn {
+	char			 name[32];
+	unsigned		 flags;		/* TLS_ALPN_... */
+};
+
 struct tls_context {
 	SSL_CTX			*ssl_ctx;
 	atomic_uint		 refs;
@@ -40,10 +47,15 @@ struct tls_context {
 	uint64_t		 key_update_records;
 	uint8_t			 alpn[256];	/* as on the wire: length, then the name */
 	unsigned		 alpn_len;
+	struct tls_alpn		 more[TLS_ALPN_MAX];
+	unsigned		 more_count;
+	X509			*root;
 	uint8_t			 fingerprint[TLS_FINGERPRINT_SIZE];	/* of our certificate */
 };
 struct tls_context *tls_context_ref(struct tls_context *);
 #define tls_context_alpn(c)	((const char *)(c)->alpn + 1)
+/* One of ours, NUL-terminated, as long as the context lives; flags are 0 of the context's own. NULL: none. */
+const char	*tls_context_find_alpn(const struct tls_context *, const uint8_t *name, size_t len, unsigned *flags);
 
 /* What the handshake's callbacks know of a connection (SSL_get_app_data()), and the first thing that they found wrong. */
 struct tls_note {

@@ -238,22 +238,31 @@ tls_why_client_hello(SSL *ssl, int *alert, void *arg)
 	return SSL_CLIENT_HELLO_SUCCESS;
 }
 
+/* The rest of the handshake goes by what the client wants; RFC 8446 has the request for a certificate behind this. */
+static int
+apply_alpn(SSL *ssl, const struct tls_context *context, unsigned flags)
+{
+	if (flags & TLS_ALPN_ANONYMOUS)
+		SSL_set_verify(ssl, SSL_VERIFY_NONE, NULL);
+	return (flags & TLS_ALPN_ROOT) && SSL_add1_chain_cert(ssl, context->root) != 1 ? -1 : 0;
+}
+
 int
 tls_why_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len, const unsigned char *in, unsigned in_len, void *arg)
 {
 	struct tls_note	*note = SSL_get_app_data(ssl);
-	const uint8_t	*ours = note->context->alpn;
 	struct cursor	 list, name;
 	uint8_t		 len;
+	unsigned	 flags;
 	char		 offer[OFFER_SIZE] = "";
 
 	(void)arg;
 	cursor_init(&list, in, in_len);
 	while (cursor_u8(&list, &len) == 0 && cursor_sub(&list, len, &name) == 0) {
-		if (len == ours[0] && memcmp(name.p, ours + 1, len) == 0) {
+		if (tls_context_find_alpn(note->context, name.p, len, &flags) != NULL) {
 			*out = name.p;
 			*out_len = len;
-			return SSL_TLSEXT_ERR_OK;
+			return apply_alpn(ssl, note->context, flags) == 0 ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
 		}
 		if (offer[0] != '\0')
 			append_text(offer, sizeof(offer), ", ");
@@ -270,6 +279,8 @@ tls_why_alpn_answer(SSL *ssl, struct tls_note *note)
 	const unsigned char	*name;
 	unsigned		 len;
 
+	if (SSL_is_server(ssl))
+		return 0;
 	SSL_get0_alpn_selected(ssl, &name, &len);
 	if (len == note->context->alpn[0] && memcmp(name, note->context->alpn + 1, len) == 0)
 		return 0;

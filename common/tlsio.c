@@ -36,6 +36,8 @@
 #define FAIL_LINGER_MS	1000			/* for the alert that tells the peer why */
 #define EXPIRY_CHECK_S	3600			/* wall clocks are set: look again each hour */
 
+#define ANONYMOUS_NOT_AFTER	((time_t)253402300799)	/* 9999-12-31: RFC 5280 has no later time */
+
 #define WAKE_READ	0x1
 #define WAKE_WRITE	0x2
 #define WAKE_TIMER	0x4
@@ -122,7 +124,12 @@ set_expiry(struct tlsio *t)
 static void
 handshake_done(struct tlsio *t)
 {
-	tls_names_read(SSL_get0_peer_certificate(t->ssl), &t->peer);
+	const X509	*cert = SSL_get0_peer_certificate(t->ssl);
+
+	if (cert != NULL)
+		tls_names_read(cert, &t->peer);
+	else
+		t->peer.not_after = ANONYMOUS_NOT_AFTER;
 	if (tls_why_alpn_answer(t->ssl, &t->note) == -1) {
 		SSL_shutdown(t->ssl);
 		finish_failed(t);
@@ -483,13 +490,6 @@ tlsio_detach(struct tlsio *t)
 	close_events(t);
 }
 
-void
-tlsio_set_owner(struct tlsio *t, const struct tlsio_callbacks *callbacks, void *arg)
-{
-	t->callbacks = *callbacks;
-	t->arg = arg;
-}
-
 int
 tlsio_attach(struct tlsio *t, struct event_base *base)
 {
@@ -504,6 +504,13 @@ tlsio_attach(struct tlsio *t, struct event_base *base)
 	else
 		tlsio_kick(t);
 	return 0;
+}
+
+void
+tlsio_set_owner(struct tlsio *t, const struct tlsio_callbacks *callbacks, void *arg)
+{
+	t->callbacks = *callbacks;
+	t->arg = arg;
 }
 
 struct buf *
@@ -550,6 +557,18 @@ tlsio_shutdown(struct tlsio *t, const char *why, unsigned linger_ms)
 	finish(t, t->state == TLSIO_OPEN ? linger_ms : 0);
 	if (t->base != NULL && t->gone == NULL)
 		tlsio_kick(t);
+}
+
+const char *
+tlsio_alpn(const struct tlsio *t)
+{
+	const unsigned char	*name;
+	unsigned		 len, flags;
+	const char		*found;
+
+	SSL_get0_alpn_selected(t->ssl, &name, &len);
+	found = len > 0 ? tls_context_find_alpn(t->context, name, len, &flags) : NULL;
+	return found != NULL ? found : "";
 }
 
 const char *

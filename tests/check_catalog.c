@@ -175,6 +175,8 @@ START_TEST(an_older_one_is_migrated)
 	expect(db, "(SELECT packets = 0 AND first_ns IS NULL FROM stream WHERE id = x'02')");
 	expect(db, "(SELECT value = 25 AND since_ns IS NULL FROM stat)");
 	expect(db, "(SELECT count(*) = 2 FROM loss)");
+	expect(db, "(SELECT labels = '' AND not_after_ns IS NULL FROM vm)");
+	expect(db, "(SELECT count(*) = 0 FROM revoked)");
 	schema_of(db, migrated, sizeof(migrated));
 	sqlite3_close(db);
 	db = open_good();		/* once */
