@@ -15,15 +15,15 @@ struct reach_options {
 	char	*connect, *ca, *cert, *key;
 };
 /* Rows for a verb whose options struct has a struct reach_options named reach. */
-#define REACH_ROWS(type) \
-	{ .name = "connect", .type = CONF_STRING, .argument = "HOST[:PORT]", .offset = offsetof(type, reach.connect), \
+#define REACH_ROWS(options_type) \
+	{ .name = "connect", .type = CONF_STRING, .argument = "HOST[:PORT]", .offset = offsetof(options_type, reach.connect), \
 	    .help = "ask this collector, as an operator, over TLS" }, \
 	{ .name = "ca", .type = CONF_STRING, .initial = SYSCONFDIR "/vmtap/ca.crt", .argument = "FILE", \
-	    .offset = offsetof(type, reach.ca), .help = "with --connect: certificate of the deployment's CA" }, \
+	    .offset = offsetof(options_type, reach.ca), .help = "with --connect: certificate of the deployment's CA" }, \
 	{ .name = "cert", .type = CONF_STRING, .initial = SYSCONFDIR "/vmtap/operator.crt", .argument = "FILE", \
-	    .offset = offsetof(type, reach.cert), .help = "with --connect: the operator's certificate" }, \
+	    .offset = offsetof(options_type, reach.cert), .help = "with --connect: the operator's certificate" }, \
 	{ .name = "key", .type = CONF_STRING, .initial = SYSCONFDIR "/vmtap/operator.key", .argument = "FILE", \
-	    .offset = offsetof(type, reach.key), .help = "with --connect: its private key" }
+	    .offset = offsetof(options_type, reach.key), .help = "with --connect: its private key" }
 
 /* What goes wrong is told on stderr, under the verb's name. */
 struct reach;
