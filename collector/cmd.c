@@ -37,9 +37,8 @@ cmd_restrict(const char *store, const struct rights *rights)
 	restricted.rights = rights;
 }
 
-/* What names no file, and makes nothing of the collector's that could be much. */
-static bool
-is_harmless(const struct conf_row *row)
+bool
+cmd_is_harmless(const struct conf_row *row)
 {
 	static const char *const names[] = { "json", "from", "to", "count", "as-captured", "tenant", "merged", "follow", "dedup-window",
 	    "dedup-memory" };
@@ -59,7 +58,7 @@ rows_for_args(const struct conf_row *rows)
 	if (restricted.store == NULL)
 		return rows;
 	for (; rows->name != NULL && own < restricted.rows + ROWS_MAX; rows++) {
-		if (!is_harmless(rows))
+		if (!cmd_is_harmless(rows))
 			continue;
 		*own = *rows;
 		if (strcmp(rows->name, "dedup-memory") == 0)

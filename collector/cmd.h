@@ -31,6 +31,8 @@ void	cmd_bad_usage(const char *verb, const char *, ...) __attribute__((format(pr
  * as long as the process. */
 struct rights;
 void	cmd_restrict(const char *store, const struct rights *);
+/* An option that an operator far away may give: it names no file. */
+bool	cmd_is_harmless(const struct conf_row *);
 /* Whoever read standard output may have had enough; any other failure of it must not look like success. The exit status. */
 int	cmd_finish_output(int status);
 /* The catalog of a store, read-only, or NULL after saying why. */
