@@ -75,16 +75,25 @@ make_views(sqlite3 *db)
 	return 0;
 }
 
-/* A table of the catalog is read through its view alone. */
+static bool
+is_view(const char *name)
+{
+	for (size_t i = 0; name != NULL && i < sizeof(views) / sizeof(views[0]); i++)
+		if (strcmp(views[i].table, name) == 0)
+			return true;
+	return false;
+}
+
+/* The catalog is read through the views alone; so is the list of who is visible. */
 static bool
 may_read(const char *table, const char *database, const char *through)
 {
-	if (database != NULL && strcmp(database, "main") == 0)
-		return through != NULL;
-	return through != NULL || table == NULL || strcmp(table, "visible") != 0;
+	if (is_view(through))
+		return true;
+	return (database == NULL || strcmp(database, "main") != 0) && (table == NULL || strcmp(table, "visible") != 0);
 }
 
-/* what: a table's name, or a pragma's; through: the view that asks. */
+/* what: a table's name, or a pragma's; through: the view, or common table expression, that asks. */
 static int
 authorize(void *arg, int action, const char *what, const char *detail, const char *database, const char *through)
 {
