@@ -41,6 +41,10 @@ struct agent_options {
 	struct conf_list listens;	/* --listen ADDR[:PORT] */
 	struct conf_list metrics;	/* --metrics PATH or ADDR:PORT; or one AGENT_METRICS_NONE */
 	struct conf_list exclude_ports;	/* --exclude-port N: TCP ports never captured; 8827 always */
+	char		*enroll;	/* --enroll HOST[:PORT]; NULL: the certificate comes otherwise */
+	char		*token_file;
+	char		*ca_fingerprint;
+	char		*state_dir;
 	char		*ca, *cert, *key;
 	uint64_t	 keepalive_ms;
 	uint64_t	 rate_limit;	/* bits a second sent; 0 none */

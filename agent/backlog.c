@@ -227,6 +227,28 @@ backlog_empty(const struct backlog *b)
 	return spool_empty(b->spool) && (b->disk == NULL || disk_empty(b->disk));
 }
 
+uint64_t
+backlog_discard_old(struct backlog *b)
+{
+	struct spool_stream stream[MSG_STREAMS_MAX];
+	uint64_t before = b->disk != NULL ? disk_used(b->disk) : 0;
+	size_t count, old;
+
+	do {
+		count = b->disk != NULL ? disk_streams(b->disk, stream, MSG_STREAMS_MAX) : 0;
+		old = 0;
+		for (size_t i = 0; i < count; i++)
+			if (!spool_has_stream(b->spool, stream[i].id)) {
+				disk_discard(b->disk, stream[i].id);
+				old++;
+			}
+	} while (old > 0);
+	if (b->disk == NULL)
+		return 0;
+	tell_level(b);
+	return before - disk_used(b->disk);
+}
+
 bool
 backlog_urgent(const struct backlog *b)
 {

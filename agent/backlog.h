@@ -37,6 +37,8 @@ void	backlog_release(struct backlog *);
 int	backlog_acknowledge(struct backlog *, const uint8_t stream[MSG_ID_SIZE], uint64_t number);
 void	backlog_rewind(struct backlog *);
 bool	backlog_empty(const struct backlog *);
+/* What the disk has of streams that memory does not know: of runs before. Forgotten, and nobody is told. Returns bytes. */
+uint64_t backlog_discard_old(struct backlog *);
 bool	backlog_urgent(const struct backlog *);		/* memory or disk is half full */
 /* The next one is of a stream that there was no place for in HELLO, and all before it is acknowledged: time for a new session. */
 bool	backlog_hello_due(const struct backlog *);

@@ -366,6 +366,18 @@ disk_acknowledge(struct disk *d, const uint8_t id[MSG_ID_SIZE], uint64_t number)
 	return 0;
 }
 
+void
+disk_discard(struct disk *d, const uint8_t id[MSG_ID_SIZE])
+{
+	struct disk_stream *s = disk_stream_find(d, id);
+
+	if (s == NULL)
+		return;
+	s->handed = s->last;
+	s->end_read = true;
+	(void)disk_acknowledge(d, id, s->last);
+}
+
 bool
 disk_empty(const struct disk *d)
 {

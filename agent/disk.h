@@ -58,6 +58,7 @@ bool	 disk_unlisted(const struct disk *);
 bool	 disk_was_handed(const struct disk *, const uint8_t stream[MSG_ID_SIZE], uint64_t number);
 /* All of the stream up to number, if it is here. -1 EINVAL: what is here was not all handed out up to there. */
 int	 disk_acknowledge(struct disk *, const uint8_t stream[MSG_ID_SIZE], uint64_t number);
+void	 disk_discard(struct disk *, const uint8_t stream[MSG_ID_SIZE]);	/* all of it, and nobody is told */
 void	 disk_rewind(struct disk *);
 bool	 disk_unread(const struct disk *);	/* something is there that disk_next() has not given */
 bool	 disk_empty(const struct disk *);

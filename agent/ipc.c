@@ -56,6 +56,7 @@ static void
 ipc_packet_free(struct ipc_packet *packet)
 {
 	ipc_close_fds(packet->fd, packet->fd_count);
+	explicit_bzero(packet->data, packet->length);	/* it may have been a key */
 	free(packet);
 }
 
@@ -205,7 +206,7 @@ ipc_send(struct ipc *ipc, enum ipc_type type, const void *payload, size_t length
 
 	if (TAILQ_EMPTY(&ipc->queue)) {
 		if (ipc_sendmsg(ipc->fd, packet->data, packet->length, fds, fd_count) != -1) {
-			free(packet);
+			ipc_packet_free(packet);
 			return 0;
 		}
 		if (errno != EAGAIN && errno != ENOBUFS)
@@ -302,6 +303,7 @@ ipc_on_readable(evutil_socket_t fd, short what, void *arg)
 			break;
 		ipc->callbacks->message(ipc, &message, ipc->arg);
 		ipc_close_fds(message.fd, IPC_FDS_MAX);
+		explicit_bzero(ipc->input, IPC_HEADER_SIZE + message.length);
 	}
 	if (got == -1)
 		ipc_report_closed(ipc);

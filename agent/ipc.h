@@ -20,7 +20,8 @@ struct event_base;
  * cursor (the other side may be broken), descriptors beside them.
  *
  *   supervisor <-> capture    CONFIG, PEER, SHUTDOWN, DUMP ->          <- READY
- *   supervisor <-> link       CONFIG, PEER, SHUTDOWN, DUMP, SOCKET, CREDENTIALS ->   <- SOCKET_REQUEST, CREDENTIALS_REQUEST, READY
+ *   supervisor <-> link       CONFIG, PEER, SHUTDOWN, DUMP, SOCKET, ENROLMENT, CREDENTIALS, STORED ->
+ *                                                        <- SOCKET_REQUEST, CREDENTIALS_REQUEST, STORE, READY
  *   link       <-> capture    TAP, LEASE ->                             <- TAP_RESULT, LAST_STATS, INTERFACE_GONE
  */
 enum ipc_type {
@@ -33,6 +34,9 @@ enum ipc_type {
 	IPC_SOCKET,		/* fd, or u32 errno */
 	IPC_CREDENTIALS_REQUEST,
 	IPC_CREDENTIALS,	/* fds: ca, cert, key; or text why not; unasked when the files have changed */
+	IPC_ENROLMENT,		/* with --enroll, before each IPC_CREDENTIALS: struct ipc_enrolment; fds: token, pending key, as it says */
+	IPC_STORE,		/* link -> supervisor: u8 enum ipc_store, then the file's bytes, IPC_STORE_MAX at most; one at a time */
+	IPC_STORED,		/* u8 enum ipc_store, u32 errno; 0: it is on disk. CREDENTIALS follow what they changed by */
 	IPC_TAP,		/* struct ipc_tap */
 	IPC_LEASE,		/* struct ipc_lease: of the peers of the TAP told last, in place of what that said */
 	IPC_TAP_RESULT,		/* struct ipc_tap_result */
@@ -42,6 +46,22 @@ enum ipc_type {
 };
 #define IPC_FDS_MAX	3
 #define IPC_SIZE_MAX	(128u * 1024)
+
+/* What enrolment got, in the state folder. Bytes to the supervisor, which keeps them under a fixed name. */
+enum ipc_store {
+	STORE_PENDING,		/* the key that a token is being used with */
+	STORE_CA,		/* the deployment's root */
+	STORE_ENROLLED,		/* key and certificates: the token and the pending key have done their work */
+	STORE_RENEWED,		/* key and certificates, in place of those before */
+	STORE_MAX
+};
+#define IPC_STORE_MAX	(48u * 1024)
+
+struct ipc_enrolment {
+	bool		token, pending;	/* there is one: its file is beside the message */
+	bool		cloned;		/* this machine is not the one that enrolled: what it got is not handed out */
+	char		why[MSG_TEXT_SIZE];	/* of that */
+};
 
 /* Taps: 0 is the collector's stream; 1..4 are operators' pulls, each with its own handles, filter, stream and small spool. */
 #define IPC_TAPS_MAX	5
@@ -127,6 +147,13 @@ int		 ipc_send(struct ipc *, enum ipc_type, const void *, size_t, const int *fds
 
 int	ipc_send_shutdown(struct ipc *, uint32_t left_ms);
 int	ipc_get_shutdown(const struct ipc_message *, uint32_t *left_ms);
+int	ipc_send_enrolment(struct ipc *, const struct ipc_enrolment *, const int *fds);
+int	ipc_get_enrolment(const struct ipc_message *, struct ipc_enrolment *);
+int	ipc_send_store(struct ipc *, enum ipc_store, const void *, size_t);
+/* bytes: into the message. */
+int	ipc_get_store(const struct ipc_message *, enum ipc_store *, const uint8_t **bytes, size_t *len);
+int	ipc_send_stored(struct ipc *, enum ipc_store, int error);
+int	ipc_get_stored(const struct ipc_message *, enum ipc_store *, int *error);
 int	ipc_send_tap(struct ipc *, const struct ipc_tap *);
 int	ipc_get_tap(const struct ipc_message *, struct ipc_tap *);
 int	ipc_send_lease(struct ipc *, const struct ipc_lease *);

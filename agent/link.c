@@ -19,8 +19,10 @@
 #include "agent/link.h"
 #include "agent/link_breaker.h"
 #include "agent/link_dial.h"
+#include "agent/link_enroll.h"
 #include "agent/link_listen.h"
 #include "agent/link_metrics.h"
+#include "agent/link_renew.h"
 #include "agent/link_session.h"
 #include "agent/role.h"
 #include "agent/spool.h"
@@ -62,6 +64,43 @@ link_timer_set(struct event *timer, uint64_t delay_ns)
 	struct timeval tv = { .tv_sec = (time_t)(delay_ns / 1000000000), .tv_usec = (suseconds_t)(delay_ns / 1000 % 1000000) };
 
 	evtimer_add(timer, &tv);
+}
+
+/* --- sockets --- */
+
+int
+link_ask_socket(struct link *link, uint8_t family, enum link_asker asker)
+{
+	if (link->sockets_due == LINK_ASKERS) {
+		errno = EBUSY;
+		return -1;
+	}
+	if (ipc_send(link->supervisor, IPC_SOCKET_REQUEST, &family, sizeof(family), NULL, 0) == -1)
+		return -1;
+	link->socket_for[link->sockets_due++] = (uint8_t)asker;
+	return 0;
+}
+
+void
+link_socket_came(struct link *link, struct ipc_message *message)
+{
+	struct cursor c;
+	uint32_t error = EIO;
+	int fd = message->fd[0];
+	enum link_asker asker = (enum link_asker)link->socket_for[0];
+
+	if (link->sockets_due == 0)
+		return;
+	memmove(link->socket_for, link->socket_for + 1, --link->sockets_due);
+	if (fd == -1) {
+		cursor_init(&c, message->payload, message->length);
+		(void)cursor_u32(&c, &error);
+	}
+	message->fd[0] = -1;
+	if (asker == LINK_ENROLL)
+		enroll_socket(link, fd, (int)error);
+	else
+		dial_socket(link->dial, fd, (int)error);
 }
 
 /* Of the stream that ends with its capture, or with this process. */
@@ -259,6 +298,7 @@ reload(struct link *link, int fd)
 	interfaces_changed(link);
 	session_limit_all(link);
 	breaker_set_flush(link->breaker, link->options.flush_ms * LINK_MS);
+	enroll_options(link);
 	credentials_request(link);
 	dial_start(link->dial);
 }
@@ -286,6 +326,18 @@ dump(struct link *link)
 }
 
 static void
+stored(struct link *link, const struct ipc_message *message)
+{
+	enum ipc_store what;
+	int error;
+
+	if (ipc_get_stored(message, &what, &error) == 0)
+		enroll_stored(link, what, error);
+	else
+		log_warn("what the supervisor says of a file makes no sense");
+}
+
+static void
 on_supervisor_message(struct ipc *ipc, struct ipc_message *message, void *arg)
 {
 	struct link *link = arg;
@@ -308,7 +360,13 @@ on_supervisor_message(struct ipc *ipc, struct ipc_message *message, void *arg)
 		dump(link);
 		break;
 	case IPC_SOCKET:
-		dial_socket(link->dial, message);
+		link_socket_came(link, message);
+		break;
+	case IPC_ENROLMENT:
+		enroll_told(link, message);
+		break;
+	case IPC_STORED:
+		stored(link, message);
 		break;
 	case IPC_CREDENTIALS:
 		credentials_receive(link, message);
@@ -481,6 +539,8 @@ link_start(struct link *link)
 	taps_init(link);
 	hints_init(link);
 	link->dial = dial_new(link);
+	link->enroll = enroll_new(link);
+	link->renewal = renew_new(link);
 	link->listener = listener_new(link);
 	link->metrics = link_metrics_new(link);
 	if ((link->watch = netif_watch_new(link->base, interfaces_changed, link)) == NULL)
@@ -499,6 +559,10 @@ link_clear(struct link *link)
 	while ((s = TAILQ_FIRST(&link->sessions)) != NULL)
 		session_free(s);
 	dial_free(link->dial);
+	enroll_free(link->enroll);
+	link->enroll = NULL;
+	renew_free(link->renewal);
+	link->renewal = NULL;
 	listener_free(link->listener);
 	link_metrics_free(link->metrics);
 	netif_watch_free(link->watch);

@@ -17,10 +17,12 @@
 struct breaker;
 struct dial;
 struct disk;
+struct enroll;
 struct event;
 struct event_base;
 struct listener;
 struct link_metrics;
+struct renew;
 struct session;
 struct tls_context;
 
@@ -28,6 +30,9 @@ struct tls_context;
 #define LINK_GONE_MAX	64
 
 TAILQ_HEAD(session_list, session);
+
+/* Who asks the supervisor for sockets: each for one at a time. */
+enum link_asker { LINK_DIAL, LINK_ENROLL, LINK_ASKERS };
 
 /* An interface that capture could not keep open: left out of the tap until until_ns, longer each time. */
 struct link_gone {
@@ -58,7 +63,11 @@ struct link {
 	struct disk	*disk;			/* NULL: none */
 
 	struct session_list sessions;
+	struct enroll	*enroll;
+	struct renew	*renewal;
 	struct dial	*dial;
+	uint8_t		 socket_for[LINK_ASKERS];	/* enum link_asker: of the sockets asked for and not come, in order */
+	unsigned	 sockets_due;
 	struct listener	*listener;
 	struct link_metrics *metrics;
 
@@ -77,6 +86,8 @@ struct link {
 uint64_t	 link_random(uint64_t below);
 struct event	*link_timer_new(struct link *, void (*)(int, short, void *), void *arg);	/* never NULL: fatal() */
 void		 link_timer_set(struct event *, uint64_t delay_ns);
+int		 link_ask_socket(struct link *, uint8_t family, enum link_asker);	/* dial_socket() or enroll_socket() follows; -1 with errno */
+void		 link_socket_came(struct link *, struct ipc_message *);
 void		 link_stop_check(struct link *);	/* something that an orderly end waits for may have come */
 
 /* --- link_interfaces.c --- */

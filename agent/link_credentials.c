@@ -11,7 +11,9 @@
 
 #include "agent/link.h"
 #include "agent/link_dial.h"
+#include "agent/link_enroll.h"
 #include "agent/link_listen.h"
+#include "agent/link_renew.h"
 #include "common/clock.h"
 #include "common/expiry.h"
 #include "common/log.h"
@@ -40,6 +42,8 @@ identity_refused(const struct link *link, const struct tls_context *tls, struct 
 static const char *
 without(const struct link *link)
 {
+	if (link->options.enroll != NULL)
+		return "";		/* it is said what becomes of that */
 	return link->tls != NULL ? "; what was read before stays in use" : "; without it no session can be";
 }
 
@@ -66,10 +70,32 @@ log_unusable(const struct link *link, const char *error)
 	snprintf(said, sizeof(said), "%s", error);
 }
 
+/* One that is renewed by itself is spoken of only where that has failed for long. */
+static void
+warn_expiry(const struct link *link, const struct tls_context *tls)
+{
+	static struct expiry expiry;
+	time_t end = tls_context_not_after(tls), life = end - tls_context_not_before(tls), now = time(NULL);
+
+	if (link->options.enroll == NULL || now > end - life / 4)
+		expiry_warn(&expiry, link->options.cert, "without a new one no collector will talk to this agent", end, now);
+}
+
+/* What the collector said was said to another VM; what is in the spool is this machine's all the same. */
+static void
+note_identity(struct link *link, const struct identity *identity)
+{
+	bool another = link->own.uuid[0] != '\0' &&
+	    (strcmp(identity->uuid, link->own.uuid) != 0 || strcmp(identity->tenant, link->own.tenant) != 0);
+
+	link->own = *identity;
+	if (another)
+		policy_forget(&link->tap[0]);
+}
+
 static void
 use_context(struct link *link, struct tls_context *tls)
 {
-	static struct expiry expiry;
 	struct identity identity;
 	const char *why = identity_refused(link, tls, &identity);
 
@@ -82,34 +108,61 @@ use_context(struct link *link, struct tls_context *tls)
 	log_renewed(link, tls);
 	tls_context_free(link->tls);
 	link->tls = tls;
-	link->own = identity;
-	expiry_warn(&expiry, link->options.cert, "without a new one no collector will talk to this agent",
-	    tls_context_not_after(tls), time(NULL));
+	note_identity(link, &identity);
+	warn_expiry(link, tls);
+	renew_credentials(link);
+}
+
+/* NULL: none that could be used. */
+static struct tls_context *
+read_context(struct link *link, const struct ipc_message *message, char error[TLS_ERROR_SIZE])
+{
+	const struct tls_files files = {
+		.ca_name = link->options.ca, .cert_name = link->options.cert, .key_name = link->options.key,
+		.ca_fd = message->fd[0], .cert_fd = message->fd[1], .key_fd = message->fd[2],
+	};
+	struct tls_context *tls;
+
+	snprintf(error, TLS_ERROR_SIZE, "the supervisor gave none");
+	if (message->fd_count == 3) {
+		tls = tls_context_new(&files, FRAME_ALPN, error);
+		enroll_unusable(link, tls == NULL ? tls_certificate_end(files.cert_fd) : 0);
+		return tls;
+	}
+	enroll_unusable(link, 0);
+	if (message->length < TLS_ERROR_SIZE) {
+		memcpy(error, message->payload, message->length);
+		error[message->length] = '\0';
+	}
+	return NULL;
+}
+
+/* Who enrols has none at first, which is no error. */
+static void
+no_context(struct link *link, const struct ipc_message *message, const char *error)
+{
+	bool none = message->fd_count == 0 || enroll_standing(link) == STANDING_EXPIRED;
+
+	if (link->options.enroll == NULL || !none)
+		log_unusable(link, error);
 }
 
 void
 credentials_receive(struct link *link, struct ipc_message *message)
 {
-	struct tls_files files = {
-		.ca_name = link->options.ca, .cert_name = link->options.cert, .key_name = link->options.key,
-		.ca_fd = message->fd[0], .cert_fd = message->fd[1], .key_fd = message->fd[2],
-	};
-	struct tls_context *tls = NULL;
-	char error[TLS_ERROR_SIZE] = "the supervisor gave none";
+	char error[TLS_ERROR_SIZE];
+	struct tls_context *tls = read_context(link, message, error);
 
-	if (message->fd_count == 3)
-		tls = tls_context_new(&files, FRAME_ALPN, error);
-	else if (message->length > 0 && message->length < sizeof(error)) {
-		memcpy(error, message->payload, message->length);
-		error[message->length] = '\0';
-	}
-	if (tls != NULL)
+	if (tls == NULL)
+		no_context(link, message, error);
+	else if (enroll_gives_credentials(link))
 		use_context(link, tls);
 	else
-		log_unusable(link, error);
+		tls_context_free(tls);
 	if (link->tls == NULL)
 		link_timer_set(link->renew, RETRY_MS * LINK_MS);
 	link->credentials_due = false;
+	enroll_ready(link);
 	listener_check(link->listener);
 	dial_credentials(link->dial);
 }

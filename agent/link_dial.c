@@ -12,6 +12,7 @@
 #include <event2/event.h>
 
 #include "agent/link_dial.h"
+#include "agent/link_enroll.h"
 #include "agent/link_race.h"
 #include "agent/link_resolve.h"
 #include "agent/link_session.h"
@@ -25,6 +26,7 @@
 #define BACKOFF_STEPS	7		/* doublings until the most */
 #define LASTED_MS	60000		/* a session this long was a good one */
 #define CLONE_MS	60000		/* another machine has our identity: no hurry */
+#define REVOKED_MS	3600000		/* for good, as far as is known */
 #define BYE_MIN_MS	500		/* a collector that ends in order comes back, and all its agents do with us */
 #define BYE_SPREAD_MS	4500
 #define RENEW_RETRY_MS	60000		/* of a session that failed with the new certificate, while the one before goes on */
@@ -175,6 +177,13 @@ dial_start(struct dial *d)
 }
 
 void
+dial_resume(struct dial *d)
+{
+	if (d->state == DIAL_OFF)
+		round_start(d);
+}
+
+void
 dial_stop(struct dial *d)
 {
 	if (d->state != DIAL_SESSION)
@@ -269,14 +278,16 @@ dial_credentials(struct dial *d)
 		renew_check(d);
 	if (d->state != DIAL_CREDENTIALS)
 		return;
-	if (d->link->tls == NULL)
+	if (!enroll_may_dial(d->link))
+		change_state(d, DIAL_OFF);
+	else if (d->link->tls == NULL)
 		round_wait(d, 0);
 	else
 		next_collector(d);
 }
 
-static void
-endpoint_of(const struct resolve_address *address, struct ipc_endpoint *endpoint)
+void
+dial_endpoint_of(const struct resolve_address *address, struct ipc_endpoint *endpoint)
 {
 	const struct sockaddr_in *v4 = (const void *)&address->ss;
 	const struct sockaddr_in6 *v6 = (const void *)&address->ss;
@@ -316,9 +327,9 @@ dial_endpoints(const struct dial *d, struct ipc_endpoint *out, size_t max)
 	size_t i;
 
 	for (i = 0; i < d->address_count && i < max; i++)
-		endpoint_of(&d->address[i], &out[i]);
+		dial_endpoint_of(&d->address[i], &out[i]);
 	if (d->winner.len > 0 && i < max && !address_listed(d, &d->winner))
-		endpoint_of(&d->winner, &out[i++]);
+		dial_endpoint_of(&d->winner, &out[i++]);
 	qsort(out, i, sizeof(*out), compare_endpoints);
 	return i;
 }
@@ -330,7 +341,7 @@ on_race_ask(uint8_t family, void *arg)
 {
 	struct dial *d = arg;
 
-	return ipc_send(d->link->supervisor, IPC_SOCKET_REQUEST, &family, sizeof(family), NULL, 0);
+	return link_ask_socket(d->link, family, LINK_DIAL);
 }
 
 static void
@@ -347,7 +358,7 @@ on_race_won(int fd, const struct resolve_address *address, void *arg)
 {
 	struct dial *d = arg;
 
-	if (is_taken(d)) {
+	if (is_taken(d) || d->link->tls == NULL) {
 		close(fd);
 		change_state(d, DIAL_OFF);
 		return;
@@ -378,18 +389,9 @@ dial_taps_answered(struct dial *d)
 }
 
 void
-dial_socket(struct dial *d, struct ipc_message *message)
+dial_socket(struct dial *d, int fd, int error)
 {
-	struct cursor c;
-	uint32_t error = EIO;
-	int fd = message->fd[0];
-
-	if (fd == -1) {
-		cursor_init(&c, message->payload, message->length);
-		(void)cursor_u32(&c, &error);
-	}
-	message->fd[0] = -1;
-	race_socket(d->race, fd, (int)error);
+	race_socket(d->race, fd, error);
 }
 
 /* --- sessions --- */
@@ -423,6 +425,8 @@ live_session_closed(struct dial *d, const struct session *s)
 		d->rounds = 0;
 	if (s->peer_error == MSG_ERR_CLONE)
 		round_wait(d, CLONE_MS);
+	else if (s->peer_error == MSG_ERR_REVOKED)
+		round_wait(d, REVOKED_MS);
 	else if (s->moved || s->more_streams || session_expired(s))
 		round_start(d);
 	else if (s->peer_bye)
@@ -438,6 +442,8 @@ own_session_closed(struct dial *d, const struct session *s)
 		live_session_closed(d, s);
 	else if (s->peer_error == MSG_ERR_CLONE && d->previous == NULL)
 		round_wait(d, CLONE_MS);
+	else if (s->peer_error == MSG_ERR_REVOKED && d->previous == NULL)
+		round_wait(d, REVOKED_MS);
 	else
 		session_refused(d, s);
 }
@@ -453,7 +459,8 @@ dial_session_closed(struct dial *d, const struct session *s)
 			link_timer_set(d->timer, RENEW_SOON_MS * LINK_MS);	/* the certificate may be newer yet */
 	} else if (d->state == DIAL_SESSION && d->session == s)
 		own_session_closed(d, s);
-	else if (d->state == DIAL_OFF && d->link->tap[0].session == NULL && d->link->options.collectors.count > 0)
+	else if (d->state == DIAL_OFF && d->link->tap[0].session == NULL && d->link->options.collectors.count > 0 &&
+	    enroll_may_dial(d->link))
 		round_wait(d, 0);
 }
 

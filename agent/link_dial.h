@@ -8,8 +8,8 @@
 
 struct dial;
 struct ipc_endpoint;
-struct ipc_message;
 struct link;
+struct resolve_address;
 struct session;
 
 /*
@@ -24,13 +24,15 @@ struct dial	*dial_new(struct link *);
 void		 dial_free(struct dial *);
 void		 dial_start(struct dial *);		/* now; again after the configuration changed */
 void		 dial_stop(struct dial *);
+void		 dial_resume(struct dial *);		/* as dial_start(), if it stands still */
 /* The addresses being called or talked to; returns how many were written. */
 size_t		 dial_endpoints(const struct dial *, struct ipc_endpoint *, size_t max);
+void		 dial_endpoint_of(const struct resolve_address *, struct ipc_endpoint *);
 
 /* What the dial may wait for. */
 void		 dial_credentials(struct dial *);	/* the answer to credentials_request() came */
 void		 dial_taps_answered(struct dial *);
-void		 dial_socket(struct dial *, struct ipc_message *);
+void		 dial_socket(struct dial *, int fd, int error);	/* what was asked for, as race_socket() */
 void		 dial_session_closed(struct dial *, const struct session *);	/* any session */
 
 #endif

@@ -54,6 +54,14 @@ policy_keep(struct link_tap *t, const struct msg_policy *policy)
 }
 
 void
+policy_forget(struct link_tap *t)
+{
+	if (t->kept != NULL)
+		memset(t->kept, 0, FRAME_HEADER_SIZE);
+	t->has_policy = false;
+}
+
+void
 policy_kept_close(struct link_tap *t)
 {
 	if (t->kept != NULL)

@@ -11,6 +11,7 @@
 #include <event2/event.h>
 #include <event2/listener.h>
 
+#include "agent/link_enroll.h"
 #include "agent/link_listen.h"
 #include "agent/link_session.h"
 #include "common/log.h"
@@ -32,7 +33,8 @@ may_accept(const struct listener *l)
 {
 	const struct link *link = l->link;
 
-	return !l->failed && !link->stopping && link->tls != NULL && (link->capture == NULL || link->tap[0].told_any) &&
+	return !l->failed && !link->stopping && link->tls != NULL && enroll_standing(link) != STANDING_REVOKED &&
+	    (link->capture == NULL || link->tap[0].told_any) &&
 	    (link->tap[0].answered || link->capture == NULL) && session_count_unsettled(link) < LISTEN_UNSETTLED_MAX;
 }
 

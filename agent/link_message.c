@@ -2,6 +2,7 @@
  * Copyright (c) 2026 The vmtap authors */
 #include "config.h"
 
+#include "agent/link_renew.h"
 #include "agent/link_session.h"
 #include "agent/spool.h"
 #include "common/buf.h"
@@ -118,6 +119,18 @@ on_end(struct session *s, const struct frame *frame)
 	return 0;
 }
 
+static int
+on_certificate(struct session *s, const struct frame *frame)
+{
+	struct msg_certificate msg;
+
+	if (msg_get_certificate(frame, &msg) == -1)
+		return -1;
+	if (renew_certificate(s, &msg) == -1)
+		session_error(s, MSG_ERR_PROTOCOL, "a certificate that was not asked for");
+	return 0;
+}
+
 static const struct {
 	int	(*handle)(struct session *, const struct frame *);	/* -1: malformed */
 	bool	hello, live;	/* in which state it may come */
@@ -128,6 +141,7 @@ static const struct {
 	[FRAME_ACK] =		{ on_ack, false, true },
 	[FRAME_PING] =		{ on_ping, true, true },
 	[FRAME_PONG] =		{ on_pong, true, true },
+	[FRAME_CERTIFICATE] =	{ on_certificate, false, true },
 	[FRAME_BYE] =		{ on_end, true, true },
 	[FRAME_ERROR] =		{ on_end, true, true },
 };

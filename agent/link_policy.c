@@ -10,6 +10,7 @@
 #include "agent/link.h"
 #include "agent/link_breaker.h"
 #include "agent/link_dial.h"
+#include "agent/link_enroll.h"
 #include "agent/link_session.h"
 #include "agent/spool.h"
 #include "common/log.h"
@@ -31,6 +32,20 @@ own_port(struct ipc_tap *tap, uint16_t port)
 		tap->own[tap->own_count++].port = port;
 }
 
+static void
+own_enroll(const struct link *link, struct ipc_tap *tap)
+{
+	struct ipc_endpoint called[RESOLVE_MAX];
+	size_t count = enroll_endpoints(link->enroll, called, RESOLVE_MAX), i, k;
+
+	for (i = 0; i < count && tap->own_count < IPC_OWN_MAX; i++) {
+		for (k = 0; k < tap->own_count && memcmp(&tap->own[k], &called[i], sizeof(called[i])) != 0; k++)
+			continue;
+		if (k == tap->own_count)
+			tap->own[tap->own_count++] = called[i];
+	}
+}
+
 /* The ports we listen on, at any address, and the addresses being called. The capture role adds FRAME_PORT and --exclude-port. */
 static void
 build_own(const struct link *link, struct ipc_tap *tap)
@@ -45,6 +60,7 @@ build_own(const struct link *link, struct ipc_tap *tap)
 			own_port(tap, port);
 	tap->own_count = (uint16_t)(tap->own_count + dial_endpoints(link->dial, tap->own + tap->own_count,
 	    (size_t)(IPC_OWN_MAX - tap->own_count)));
+	own_enroll(link, tap);
 }
 
 static void
@@ -74,7 +90,7 @@ build(struct link *link, struct link_tap *t, struct ipc_tap *tap)
 
 	tap->tap = t->number;
 	tap->version = t->told.version;
-	tap->active = t->number == 0 ? t->wanted : t->session != NULL && policy != NULL;
+	tap->active = t->number == 0 ? t->wanted && enroll_captures(link) : t->session != NULL && policy != NULL;
 	if (!tap->active)
 		return;
 	if (policy != NULL) {
@@ -193,7 +209,7 @@ tap_update(struct link *link, struct link_tap *t)
 {
 	struct ipc_tap *tap;
 
-	if (link->capture == NULL || (t->told_any && !t->answered))
+	if (link->capture == NULL || (t->told_any && !t->answered) || !enroll_known(link))
 		return;
 	if ((tap = calloc(1, sizeof(*tap))) == NULL) {
 		log_error("cannot say what to capture: out of memory");
@@ -236,6 +252,7 @@ tap_capture_is_new(struct link *link)
 	}
 	tap_update_all(link);
 	dial_taps_answered(link->dial);
+	enroll_taps_answered(link);
 }
 
 void
@@ -258,6 +275,7 @@ tap_result(struct link *link, const struct ipc_tap_result *result)
 	reset_if_closed(link, t);
 	tap_update(link, t);
 	dial_taps_answered(link->dial);
+	enroll_taps_answered(link);
 }
 
 /* Kept as well: a link that is down is told with the stream's END. */

@@ -60,6 +60,7 @@ void	tap_detach(struct link *, struct link_tap *);
 /* --- link_kept.c --- */
 void	policy_kept_open(struct link_tap *);	/* and what is there is in force */
 void	policy_keep(struct link_tap *, const struct msg_policy *);
+void	policy_forget(struct link_tap *);	/* it was told to another VM than this has become */
 void	policy_kept_close(struct link_tap *);
 
 /* Bits a second that the tap's session may send; 0: no limit. */

@@ -15,7 +15,9 @@
 
 #include "agent/link_breaker.h"
 #include "agent/link_dial.h"
+#include "agent/link_enroll.h"
 #include "agent/link_listen.h"
+#include "agent/link_renew.h"
 #include "agent/link_session.h"
 #include "agent/spool.h"
 #include "common/clock.h"
@@ -390,6 +392,10 @@ session_begin(struct session *s, uint32_t codecs, uint32_t keepalive_ms)
 	tap_update(s->link, s->tap);
 	session_stats(s);
 	session_run(s);
+	if (s->tap->number == 0) {
+		enroll_session_live(s->link, s);
+		renew_session_live(s->link);
+	}
 }
 
 static void
@@ -457,7 +463,9 @@ on_closed(struct tlsio *io, const char *why, void *arg)
 		snprintf(s->why, sizeof(s->why), "%s", why);
 	session_leave_tap(s);
 	change_state(s, SESSION_CLOSED);
+	renew_session_ended(link, s);
 	dial_session_closed(link->dial, s);
+	enroll_session_ended(link, s);
 	session_free(s);
 	link_stop_check(link);
 }

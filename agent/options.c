@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pwd.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@
 #include "proto/msg.h"
 
 #include "agent/agent.h"
+#include "agent/supervisor_identity.h"
 
 #ifdef HAVE_LZ4
 #define COMPRESS_INITIAL	"lz4"
@@ -74,15 +76,24 @@ const struct conf_row agent_rows[] = {
 	    "send to this collector; several are tried in order" },
 	{ "listen", 0, CONF_LIST, 0, 0, NULL, "ADDR[:PORT]", NULL, 0, AT(listens),
 	    "wait here for collectors and operators that pull" },
-	{ "metrics", 0, CONF_LIST, 0, 0, RUNSTATEDIR "/vmtap-agent.sock", "PATH|ADDR:PORT", NULL, 0, AT(metrics),
+	{ "metrics", 0, CONF_LIST, 0, 0, RUNSTATEDIR "/vmtap-agent/metrics.sock", "PATH|ADDR:PORT", NULL, 0, AT(metrics),
 	    "serve Prometheus metrics at this Unix socket or address; none: nowhere" },
 	{ "exclude-port", 0, CONF_LIST, 0, 0, NULL, "PORT", NULL, CONF_RELOAD, AT(exclude_ports),
 	    "never capture this TCP port; 8827 never is" },
-	{ "ca", 0, CONF_STRING, 0, 0, SYSCONFDIR "/vmtap/ca.crt", "FILE", NULL, CONF_RELOAD, AT(ca),
-	    "certificate of the deployment's CA" },
-	{ "cert", 0, CONF_STRING, 0, 0, SYSCONFDIR "/vmtap/agent.crt", "FILE", NULL, CONF_RELOAD, AT(cert),
-	    "this agent's certificate" },
-	{ "key", 0, CONF_STRING, 0, 0, SYSCONFDIR "/vmtap/agent.key", "FILE", NULL, CONF_RELOAD, AT(key), "its private key" },
+	{ "enroll", 0, CONF_STRING, 0, 0, NULL, "HOST[:PORT]", NULL, CONF_RELOAD, AT(enroll),
+	    "get a certificate from this collector while there is none, by a token; and renew it in time" },
+	{ "token-file", 0, CONF_STRING, 0, 0, NULL, "FILE", NULL, CONF_RELOAD, AT(token_file),
+	    "the token is in this file, or will be; removed once used; default STATE-DIR/token" },
+	{ "ca-fingerprint", 0, CONF_STRING, 0, 0, NULL, "SHA256:HEX", NULL, CONF_RELOAD, AT(ca_fingerprint),
+	    "of the deployment's CA: all that is trusted while enrolling" },
+	{ "state-dir", 0, CONF_STRING, 0, 0, LOCALSTATEDIR "/lib/vmtap-agent", "DIR", NULL, CONF_RELOAD, AT(state_dir),
+	    "where to keep what enrolment gives" },
+	{ "ca", 0, CONF_STRING, 0, 0, NULL, "FILE", NULL, CONF_RELOAD, AT(ca),
+	    "certificate of the deployment's CA; default " SYSCONFDIR "/vmtap/ca.crt, with enroll STATE-DIR/ca.crt" },
+	{ "cert", 0, CONF_STRING, 0, 0, NULL, "FILE", NULL, CONF_RELOAD, AT(cert),
+	    "this agent's certificate; default " SYSCONFDIR "/vmtap/agent.crt, with enroll STATE-DIR/agent.pem" },
+	{ "key", 0, CONF_STRING, 0, 0, NULL, "FILE", NULL, CONF_RELOAD, AT(key),
+	    "its private key; default " SYSCONFDIR "/vmtap/agent.key, with enroll STATE-DIR/agent.pem" },
 	{ "keepalive", 0, CONF_TIME, 1000, 3600000, "10s", NULL, NULL, CONF_RELOAD, AT(keepalive_ms),
 	    "a peer of which nothing is heard for this time is dead; it is asked before" },
 	{ "rate-limit", 0, CONF_UINT, 0, UINT64_MAX, NULL, "BITS", NULL, CONF_RELOAD, AT(rate_limit),
@@ -100,7 +111,7 @@ const struct conf_row agent_rows[] = {
 	{ "daemon", 0, CONF_FLAG, 0, 0, NULL, NULL, NULL, 0, AT(daemon), "go to the background and log to syslog" },
 	{ "pidfile", 0, CONF_STRING, 0, 0, NULL, "FILE", NULL, 0, AT(pidfile), "write the process id here" },
 	{ "user", 0, CONF_STRING, 0, 0, NULL, "NAME", NULL, 0, AT(user),
-	    "the user that captures and sends, once started by root; default vmtap if there is one, else nobody" },
+	    "the user that captures and sends, once started by root; default vmtap-agent if there is one, else nobody" },
 	{ "no-sandbox", 0, CONF_FLAG, 0, 0, NO_SANDBOX_INITIAL, NULL, NULL, 0, AT(no_sandbox),
 	    "set up no system call filter, which freezes some VMs for a moment" },
 	{ "config", 0, CONF_STRING, 0, 0, NULL, "FILE", NULL, CONF_NO_FILE, AT(config),
@@ -253,10 +264,51 @@ settle_user(struct agent_options *options, struct conf_error *error)
 {
 	if (options->user != NULL)
 		return 0;
-	if ((options->user = strdup(getpwnam("vmtap") != NULL ? "vmtap" : "nobody")) != NULL)
+	if ((options->user = strdup(getpwnam("vmtap-agent") != NULL ? "vmtap-agent" : "nobody")) != NULL)
 		return 0;
 	conf_error_set(error, "out of memory");
 	return -1;
+}
+
+static int
+settle_path(char **path, const char *folder, const char *name, struct conf_error *error)
+{
+	char text[PATH_MAX];
+
+	if (*path != NULL)
+		return 0;
+	if ((size_t)snprintf(text, sizeof(text), "%s/%s", folder, name) < sizeof(text) && (*path = strdup(text)) != NULL)
+		return 0;
+	conf_error_set(error, "%s/%s: the path is too long", folder, name);
+	return -1;
+}
+
+/* Whoever gives a certificate takes packets, too, unless another one is named. */
+static int
+settle_collector(struct agent_options *options, struct conf_error *error)
+{
+	char text[512];
+
+	if (options->enroll == NULL || options->collectors.count > 0 || options->listens.count > 0)
+		return 0;
+	if (strpbrk(options->enroll, "\"\\\n") != NULL ||
+	    (size_t)snprintf(text, sizeof(text), "collector = \"%s\"\n", options->enroll) >= sizeof(text)) {
+		conf_error_set(error, "--enroll: not a host");
+		return -1;
+	}
+	return conf_parse_text(agent_rows, options, "enroll", text, error);
+}
+
+static int
+settle_credentials(struct agent_options *options, struct conf_error *error)
+{
+	bool enrolls = options->enroll != NULL;
+	const char *folder = enrolls ? options->state_dir : SYSCONFDIR "/vmtap";
+
+	return settle_path(&options->token_file, options->state_dir, "token", error) == 0 &&
+	    settle_path(&options->ca, folder, IDENTITY_CA, error) == 0 &&
+	    settle_path(&options->cert, folder, enrolls ? IDENTITY_CERTIFICATE : "agent.crt", error) == 0 &&
+	    settle_path(&options->key, folder, enrolls ? IDENTITY_CERTIFICATE : "agent.key", error) == 0 ? 0 : -1;
 }
 
 int
@@ -267,7 +319,8 @@ agent_options_load(struct agent_options *options, int argc, char **argv, struct 
 
 	if (conf_parse_args(agent_rows, &given, argc, argv, &rest, error) == 0 &&
 	    conf_load(agent_rows, &fresh, argc, argv, AGENT_CONFIG, offsetof(struct agent_options, config), &rest, error) == 0 &&
-	    settle_filter(&fresh, &given, argv + rest, error) == 0 && settle_user(&fresh, error) == 0) {
+	    settle_filter(&fresh, &given, argv + rest, error) == 0 && settle_user(&fresh, error) == 0 &&
+	    settle_credentials(&fresh, error) == 0 && settle_collector(&fresh, error) == 0) {
 		agent_options_free(options);
 		*options = fresh;
 		fresh = (struct agent_options){ 0 };

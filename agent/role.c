@@ -59,11 +59,13 @@ role_step_behind(enum agent_priority priority)
 {
 	static const int policies[] = { [PRIORITY_IDLE] = SCHED_IDLE, [PRIORITY_LOW] = SCHED_BATCH, [PRIORITY_NORMAL] = SCHED_OTHER };
 	const struct sched_param param = { 0 };
-	int nice_to = priority == PRIORITY_NORMAL ? 0 : ROLE_NICE;
+	int nice_to = priority == PRIORITY_NORMAL ? 0 : ROLE_NICE, errs = 0;
 
-	if (sched_setscheduler(0, policies[priority], &param) == -1 || setpriority(PRIO_PROCESS, 0, nice_to) == -1 ||
-	    prctl(PR_SET_TIMERSLACK, ROLE_TIMER_SLACK_NS, 0, 0, 0) == -1)
-		log_debug("cannot lower the scheduling priority: %m");
+	errs += sched_setscheduler(0, policies[priority], &param) == -1;
+	errs += setpriority(PRIO_PROCESS, 0, nice_to) == -1;
+	errs += prctl(PR_SET_TIMERSLACK, ROLE_TIMER_SLACK_NS, 0, 0, 0) == -1;
+	if (errs != 0)
+		log_debug("the scheduling priority is what it was at the start, at least in part: %m");
 }
 
 /* Signals to the whole group (Ctrl-C, a service manager's) are the supervisor's to act on; and nobody outlives it. */

@@ -21,9 +21,11 @@
 #include "common/daemon.h"
 #include "common/filewatch.h"
 #include "common/log.h"
+#include "common/watchdog.h"
 
 #include "agent/spool.h"
 #include "agent/supervisor.h"
+#include "agent/supervisor_identity.h"
 
 /*
  * The supervisor keeps the rights it was started with and does little: it makes what the roles share, starts them, starts them
@@ -42,7 +44,7 @@ supervisor_role_ready(struct supervisor *supervisor)
 		return;
 	supervisor->in_service = true;
 	log_info("in service");
-	if (daemon_notify("READY=1") == -1)
+	if (daemon_notify("READY=1\nSTATUS=in service") == -1)
 		log_warn("cannot tell the service manager that the service is ready: %s", strerror(errno));
 	if (daemon_ready() == -1)
 		log_warn("cannot go to the background wholly: %s", strerror(errno));
@@ -169,15 +171,33 @@ on_credentials(void *arg)
 		supervisor_hand_credentials(supervisor);
 }
 
+/* A token has come, say, or cloud-init has found out which instance this is. */
 static void
-watch_credentials(struct supervisor *supervisor)
+on_enrolment(void *arg)
+{
+	struct supervisor *supervisor = arg;
+
+	if (!supervisor->stopping)
+		supervisor_hand_credentials(supervisor);
+}
+
+static int
+watch(struct supervisor *supervisor, struct filewatch **watch, void (*changed)(void *), const char *const path[], size_t count)
+{
+	if (*watch == NULL)
+		*watch = filewatch_new(supervisor->base, changed, supervisor);
+	return *watch != NULL ? filewatch_set(*watch, path, count) : -1;
+}
+
+void
+supervisor_watch(struct supervisor *supervisor)
 {
 	const struct agent_options *options = supervisor->options;
-	const char *const path[] = { options->ca, options->cert, options->key };
+	const char *const credentials[] = { options->ca, options->cert, options->key };
+	const char *const enrolment[] = { options->token_file, MACHINE_INSTANCE_RUN, MACHINE_INSTANCE_DATA };
 
-	if (supervisor->credentials == NULL)
-		supervisor->credentials = filewatch_new(supervisor->base, on_credentials, supervisor);
-	if (supervisor->credentials == NULL || filewatch_set(supervisor->credentials, path, sizeof(path) / sizeof(path[0])) == -1)
+	if (watch(supervisor, &supervisor->credentials, on_credentials, credentials, 3) == -1 ||
+	    watch(supervisor, &supervisor->enrolment, on_enrolment, enrolment, options->enroll != NULL ? 3 : 0) == -1)
 		log_warn("new credentials are noticed within the hour only, their files cannot be watched: %s", strerror(errno));
 }
 
@@ -206,7 +226,7 @@ take_options(struct supervisor *supervisor, struct agent_options *fresh)
 		log_warn("changed, but needs a restart: %s", names);
 	agent_options_free(supervisor->options);
 	*supervisor->options = *fresh;
-	watch_credentials(supervisor);
+	supervisor_watch(supervisor);
 	log_set_level((enum log_level)fresh->log_level);
 	if ((fd = supervisor_config_fd(fresh)) == -1) {
 		log_error("cannot hand on the configuration: %s", strerror(errno));
@@ -215,6 +235,14 @@ take_options(struct supervisor *supervisor, struct agent_options *fresh)
 	tell_roles(supervisor, IPC_CONFIG, &fd, 1);
 	close(fd);
 	log_info("configuration read again");
+}
+
+/* A service that has not told it is ready yet does so by itself. */
+static void
+reload_told(const struct supervisor *supervisor, const char *state)
+{
+	if (supervisor->in_service)
+		daemon_notify(state);
 }
 
 static void
@@ -227,12 +255,16 @@ on_reload(evutil_socket_t number, short what, void *arg)
 	(void)what;
 	if (supervisor->stopping)
 		return;
+	if (supervisor->in_service)
+		daemon_notify_reloading();
 	if (load_again(supervisor, &fresh) == 0) {
 		take_options(supervisor, &fresh);
+		reload_told(supervisor, "READY=1\nSTATUS=in service");
 		return;
 	}
 	log_error("the configuration stays as it was");
 	agent_options_free(&fresh);
+	reload_told(supervisor, "READY=1\nSTATUS=in service; the configuration on disk was refused and is not in force, see the log");
 }
 
 static int
@@ -323,7 +355,10 @@ supervisor_clear(struct supervisor *supervisor)
 			event_free(supervisor->signals[i]);
 	if (supervisor->deadline != NULL)
 		event_free(supervisor->deadline);
+	if (supervisor->watchdog != NULL)
+		event_free(supervisor->watchdog);
 	filewatch_free(supervisor->credentials);
+	filewatch_free(supervisor->enrolment);
 	spool_detach(supervisor->counters);
 	supervisor_metrics_clear(supervisor);
 	if (supervisor->base != NULL)
@@ -345,6 +380,15 @@ make_instance(void)
 	return setenv(AGENT_INSTANCE_ENV, text, 1);
 }
 
+/* For this loop alone: roles that end are started again by it, and one that a busy guest leaves no CPU is not at fault. */
+static void
+watch_loop(struct supervisor *supervisor)
+{
+	supervisor->watchdog = watchdog_new(supervisor->base);
+	if (supervisor->watchdog == NULL && errno != 0)
+		log_warn("the service manager's watchdog cannot be told: %s", strerror(errno));
+}
+
 static int
 supervisor_start(struct supervisor *supervisor)
 {
@@ -360,7 +404,8 @@ supervisor_run(struct supervisor *supervisor)
 	int status = EXIT_FAILURE;
 
 	if (supervisor_start(supervisor) == 0) {
-		watch_credentials(supervisor);
+		supervisor_watch(supervisor);
+		watch_loop(supervisor);
 		event_base_dispatch(supervisor->base);
 		status = supervisor->status;
 	} else {

@@ -50,12 +50,14 @@ struct supervisor {
 	int		 metrics_fd[AGENT_METRICS_MAX];	/* -1: could not be had */
 	size_t		 metrics_count;
 	struct filewatch *credentials;	/* ca, cert, key; NULL: cannot be watched */
+	struct filewatch *enrolment;	/* with --enroll: token, and what tells a copy of this machine */
 	int		 disk_fd[DISK_SEGMENTS], disk_lock_fd;	/* -1: no disk spool */
 	int		 pidfile_fd;
 	bool		 in_service;	/* both roles were ready once */
 	bool		 stopping;
 	struct event	*deadline;	/* of stopping: capture's, then link's */
 	uint64_t	 stop_ns;	/* when link's is; monotonic */
+	struct event	*watchdog;	/* NULL: the service manager keeps none */
 	int		 status;	/* exit status */
 };
 
@@ -88,7 +90,7 @@ int	supervisor_config_fd(const struct agent_options *);	/* a memfd with the opti
 int	supervisor_roles_start(struct supervisor *);		/* -1 with errno */
 void	supervisor_role_exited(struct supervisor_role *, int wait_status);
 void	supervisor_role_clear(struct supervisor_role *);
-/* Their files are new: the link role gets them without having asked. */
+/* Their files are new: the link role gets them, and what there is of enrolment, without having asked. */
 void	supervisor_hand_credentials(struct supervisor *);
 extern const struct ipc_callbacks supervisor_role_callbacks;
 
@@ -96,6 +98,7 @@ extern const struct ipc_callbacks supervisor_role_callbacks;
 /* Starts the roles, stays until stopped, clears; options, listen_fd and pidfile_fd are set. Exit status. */
 int	supervisor_run(struct supervisor *);
 void	supervisor_role_ready(struct supervisor *);
+void	supervisor_watch(struct supervisor *);	/* the files that may change, as they are now */
 void	supervisor_stop(struct supervisor *, int status);	/* orderly: capture, then link */
 void	supervisor_stop_next(struct supervisor *);
 

@@ -26,6 +26,7 @@
 #include "agent/governor.h"
 #include "agent/link_netif.h"
 #include "agent/supervisor.h"
+#include "agent/supervisor_identity.h"
 
 #define EXIT_USAGE	2
 
@@ -135,12 +136,46 @@ check_never(const struct agent_options *options, struct conf_error *error)
 	return -1;
 }
 
+/* Where enrolment keeps what it gets is where it is looked for, and nowhere else. */
+static bool
+enroll_keeps(const struct agent_options *options, const char *path, const char *name)
+{
+	size_t len = strlen(options->state_dir);
+
+	return strncmp(path, options->state_dir, len) == 0 && path[len] == '/' && strcmp(path + len + 1, name) == 0;
+}
+
+static int
+check_enroll(const struct agent_options *options, struct conf_error *error)
+{
+	uint8_t fingerprint[TLS_FINGERPRINT_SIZE];
+	char host[MSG_NAME_SIZE * 2];
+	uint16_t port;
+
+	if (options->enroll == NULL)
+		return 0;
+	if (conf_host_port(options->enroll, FRAME_PORT, host, sizeof(host), &port, error) == -1)
+		conf_error_place(error, CONF_COMMAND_LINE, "enroll");
+	else if (options->ca_fingerprint == NULL)
+		conf_error_set(error, "--enroll needs --ca-fingerprint SHA256:HEX, as \"vmtap token create\" prints it: it is all that "
+		    "is known of the collector");
+	else if (tls_fingerprint_parse(options->ca_fingerprint, fingerprint) == -1)
+		conf_error_set(error, "--ca-fingerprint %s: not \"SHA256:\" and 64 hexadecimal digits", options->ca_fingerprint);
+	else if (!enroll_keeps(options, options->ca, IDENTITY_CA) || !enroll_keeps(options, options->cert, IDENTITY_CERTIFICATE) ||
+	    !enroll_keeps(options, options->key, IDENTITY_CERTIFICATE))
+		conf_error_set(error, "--enroll gets CA, certificate and key and keeps them in --state-dir: --ca, --cert and --key "
+		    "exclude it");
+	else
+		return 0;
+	return -1;
+}
+
 int
 supervisor_check_options(const struct agent_options *options, struct conf_error *error)
 {
 	if (options->collectors.count == 0 && options->listens.count == 0) {
-		conf_error_set(error, "neither --collector nor --listen is given: say where to send to, or where to wait for "
-		    "a collector");
+		conf_error_set(error, "neither --collector nor --listen nor --enroll is given: say where to send to, or where to "
+		    "wait for a collector");
 		return EXIT_USAGE;
 	}
 	if (options->listens.count > SUPERVISOR_LISTENS_MAX) {
@@ -157,7 +192,7 @@ supervisor_check_options(const struct agent_options *options, struct conf_error 
 		    (unsigned long long)options->spool_disk);
 		return EXIT_USAGE;
 	}
-	if (check_collectors(&options->collectors, error) == -1 || check_listens(&options->listens, error) == -1 ||
+	if (check_enroll(options, error) == -1 || check_collectors(&options->collectors, error) == -1 || check_listens(&options->listens, error) == -1 ||
 	    supervisor_check_metrics(&options->metrics, error) == -1 || check_ports(&options->exclude_ports, error) == -1 ||
 	    check_compress(options, error) == -1 ||
 	    check_slice(options, error) == -1 || check_governor(options, error) == -1 || check_never(options, error) == -1 ||
@@ -275,7 +310,8 @@ probe(const struct agent_options *options, struct conf_error *error)
 {
 	char why[SANDBOX_ERROR_SIZE];
 
-	if (probe_credentials(options, error) == -1 || probe_capture(error) == -1)
+	/* Who enrols may have none yet, or others by the time; the link role says what is wrong with them. */
+	if ((options->enroll == NULL && probe_credentials(options, error) == -1) || probe_capture(error) == -1)
 		return EXIT_FAILURE;
 	if (sandbox_drop_user(options->user, true, why, sizeof(why)) == -1 ||
 	    (!options->no_sandbox && sandbox_seccomp(SANDBOX_CAPTURE, why, sizeof(why)) == -1)) {

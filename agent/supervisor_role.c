@@ -20,6 +20,7 @@
 
 #include "agent/spool.h"
 #include "agent/supervisor.h"
+#include "agent/supervisor_identity.h"
 
 #define BACKOFF_MIN_MS	100u
 #define BACKOFF_MAX_MS	10000u
@@ -59,9 +60,16 @@ role_socket_request(struct supervisor_role *role, const struct ipc_message *mess
 	close(fd);
 }
 
+static void
+role_send_credentials(struct supervisor_role *role, const char *why, const int *fd, size_t count)
+{
+	if (ipc_send(role->ipc, IPC_CREDENTIALS, why, strlen(why), fd, count) == -1)
+		log_warn("%s role: cannot hand out the credentials: %s", role_name(role->role), strerror(errno));
+}
+
 /* Not a path from the role: the three files of the configuration, nothing else. */
 static void
-role_hand_credentials(struct supervisor_role *role)
+role_open_credentials(struct supervisor_role *role)
 {
 	const struct agent_options *options = role->supervisor->options;
 	const char *path[IPC_FDS_MAX] = { options->ca, options->cert, options->key };
@@ -73,10 +81,61 @@ role_hand_credentials(struct supervisor_role *role)
 		count++;
 	if (count < IPC_FDS_MAX)
 		snprintf(why, sizeof(why), "%s: %s", path[count], strerror(errno));
-	if (ipc_send(role->ipc, IPC_CREDENTIALS, why, strlen(why), fd, count == IPC_FDS_MAX ? count : 0) == -1)
-		log_warn("%s role: cannot hand out the credentials: %s", role_name(role->role), strerror(errno));
+	role_send_credentials(role, why, fd, count == IPC_FDS_MAX ? count : 0);
 	while (count-- > 0)
 		close(fd[count]);
+}
+
+/* Whether the credentials are this machine's. */
+static bool
+role_hand_enrolment(struct supervisor_role *role)
+{
+	struct ipc_enrolment enrolment;
+	struct machine now;
+	int fd[2];
+
+	machine_read(&now);
+	identity_look(role->supervisor->options, &now, &enrolment, fd);
+	if (ipc_send_enrolment(role->ipc, &enrolment, fd) == -1)
+		log_warn("%s role: cannot say what there is of enrolment: %s", role_name(role->role), strerror(errno));
+	for (size_t i = 0; i < 2; i++)
+		if (fd[i] != -1)
+			close(fd[i]);
+	return !enrolment.cloned;
+}
+
+static void
+role_hand_credentials(struct supervisor_role *role)
+{
+	if (role->supervisor->options->enroll == NULL || role_hand_enrolment(role))
+		role_open_credentials(role);
+	else
+		role_send_credentials(role, "", NULL, 0);
+}
+
+static void
+role_store(struct supervisor_role *role, const struct ipc_message *message)
+{
+	struct machine now;
+	enum ipc_store what;
+	const uint8_t *bytes;
+	size_t len;
+	int error = 0;
+
+	if (ipc_get_store(message, &what, &bytes, &len) == -1) {
+		log_warn("%s role: a message of it makes no sense", role_name(role->role));
+		return;
+	}
+	machine_read(&now);
+	if (role->supervisor->options->enroll == NULL)
+		error = EINVAL;
+	else if (identity_store(role->supervisor->options, &now, what, bytes, len) == -1)
+		error = errno;
+	supervisor_watch(role->supervisor);
+	if (ipc_send_stored(role->ipc, what, error) == -1)
+		log_warn("%s role: cannot answer: %s", role_name(role->role), strerror(errno));
+	if (error == 0 && (what == STORE_ENROLLED || what == STORE_RENEWED))
+		role_hand_credentials(role);
 }
 
 void
@@ -99,6 +158,8 @@ role_message(struct ipc *ipc, struct ipc_message *message, void *arg)
 		role_socket_request(role, message);
 	} else if (message->type == IPC_CREDENTIALS_REQUEST && role->role == ROLE_LINK) {
 		role_hand_credentials(role);
+	} else if (message->type == IPC_STORE && role->role == ROLE_LINK) {
+		role_store(role, message);
 	} else {
 		log_warn("%s role: sent message %d, which is not its to send", role_name(role->role), (int)message->type);
 	}

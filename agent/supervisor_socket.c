@@ -3,8 +3,10 @@
 #include "config.h"
 
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include <errno.h>
+#include <limits.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <string.h>
@@ -100,6 +102,20 @@ supervisor_check_metrics(const struct conf_list *list, struct conf_error *error)
 	return metrics_none(list) ? 0 : http_check_places(list, AGENT_METRICS_MAX, "metrics", error);
 }
 
+/* Where place is a path. If that fails, http_bind() says so. */
+static void
+make_folder_of(const char *place)
+{
+	const char *end = strrchr(place, '/');
+	char folder[PATH_MAX];
+
+	if (place[0] != '/' || end == place || (size_t)(end - place) >= sizeof(folder))
+		return;
+	memcpy(folder, place, (size_t)(end - place));
+	folder[end - place] = '\0';
+	(void)mkdir(folder, 0755);
+}
+
 void
 supervisor_metrics_listen(struct supervisor *supervisor)
 {
@@ -109,6 +125,7 @@ supervisor_metrics_listen(struct supervisor *supervisor)
 	if (metrics_none(list))
 		return;
 	for (size_t i = 0; i < list->count && i < AGENT_METRICS_MAX; i++) {
+		make_folder_of(list->value[i]);
 		if ((supervisor->metrics_fd[i] = http_bind(list->value[i], &error)) == -1)
 			log_warn("metrics: %s: going on without", error.text);
 		supervisor->metrics_count++;

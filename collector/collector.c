@@ -13,6 +13,7 @@
 
 #include "common/daemon.h"
 #include "common/tls.h"
+#include "common/watchdog.h"
 
 #include "collector/collector.h"
 #include "collector/counts.h"
@@ -78,19 +79,22 @@ collector_stop(struct collector *collector)
 	alarm(COLLECTOR_STOP_S);
 }
 
-static void
+static int
 collector_reload_policy(struct collector *collector)
 {
 	char error[POLICY_ERROR_SIZE];
 	struct policy_set *set = collector_make_policy(collector, NULL, NULL, error, sizeof(error));
 
-	if (set == NULL)
+	if (set == NULL) {
 		log_error("reload: %s; the policy before stays in force", error);
-	else
-		collector_use_policy(collector, set, 0);
+		return -1;
+	}
+	collector_use_policy(collector, set, 0);
+	return 0;
 }
 
-static void
+/* -1: something on disk is wrong, and not in force. */
+static int
 collector_reload(struct collector *collector)
 {
 	struct collector_options fresh = { 0 };
@@ -98,10 +102,11 @@ collector_reload(struct collector *collector)
 	struct retain_limits limits;
 	struct conf_error error;
 	const char *name;
+	int result;
 
 	if (collector_options_load(&fresh, collector->argc, collector->argv, &error) == -1) {
 		log_error("reload: %s; all stays as it is", error.text);
-		return;
+		return -1;
 	}
 	if ((name = conf_needs_restart(collector_rows, &collector->options, &fresh)) != NULL)
 		log_warn("reload: %s has changed, which takes effect at the next start", name);
@@ -114,8 +119,17 @@ collector_reload(struct collector *collector)
 	    .age_ms = collector->options.retain_age_ms };
 	retainer_set_limits(collector->retainer, &limits);
 	credentials_reload(collector);
-	collector_reload_policy(collector);
+	result = collector_reload_policy(collector);
 	log_info("reloaded");
+	return result;
+}
+
+static void
+collector_reload_told(struct collector *collector)
+{
+	daemon_notify_reloading();
+	daemon_notify(collector_reload(collector) == 0 ? "READY=1\nSTATUS=ready" :
+	    "READY=1\nSTATUS=ready; of what is on disk, something was refused and is not in force, see the log");
 }
 
 static void
@@ -131,7 +145,7 @@ collector_signal(evutil_socket_t number, short events, void *arg)
 		break;
 	case SIGHUP:
 		if (!collector->stopping)
-			collector_reload(collector);
+			collector_reload_told(collector);
 		break;
 	case SIGUSR1:
 		count_log();
@@ -216,6 +230,15 @@ collector_add_events(struct collector *collector)
 	return pulls_start(collector->pulls, collector->base, collector_dialled, collector);
 }
 
+/* For this loop alone: a worker may wait for a disk as long as that hangs, and ending it would cost all sessions and help nobody. */
+static void
+collector_watch_loop(struct collector *collector)
+{
+	collector->watchdog = watchdog_new(collector->base);
+	if (collector->watchdog == NULL && errno != 0)
+		log_warn("the service manager's watchdog cannot be told: %s", strerror(errno));
+}
+
 static void
 collector_ready(const struct collector *collector)
 {
@@ -223,7 +246,7 @@ collector_ready(const struct collector *collector)
 		log_to_syslog();
 	if (daemon_ready() == -1)
 		log_warn("cannot leave the terminal: %s", strerror(errno));
-	daemon_notify("READY=1");
+	daemon_notify("READY=1\nSTATUS=ready");
 	log_info("ready: store %s, %u workers", collector->options.store, collector->workers.count);
 }
 
@@ -236,6 +259,7 @@ collector_main(struct collector_options *options, int argc, char **argv)
 	collector_start(&collector);
 	if (collector_add_events(&collector) == -1)
 		fatal("event loop: %s", strerror(errno));
+	collector_watch_loop(&collector);
 	collector_ready(&collector);
 	event_base_dispatch(collector.base);
 	workers_join(&collector.workers);

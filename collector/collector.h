@@ -32,6 +32,7 @@ struct collector {
 	char			**argv;
 	struct event_base	*base;
 	struct event		*signals[COLLECTOR_SIGNALS], *inbox_event;
+	struct event		*watchdog;	/* NULL: the service manager keeps none */
 	struct mailbox		*inbox;
 	int			 pidfile_fd;
 	struct store		 store;

@@ -194,6 +194,8 @@ collector_clear(struct collector *collector)
 	for (int i = 0; i < COLLECTOR_SIGNALS; i++)
 		event_free(collector->signals[i]);
 	event_free(collector->inbox_event);
+	if (collector->watchdog != NULL)
+		event_free(collector->watchdog);
 	mailbox_free(collector->inbox);
 	event_base_free(collector->base);
 	daemon_pidfile_remove(collector->options.pidfile, collector->pidfile_fd);

@@ -15,6 +15,7 @@
 
 #include "collector/pki.h"
 #include "collector/pki_file.h"
+#include "collector/pki_make.h"
 
 #define SERIAL_BITS	128
 #define DNS_NAME_MAX	253	/* RFC 1035, 2.3.4 */
@@ -43,8 +44,8 @@ pki_host_valid(const char *host)
 	}
 }
 
-static int
-make_uuid(char uuid[IDENTITY_UUID_SIZE])
+int
+pki_make_uuid(char uuid[IDENTITY_UUID_SIZE])
 {
 	uint8_t	 b[16];
 
@@ -113,24 +114,29 @@ sign(X509 *cert, EVP_PKEY *key)
 	return X509_sign(cert, key, EVP_PKEY_is_a(key, "ED25519") ? NULL : EVP_sha256()) > 0 ? 0 : -1;
 }
 
-/* The name tells one deployment's CA from another's in error messages. */
+/* Who may sign others' certificates: a root if there is no issuer, else an intermediate, below which there is none. The random part
+ * of its name tells one deployment's CA from another's in error messages. */
 static X509 *
-make_ca(EVP_PKEY *key, time_t not_before, time_t not_after)
+make_ca(const char *own_name, EVP_PKEY *key, const struct pki_ca *issuer, time_t not_before, time_t not_after)
 {
 	uint8_t	 b[4];
-	char	 name[32];
-	X509	*cert;
+	char	 name[64];
+	X509	*cert, *parent;
 
 	if (RAND_bytes(b, sizeof(b)) != 1)
 		return NULL;
-	snprintf(name, sizeof(name), "vmtap CA %02x%02x%02x%02x", b[0], b[1], b[2], b[3]);
+	snprintf(name, sizeof(name), "vmtap CA %.40s%s%02x%02x%02x%02x", own_name, own_name[0] != '\0' ? " " : "", b[0], b[1], b[2],
+	    b[3]);
 	if ((cert = certificate_new(name, key, not_before, not_after)) == NULL)
 		return NULL;
-	if (X509_set_issuer_name(cert, X509_get_subject_name(cert)) == 1 &&
-	    add_extension(cert, cert, NID_basic_constraints, "critical,CA:TRUE,pathlen:0") == 0 &&
-	    add_extension(cert, cert, NID_key_usage, "critical,keyCertSign,cRLSign") == 0 &&
-	    add_extension(cert, cert, NID_subject_key_identifier, "hash") == 0 &&
-	    add_extension(cert, cert, NID_authority_key_identifier, "keyid:always") == 0 && sign(cert, key) == 0)
+	parent = issuer != NULL ? issuer->cert : cert;
+	if (X509_set_issuer_name(cert, X509_get_subject_name(parent)) == 1 &&
+	    add_extension(cert, parent, NID_basic_constraints, issuer != NULL ? "critical,CA:TRUE,pathlen:0"
+	    : "critical,CA:TRUE,pathlen:1") == 0 &&
+	    add_extension(cert, parent, NID_key_usage, "critical,keyCertSign,cRLSign") == 0 &&
+	    add_extension(cert, parent, NID_subject_key_identifier, "hash") == 0 &&
+	    add_extension(cert, parent, NID_authority_key_identifier, "keyid:always") == 0 &&
+	    sign(cert, issuer != NULL ? issuer->key : key) == 0)
 		return cert;
 	X509_free(cert);
 	return NULL;
@@ -203,8 +209,8 @@ add_names(X509 *cert, const struct pki_request *request, const char *uri)
 	return ok ? 0 : -1;
 }
 
-static X509 *
-make_leaf(const struct pki_request *request, EVP_PKEY *key, const struct pki_ca *ca, time_t not_after)
+X509 *
+pki_make_leaf(const struct pki_request *request, EVP_PKEY *key, const struct pki_ca *ca, time_t not_after)
 {
 	char	 uri[IDENTITY_URI_SIZE];
 	X509	*cert;
@@ -249,11 +255,56 @@ pki_init(const char *path, enum pki_algorithm algorithm, time_t not_before, time
 		return -1;
 	if ((result = pki_dir_check_free(&dir, "ca", error)) == 0) {
 		key = make_key(algorithm);
-		cert = key != NULL ? make_ca(key, not_before, not_after) : NULL;
+		cert = key != NULL ? make_ca("", key, NULL, not_before, not_after) : NULL;
 		result = store_pair(&dir, "ca", key, cert, made, error);
 		X509_free(cert);
 		EVP_PKEY_free(key);
 	}
+	pki_dir_close(&dir, result == 0);
+	return result;
+}
+
+static int
+intermediate(struct pki_dir *dir, const char *name, enum pki_algorithm algorithm, time_t not_before, struct pki_made *made,
+    char error[PKI_ERROR_SIZE])
+{
+	struct pki_ca	 ca;
+	EVP_PKEY	*key;
+	X509		*cert;
+	int		 result = -1;
+
+	if (pki_dir_check_free(dir, name, error) == -1 || pki_dir_load_ca(dir, &ca, error) == -1)
+		return -1;
+	if (made->not_after > ca.not_after)
+		made->not_after = ca.not_after;
+	if (X509_get_pathlen(ca.cert) == 0)
+		pki_error_set(error, "%s/ca.crt allows no issuer below it (pathlen:0, as older versions made it)", dir->path);
+	else {
+		key = make_key(algorithm);
+		cert = key != NULL ? make_ca(name, key, &ca, not_before, made->not_after) : NULL;
+		result = store_pair(dir, name, key, cert, made, error);
+		X509_free(cert);
+		EVP_PKEY_free(key);
+	}
+	pki_ca_clear(&ca);
+	return result;
+}
+
+int
+pki_intermediate(const char *path, const char *name, enum pki_algorithm algorithm, time_t not_before, time_t not_after,
+    struct pki_made *made, char error[PKI_ERROR_SIZE])
+{
+	struct pki_dir	 dir;
+	int		 result;
+
+	*made = (struct pki_made){ .not_after = not_after };
+	if (!identity_name_valid(name)) {
+		pki_error_set(error, "\"%s\" cannot be a name: 1 to 64 of A-Z a-z 0-9 . _ - are, not starting with . or -", name);
+		return -1;
+	}
+	if (pki_dir_open(&dir, path, false, error) == -1)
+		return -1;
+	result = intermediate(&dir, name, algorithm, not_before, made, error);
 	pki_dir_close(&dir, result == 0);
 	return result;
 }
@@ -271,7 +322,7 @@ issue(struct pki_dir *dir, const struct pki_request *request, struct pki_made *m
 	made->identity = request->identity;
 	made->not_after = request->not_after < ca.not_after ? request->not_after : ca.not_after;
 	key = make_key(request->algorithm);
-	cert = key != NULL ? make_leaf(request, key, &ca, made->not_after) : NULL;
+	cert = key != NULL ? pki_make_leaf(request, key, &ca, made->not_after) : NULL;
 	result = store_pair(dir, request->identity.name, key, cert, made, error);
 	X509_free(cert);
 	EVP_PKEY_free(key);
@@ -310,7 +361,7 @@ pki_issue(const char *path, const struct pki_request *wanted, struct pki_made *m
 	*made = (struct pki_made){ 0 };
 	if (check_request(&request, error) == -1)
 		return -1;
-	if (request.identity.role == ROLE_AGENT && request.identity.uuid[0] == '\0' && make_uuid(request.identity.uuid) == -1) {
+	if (request.identity.role == ROLE_AGENT && request.identity.uuid[0] == '\0' && pki_make_uuid(request.identity.uuid) == -1) {
 		pki_error_openssl(error, "no random numbers");
 		return -1;
 	}

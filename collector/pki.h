@@ -33,10 +33,13 @@ struct pki_made {
 };
 
 /*
- * 0, or -1 with the error. The first two overwrite nothing, and none leaves half a file or a key without its certificate behind.
+ * 0, or -1 with the error. The first three overwrite nothing, and none leaves half a file or a key without its certificate behind.
  * pki_init() makes the directory, for its owner alone, if there is none.
  */
 int	pki_init(const char *dir, enum pki_algorithm, time_t not_before, time_t not_after, struct pki_made *,
+	    char error[PKI_ERROR_SIZE]);
+/* An issuer below the CA: NAME.crt may sign holders' certificates (--enroll-cert), and nothing that signs. */
+int	pki_intermediate(const char *dir, const char *name, enum pki_algorithm, time_t not_before, time_t not_after, struct pki_made *,
 	    char error[PKI_ERROR_SIZE]);
 int	pki_issue(const char *dir, const struct pki_request *, struct pki_made *, char error[PKI_ERROR_SIZE]);
 /* NAME.crt anew: of the same holder, names and key, for another time. The key is not needed; made->key_path stays empty. */

@@ -39,6 +39,15 @@ buf_clear(struct buf *b)
 	buf_init(b, b->max);
 }
 
+void
+buf_wipe(struct buf *b)
+{
+	move_to_front(b);
+	if (b->data != NULL)
+		explicit_bzero(b->data, b->size);
+	buf_clear(b);
+}
+
 /* The allocation that holds need bytes: doubled, so that appending stays linear, but never above the ceiling. */
 static size_t
 grown_size(const struct buf *b, size_t need)

@@ -17,6 +17,7 @@ struct buf {
 
 void	buf_init(struct buf *, size_t max);
 void	buf_clear(struct buf *);			/* frees; the buffer may be used again */
+void	buf_wipe(struct buf *);				/* as buf_clear(), of a secret; its room must have been reserved once for all */
 int	buf_reserve(struct buf *, size_t more);		/* room for more bytes behind len; -1 ENOBUFS or ENOMEM */
 void	buf_consume(struct buf *, size_t n);		/* forget the first n (<= len) bytes; moves nothing */
 

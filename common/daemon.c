@@ -17,6 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/clock.h"
 #include "common/daemon.h"
 
 static int	ready_fd = -1;	/* the command that waits reads the other end */
@@ -199,4 +200,38 @@ daemon_notify(const char *state)
 	close(fd);
 	errno = saved;
 	return sent == -1 ? -1 : 0;
+}
+
+int
+daemon_notify_reloading(void)
+{
+	char	 state[64];
+
+	snprintf(state, sizeof(state), "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)(clock_mono_ns() / 1000));
+	return daemon_notify(state);
+}
+
+/* A number of which nothing is left over; 0: none. */
+static uint64_t
+environment_number(const char *name)
+{
+	const char	*text = getenv(name);
+	char		*end;
+	uint64_t	 number;
+
+	if (text == NULL || *text < '0' || *text > '9')
+		return 0;
+	errno = 0;
+	number = strtoull(text, &end, 10);
+	return errno == 0 && *end == '\0' ? number : 0;
+}
+
+uint64_t
+daemon_watchdog_ms(void)
+{
+	uint64_t	 limit_us = environment_number("WATCHDOG_USEC");
+
+	if (limit_us == 0 || (getenv("WATCHDOG_PID") != NULL && environment_number("WATCHDOG_PID") != (uint64_t)getpid()))
+		return 0;
+	return limit_us < 2000 ? 1 : limit_us / 2000;
 }

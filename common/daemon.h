@@ -4,6 +4,7 @@
 #define VMTAP_COMMON_DAEMON_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #define DAEMON_ERROR_SIZE	256
 
@@ -26,5 +27,9 @@ void	daemon_pidfile_remove(const char *path, int fd);	/* fd -1: does nothing */
 
 /* "READY=1" and the like to the service manager, as sd_notify(3); without one ($NOTIFY_SOCKET) nothing happens. -1 with errno. */
 int	daemon_notify(const char *state);
+/* "RELOADING=1"; "READY=1" is told when it is done. Likewise. */
+int	daemon_notify_reloading(void);
+/* The service manager wants to hear "WATCHDOG=1" from this process within twice this time ($WATCHDOG_USEC); 0: it does not. */
+uint64_t daemon_watchdog_ms(void);
 
 #endif

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <time.h>
 
+struct buf;
 struct event_base;
 struct tls_context;
 struct tlsio;
@@ -39,9 +40,24 @@ void		 tls_context_free(struct tls_context *);	/* sessions made from it live on 
 /* Our own certificate's: pointers live as long as the context. */
 const char	*tls_context_uri(const struct tls_context *);
 const char	*tls_context_common_name(const struct tls_context *);
+time_t		 tls_context_not_before(const struct tls_context *);
 time_t		 tls_context_not_after(const struct tls_context *);
 #define TLS_FINGERPRINT_SIZE	32	/* SHA-256 of the certificate */
 const uint8_t	*tls_context_fingerprint(const struct tls_context *);
+
+/* When the first certificate in a file ends, whatever else is wrong with it; 0: it has none. */
+time_t		 tls_certificate_end(int fd);
+
+/*
+ * For a client that has no certificate yet: trusts nothing but the root of this fingerprint, which it finds in the chain that the
+ * server shows; that chain, its dates and the host are verified as ever. NULL with error.
+ */
+struct tls_context *tls_context_new_pinned(const uint8_t fingerprint[TLS_FINGERPRINT_SIZE], const char *alpn,
+	    char error[TLS_ERROR_SIZE]);
+/* "SHA256:" and 64 hexadecimal digits, either case, with colons between bytes or not. 0 / -1. */
+#define TLS_FINGERPRINT_TEXT	(7 + 2 * TLS_FINGERPRINT_SIZE + 1)
+int		 tls_fingerprint_parse(const char *, uint8_t fingerprint[TLS_FINGERPRINT_SIZE]);
+char		*tls_fingerprint_format(const uint8_t fingerprint[TLS_FINGERPRINT_SIZE], char dst[TLS_FINGERPRINT_TEXT]);
 
 /*
  * tlsio: one connected, non-blocking TCP socket under TLS in an event loop. Owns the descriptor.
@@ -94,6 +110,8 @@ size_t		 tlsio_queued(const struct tlsio *);
 /* Sends what is queued and close_notify, then closed() with why; gives up after linger_ms. */
 void		 tlsio_shutdown(struct tlsio *, const char *why, unsigned linger_ms);
 
+/* The root that the peer's chain was verified up to, in PEM, appended; once open. 0, or -1 with errno. */
+int		 tlsio_peer_root(const struct tlsio *, struct buf *);
 const char	*tlsio_alpn(const struct tlsio *);		/* the name in use; "" before opened() */
 const char	*tlsio_peer_uri(const struct tlsio *);		/* the one vmtap SAN URI; "" if none or several, or anonymous */
 #define TLS_URIS_MAX	256

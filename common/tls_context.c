@@ -142,6 +142,8 @@ tls_names_read(const X509 *cert, struct tls_names *names)
 	memset(names, 0, sizeof(*names));
 	read_uri(cert, names->uri);
 	read_common_name(cert, names->common_name);
+	if (ASN1_TIME_to_tm(X509_get0_notBefore(cert), &tm) == 1)
+		names->not_before = timegm(&tm);
 	if (ASN1_TIME_to_tm(X509_get0_notAfter(cert), &tm) == 1)
 		names->not_after = timegm(&tm);
 }
@@ -230,7 +232,7 @@ read_certificate(int fd, const char *name, const X509 *root, STACK_OF(X509) *abo
 	ERR_clear_error();
 	X509_free(second);
 	BIO_free(bio);
-	OPENSSL_free(text);
+	OPENSSL_clear_free(text, FILE_MAX + 1);		/* the key may be in the same file */
 	return cert;
 }
 
@@ -326,34 +328,9 @@ set_policy(struct tls_context *context)
 	SSL_CTX_set_alpn_select_cb(c, tls_why_alpn, NULL);
 }
 
-static int
-add_chain(SSL_CTX *c, STACK_OF(X509) *above)
-{
-	for (int i = 0; i < sk_X509_num(above); i++)
-		if (SSL_CTX_add1_chain_cert(c, sk_X509_value(above, i)) != 1)
-			return -1;
-	return 0;
-}
-
-static int
-set_up(struct tls_context *context, const struct credentials *own)
-{
-	SSL_CTX	*c = context->ssl_ctx = SSL_CTX_new(TLS_method());
-
-	if (c == NULL || SSL_CTX_set_min_proto_version(c, TLS1_3_VERSION) != 1 ||
-	    SSL_CTX_set_max_proto_version(c, TLS1_3_VERSION) != 1 || SSL_CTX_set_ciphersuites(c, SUITES) != 1 ||
-	    SSL_CTX_use_certificate(c, own->cert) != 1 || add_chain(c, own->above) == -1 ||
-	    SSL_CTX_use_PrivateKey(c, own->key) != 1 || X509_STORE_add_cert(SSL_CTX_get_cert_store(c), own->ca) != 1 ||
-	    X509_up_ref(own->ca) != 1 || (context->root = own->ca) == NULL ||
-	    SSL_CTX_set_alpn_protos(c, context->alpn, context->alpn_len) != 0 ||
-	    X509_digest(own->cert, EVP_sha256(), context->fingerprint, NULL) != 1)
-		return -1;
-	set_policy(context);
-	return 0;
-}
-
-static struct tls_context *
-context_make(const struct tls_files *files, const char *alpn, const struct credentials *own, char error[TLS_ERROR_SIZE])
+/* What a context has whoever we are: the ALPN name and the rules of PROTOCOL 4.2. */
+struct tls_context *
+tls_context_begin(const char *alpn, char error[TLS_ERROR_SIZE])
 {
 	struct tls_context	*context = calloc(1, sizeof(*context));
 	size_t			 len = strlen(alpn);
@@ -368,6 +345,49 @@ context_make(const struct tls_files *files, const char *alpn, const struct crede
 	context->alpn[0] = (uint8_t)len;
 	memcpy(context->alpn + 1, alpn, len);
 	context->alpn_len = (unsigned)len + 1;
+	ERR_clear_error();
+	if ((context->ssl_ctx = SSL_CTX_new(TLS_method())) == NULL ||
+	    SSL_CTX_set_min_proto_version(context->ssl_ctx, TLS1_3_VERSION) != 1 ||
+	    SSL_CTX_set_max_proto_version(context->ssl_ctx, TLS1_3_VERSION) != 1 ||
+	    SSL_CTX_set_ciphersuites(context->ssl_ctx, SUITES) != 1 ||
+	    SSL_CTX_set_alpn_protos(context->ssl_ctx, context->alpn, context->alpn_len) != 0) {
+		error_set(error, "TLS cannot be set up: %s", openssl_reason());
+		tls_context_free(context);
+		return NULL;
+	}
+	set_policy(context);
+	return context;
+}
+
+static int
+add_chain(SSL_CTX *c, STACK_OF(X509) *above)
+{
+	for (int i = 0; i < sk_X509_num(above); i++)
+		if (SSL_CTX_add1_chain_cert(c, sk_X509_value(above, i)) != 1)
+			return -1;
+	return 0;
+}
+
+static int
+set_up(struct tls_context *context, const struct credentials *own)
+{
+	SSL_CTX	*c = context->ssl_ctx;
+
+	if (SSL_CTX_use_certificate(c, own->cert) != 1 || add_chain(c, own->above) == -1 ||
+	    SSL_CTX_use_PrivateKey(c, own->key) != 1 || X509_STORE_add_cert(SSL_CTX_get_cert_store(c), own->ca) != 1 ||
+	    X509_up_ref(own->ca) != 1 || (context->root = own->ca) == NULL ||
+	    X509_digest(own->cert, EVP_sha256(), context->fingerprint, NULL) != 1)
+		return -1;
+	return 0;
+}
+
+static struct tls_context *
+context_make(const struct tls_files *files, const char *alpn, const struct credentials *own, char error[TLS_ERROR_SIZE])
+{
+	struct tls_context	*context;
+
+	if ((context = tls_context_begin(alpn, error)) == NULL)
+		return NULL;
 	tls_names_read(own->cert, &context->own);
 	ERR_clear_error();
 	if (set_up(context, own) == -1) {
@@ -396,6 +416,26 @@ tls_context_new(const struct tls_files *files, const char *alpn, char error[TLS_
 	sk_X509_pop_free(own.above, X509_free);
 	EVP_PKEY_free(own.key);
 	return context;
+}
+
+time_t
+tls_certificate_end(int fd)
+{
+	char			 error[TLS_ERROR_SIZE];
+	struct tls_names	 names = { .not_after = 0 };
+	size_t			 len;
+	char			*text = read_text(fd, "", &len, error);
+	BIO			*bio = text != NULL ? BIO_new_mem_buf(text, (int)len) : NULL;
+	X509			*cert = bio != NULL ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+
+	if (cert != NULL)
+		tls_names_read(cert, &names);
+	X509_free(cert);
+	BIO_free(bio);
+	if (text != NULL)
+		OPENSSL_clear_free(text, FILE_MAX + 1);
+	ERR_clear_error();
+	return names.not_after;
 }
 
 static int
@@ -496,6 +536,12 @@ const char *
 tls_context_common_name(const struct tls_context *context)
 {
 	return context->own.common_name;
+}
+
+time_t
+tls_context_not_before(const struct tls_context *context)
+{
+	return context->own.not_before;
 }
 
 time_t

@@ -27,7 +27,7 @@
 struct tls_names {
 	char	uri[TLS_URI_SIZE];
 	char	common_name[TLS_COMMON_NAME_SIZE];
-	time_t	not_after;
+	time_t	not_before, not_after;
 };
 void	tls_names_read(const X509 *, struct tls_names *);
 #define TLS_RIGHT_SCHEME	"vmtap-right:"	/* beside the one URI that says who it is */
@@ -51,8 +51,11 @@ struct tls_context {
 	unsigned		 more_count;
 	X509			*root;
 	uint8_t			 fingerprint[TLS_FINGERPRINT_SIZE];	/* of our certificate */
+	uint8_t			 pin[TLS_FINGERPRINT_SIZE];	/* tls_pinned.c: of the root */
 };
 struct tls_context *tls_context_ref(struct tls_context *);
+/* Without certificates yet; NULL with error. */
+struct tls_context *tls_context_begin(const char *alpn, char error[TLS_ERROR_SIZE]);
 #define tls_context_alpn(c)	((const char *)(c)->alpn + 1)
 /* One of ours, NUL-terminated, as long as the context lives; flags are 0 of the context's own. NULL: none. */
 const char	*tls_context_find_alpn(const struct tls_context *, const uint8_t *name, size_t len, unsigned *flags);

@@ -155,7 +155,7 @@ why_certificate(struct tls_note *note, X509_STORE_CTX *store)
 {
 	const X509	*cert = X509_STORE_CTX_get_current_cert(store);
 	int		 error = X509_STORE_CTX_get_error(store);
-	char		 whose[TLS_ADDRESS_SIZE + 32], date[16];
+	char		 whose[TLS_ADDRESS_SIZE + 32], date[16], today[16];
 
 	if (X509_STORE_CTX_get_error_depth(store) == 0)
 		snprintf(whose, sizeof(whose), "certificate of %s", note->address);
@@ -163,11 +163,12 @@ why_certificate(struct tls_note *note, X509_STORE_CTX *store)
 		snprintf(whose, sizeof(whose), "CA certificate of %s", note->address);
 	switch (error) {
 	case X509_V_ERR_CERT_HAS_EXPIRED:
-		tls_why_set(note, "%s expired on %s", whose, asn1_date(X509_get0_notAfter(cert), date));
+		tls_why_set(note, "%s expired on %s, and the clock here says %s", whose, asn1_date(X509_get0_notAfter(cert), date),
+		    tls_why_date(time(NULL), today));
 		break;
 	case X509_V_ERR_CERT_NOT_YET_VALID:
-		tls_why_set(note, "%s is not valid before %s; is the clock right?", whose,
-		    asn1_date(X509_get0_notBefore(cert), date));
+		tls_why_set(note, "%s is not valid before %s, and the clock here says %s: is it right?", whose,
+		    asn1_date(X509_get0_notBefore(cert), date), tls_why_date(time(NULL), today));
 		break;
 	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
 	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:

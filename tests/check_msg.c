@@ -4,6 +4,7 @@
 
 #include <sys/socket.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -242,9 +243,9 @@ static const struct kind {
 	{ FRAME_HINTS_RESULT, put_hints_result, recode_hints_result, 0 },
 	{ FRAME_BLOCK, put_block, recode_block, 9 },
 	{ FRAME_GAP, put_gap, recode_gap, 0 },
-	{ FRAME_ENROLL, put_enroll, recode_enroll, 7 },
+	{ FRAME_ENROLL, put_enroll, recode_enroll, 6 },
 	{ FRAME_CERTIFICATE, put_certificate, recode_certificate, 0 },
-	{ FRAME_RENEW, put_renew, recode_renew, 7 },
+	{ FRAME_RENEW, put_renew, recode_renew, 6 },
 	{ FRAME_END, put_stream_end, recode_stream_end, 0 },
 	{ FRAME_ACK, put_ack, recode_ack, 0 },
 	{ FRAME_STATS, put_stats, recode_stats, 0 },
@@ -543,9 +544,9 @@ START_TEST(end_fields)
 	TAKES(bye, end, m.code = 0);
 	TAKES(bye, end, memset(m.text, 'x', sizeof(m.text) - 1));
 	REFUSES(bye, end, m.code = 3);
-	TAKES(error, end, m.code = MSG_ERR_TIMEOUT);
+	TAKES(error, end, m.code = MSG_ERR_TOKEN);
 	REFUSES(error, end, m.code = 0);
-	REFUSES(error, end, m.code = MSG_ERR_TIMEOUT + 1);
+	REFUSES(error, end, m.code = MSG_ERR_TOKEN + 1);
 }
 END_TEST
 

@@ -172,7 +172,7 @@ START_TEST(ca)
 	ck_assert_uint_eq(mode_of(path_of("ca.crt")), 0644);
 	ck_assert_uint_eq(file_count(ca_dir), 2);
 	ck_assert_int_eq(X509_check_ca(cert), 1);
-	ck_assert_int_eq(X509_get_pathlen(cert), 0);
+	ck_assert_int_eq(X509_get_pathlen(cert), 1);
 	ck_assert_uint_eq(X509_get_key_usage(cert), KU_KEY_CERT_SIGN | KU_CRL_SIGN);
 	ck_assert_int_eq(verify(cert, X509_PURPOSE_ANY), X509_V_OK);
 	X509_free(cert);

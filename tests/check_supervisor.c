@@ -256,7 +256,7 @@ static void
 start(const char *mode)
 {
 	struct agent_options options = { 0 };
-	struct supervisor supervised = { .options = &options, .pidfile_fd = -1 };
+	struct supervisor supervised = { .options = &options, .argc = 12, .pidfile_fd = -1 };
 	char *argv[] = { (char[]){ "vmtap-agent" }, (char[]){ "--config" }, (char[]){ "/dev/null" }, (char[]){ "--ca" }, key_path,
 		(char[]){ "--cert" }, key_path, (char[]){ "--key" }, key_path, (char[]){ "--no-sandbox" }, (char[]){ "-s" },
 		(char[]){ "1234" }, NULL };
@@ -270,6 +270,7 @@ start(const char *mode)
 	if (running != 0)
 		return;
 	log_init("supervisor", LOG_LEVEL_ERROR);
+	supervised.argv = argv;
 	if (agent_options_load(&options, 12, argv, &error) == -1)
 		fatal("%s", error.text);
 	status = supervisor_run(&supervised);
@@ -480,6 +481,23 @@ START_TEST(test_dump)
 }
 END_TEST
 
+START_TEST(test_service_manager)
+{
+	setenv("WATCHDOG_USEC", "40000", 1);
+	start(NULL);
+	expect("READY=1\nSTATUS=in service");
+	expect("WATCHDOG=1");
+	ck_assert_int_eq(kill(running, SIGHUP), 0);
+	expect("RELOADING=1");
+	expect("READY=1\nSTATUS=in service; the configuration on disk was refused");	/* it has no collector */
+	expect("WATCHDOG=1");
+	unsetenv("WATCHDOG_USEC");
+	ck_assert_int_eq(kill(running, SIGTERM), 0);
+	expect("STOPPING=1");
+	expect_exit(0);
+}
+END_TEST
+
 /* The status of a process that writes a byte at this place of a file, with its log there: 0, or errno. */
 static int
 write_under_limit(const char *log, uint64_t spool_disk, uint64_t place)
@@ -550,6 +568,7 @@ supervisor_suite(void)
 	tcase_add_test(tc, test_stop_stubborn);
 	tcase_add_test(tc, test_dies_at_start);
 	tcase_add_test(tc, test_dump);
+	tcase_add_test(tc, test_service_manager);
 	tcase_add_test(tc, test_file_limit);
 	tcase_add_test(tc, test_supervisor_killed);
 	suite_add_tcase(suite, tc);

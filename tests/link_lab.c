@@ -76,8 +76,8 @@ link_lab_open(struct link_lab *lab, size_t spool_size)
 	link->options.flush_ms = 200;
 	link->options.spool_memory = spool_size;
 	TAILQ_INIT(&link->sessions);
-	link->supervisor = ipc_new(link->base, lab->supervisor[0], &callbacks, NULL);
-	link->capture = ipc_new(link->base, lab->capture[0], &callbacks, NULL);
+	link->supervisor = ipc_new(link->base, lab->supervisor[0], lab->from_supervisor != NULL ? lab->from_supervisor : &callbacks, NULL);
+	link->capture = ipc_new(link->base, lab->capture[0], lab->from_capture != NULL ? lab->from_capture : &callbacks, NULL);
 	link->tls = script_context(ROLE_AGENT, "acme", "web1");
 	script_assert(identity_parse(tls_context_uri(link->tls), tls_context_common_name(link->tls), &link->own) == 0);
 	link->stop_timer = link_timer_new(link, wake_up, NULL);

@@ -13,6 +13,7 @@ struct link_lab {
 	struct link	 link;
 	struct spool	*producer[IPC_TAPS_MAX];
 	int		 capture[2], supervisor[2];	/* the second ones are the test's */
+	const struct ipc_callbacks *from_supervisor, *from_capture;	/* NULL: what they say goes nowhere */
 };
 
 void	link_lab_open(struct link_lab *, size_t spool_size);
