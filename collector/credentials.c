@@ -52,8 +52,11 @@ credentials_load(struct collector *collector, struct tls_context *tls[], char *e
 			snprintf(error, error_size, "%s", reason);
 			goto fail;
 		}
-		if (credentials_check_role(options, tls[i], error, error_size) == 0)
-			continue;
+		if (credentials_check_role(options, tls[i], error, error_size) == 0) {
+			if (tls_context_add_alpn(tls[i], FRAME_ALPN_CTL, 0) == 0)
+				continue;
+			snprintf(error, error_size, "out of memory");
+		}
 		i++;
 		goto fail;
 	}

@@ -12,6 +12,7 @@
 #include "common/log.h"
 #include "common/tls.h"
 
+#include "collector/ctl.h"
 #include "collector/note.h"
 #include "collector/policy.h"
 #include "collector/session.h"
@@ -49,6 +50,7 @@ note_free(struct note *note)
 	policy_set_unref(note->policy);
 	batch_free(note->batch);
 	json_decref(note->json);
+	ctl_operator_free(note->operator);
 	free(note);
 }
 
