@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/link_enroll.h"
 #include "agent/link_metrics.h"
 #include "agent/link_session.h"
 #include "agent/spool.h"
@@ -33,6 +34,19 @@ put_one(struct metrics *metrics, const char *name, const char *help, uint64_t va
 /* --- who it is --- */
 
 static void
+put_standing(struct metrics *metrics, const struct link *link)
+{
+	struct metrics_label label[] = { { "state", NULL }, { NULL, NULL } };
+
+	metrics_family(metrics, METRICS_GAUGE, "1 of what there is of a certificate.", "vmtap_agent_identity_state");
+	for (enum standing standing = 0; standing < STANDING_MAX; standing++) {
+		label[0].value = enroll_standing_name(standing);
+		metrics_u64(metrics, label, standing == enroll_standing(link));
+	}
+	put_one(metrics, "vmtap_agent_enrolling", "1 while a certificate is being asked for.", enroll_under_way(link));
+}
+
+static void
 put_agent(struct metrics *metrics, const struct link *link)
 {
 	const struct metrics_label version[] = { { "version", PACKAGE_VERSION }, { NULL, NULL } };
@@ -41,6 +55,7 @@ put_agent(struct metrics *metrics, const struct link *link)
 
 	metrics_family(metrics, METRICS_GAUGE, "The program's version.", "vmtap_agent_build_info");
 	metrics_u64(metrics, version, 1);
+	put_standing(metrics, link);
 	if (link->tls == NULL)
 		return;
 	metrics_family(metrics, METRICS_GAUGE, "Whose packets these are, by the certificate.", "vmtap_agent_identity_info");

@@ -135,16 +135,20 @@ look_at_machine(int folder, const struct machine *now, struct ipc_enrolment *enr
 
 /* --- the end of an enrolment --- */
 
-/* The pending key goes last: while it is there, this is done again. */
 static void
-finish(const struct agent_options *options, int folder, const struct machine *now)
+forget_token(const struct agent_options *options)
 {
-	int kept = write_machine(folder, now);
-
 	if (unlink(options->token_file) == -1 && errno != ENOENT)
 		log_warn("%s: the token was used and cannot be removed: %s", options->token_file, strerror(errno));
-	if (kept == 0)
-		forget_file(folder, IDENTITY_PENDING);
+}
+
+/* The pending key goes last: while it is there, this is done again. */
+static void
+finish(int folder, const struct machine *machine)
+{
+	if (write_machine(folder, machine) == -1)
+		return;
+	forget_file(folder, IDENTITY_PENDING);
 	(void)fsync(folder);
 }
 
@@ -167,16 +171,21 @@ look_at_pending(const struct agent_options *options, int folder, const struct ma
 	static char pending[FILE_MAX + 1];
 	struct machine was;
 	char why[MSG_TEXT_SIZE];
+	bool differs;
 	size_t len;
 
 	if ((len = read_file(folder, IDENTITY_PENDING, pending)) == 0)
 		return;
 	machine_parse(pending, &was);
-	if (machine_differs(&was, now, why, sizeof(why))) {
+	differs = machine_differs(&was, now, why, sizeof(why));
+	if (is_finished(folder, pending)) {
+		finish(folder, &was);
+		if (!differs)
+			forget_token(options);
+	} else if (differs) {
 		log_info("an enrolment that another machine began (%s) is not gone on with", why);
 		forget_file(folder, IDENTITY_PENDING);
-	} else if (is_finished(folder, pending))
-		finish(options, folder, now);
+	}
 	explicit_bzero(pending, len);
 }
 
@@ -225,7 +234,8 @@ store_in(const struct agent_options *options, int folder, const struct machine *
 	case STORE_ENROLLED:
 		if (write_file(folder, IDENTITY_CERTIFICATE, "", 0, bytes, len) == -1)
 			return -1;
-		finish(options, folder, now);
+		forget_token(options);
+		finish(folder, now);
 		return 0;
 	case STORE_RENEWED:
 		look_at_machine(folder, now, &enrolment);

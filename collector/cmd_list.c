@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <jansson.h>
 #include <sqlite3.h>
@@ -11,6 +12,7 @@
 #include "catalog.h"
 #include "cmd.h"
 #include "cmd_list.h"
+#include "cmd_remote.h"
 #include "table.h"
 
 /* vmtap vms and files: what the catalog says, as tables or JSON. */
@@ -19,6 +21,7 @@ const struct conf_row list_rows[] = {
 	{ .name = "store", .type = CONF_STRING, .initial = CMD_STORE, .argument = "DIR", .offset = offsetof(struct list_options, store),
 	  .help = "the collector's store" },
 	{ .name = "json", .type = CONF_FLAG, .offset = offsetof(struct list_options, json), .help = "as JSON" },
+	REACH_ROWS(struct list_options),
 	{ 0 }
 };
 
@@ -61,44 +64,64 @@ static const char file_sql[] =
     " bytes, length, raw, first_block, last_block, lower(hex(stream)) AS stream, created_ns AS created"
     " FROM file WHERE vm = ?1 ORDER BY id";
 
-int
-list_open_vm(int argc, char **argv, struct list_options *options, sqlite3 **db, struct catalog_vm *vm)
+static int
+list_remote(const char *verb, const struct list_options *options, const char *vm)
+{
+	const struct remote_verb remote = { .verb = verb, .reach = &options->reach, .rows = list_rows, .options = options, .operand = vm };
+
+	return cmd_remote(&remote, STDOUT_FILENO);
+}
+
+bool
+list_open_vm(int argc, char **argv, struct list_options *options, sqlite3 **db, struct catalog_vm *vm, int *status)
 {
 	char error[512];
 	const char *name;
 	int rest;
 
+	*db = NULL;
+	*status = 1;
 	cmd_options_operand(list_rows, options, argc, argv, "VM [OPTION...]", &name, &rest);
 	if (name == NULL || rest != argc)
 		cmd_bad_usage(argv[0], "%s", name == NULL ? "which VM?" : "one VM, please");
-	if ((*db = cmd_catalog(argv[0], options->store)) != NULL && catalog_find_vm(*db, name, vm, error, sizeof(error)) == 0)
-		return 0;
-	if (*db != NULL)
+	if (options->reach.connect != NULL)
+		*status = list_remote(argv[0], options, name);
+	else if ((*db = cmd_catalog(argv[0], options->store)) != NULL) {
+		if (catalog_find_vm(*db, name, vm, error, sizeof(error)) == 0)
+			return true;
 		cmd_fail(argv[0], "%s", error);
+	}
 	sqlite3_close(*db);
 	conf_free(list_rows, options);
-	return 1;
+	return false;
+}
+
+static int
+list_vms(const char *verb, const struct list_options *options)
+{
+	sqlite3 *db = cmd_catalog(verb, options->store);
+	json_t *rows = db != NULL ? table_query(db, verb, vm_columns, vm_sql, NULL) : NULL;
+
+	sqlite3_close(db);
+	if (rows == NULL)
+		return 1;
+	table_print(vm_columns, rows, options->json);
+	json_decref(rows);
+	return 0;
 }
 
 int
 cmd_vms(int argc, char **argv)
 {
 	struct list_options options = { 0 };
-	json_t *rows = NULL;
-	sqlite3 *db;
-	int rest;
+	int rest, rc;
 
 	cmd_options(list_rows, &options, argc, argv, "[OPTION...]", &rest);
 	if (rest != argc)
 		cmd_bad_usage(argv[0], "no operand, please: \"%s\"", argv[rest]);
-	if ((db = cmd_catalog(argv[0], options.store)) != NULL)
-		rows = table_query(db, argv[0], vm_columns, vm_sql, NULL);
-	sqlite3_close(db);
-	if (rows != NULL)
-		table_print(vm_columns, rows, options.json);
-	json_decref(rows);
+	rc = options.reach.connect != NULL ? list_remote(argv[0], &options, NULL) : list_vms(argv[0], &options);
 	conf_free(list_rows, &options);
-	return rows == NULL;
+	return rc;
 }
 
 int
@@ -108,9 +131,10 @@ cmd_files(int argc, char **argv)
 	struct catalog_vm vm;
 	json_t *rows;
 	sqlite3 *db;
+	int status;
 
-	if (list_open_vm(argc, argv, &options, &db, &vm) != 0)
-		return 1;
+	if (!list_open_vm(argc, argv, &options, &db, &vm, &status))
+		return status;
 	rows = table_query(db, argv[0], file_columns, file_sql, vm.uuid);
 	sqlite3_close(db);
 	if (rows != NULL)

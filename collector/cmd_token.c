@@ -10,7 +10,7 @@
 #include "common/clock.h"
 
 #include "cmd.h"
-#include "cmd_ask.h"
+#include "reach.h"
 #include "table.h"
 #include "token.h"
 
@@ -21,6 +21,7 @@ struct token_options {
 	bool		 json;
 	char		*tenant, *labels, *name;
 	uint64_t	 ttl_ms, uses;
+	struct reach_options reach;
 };
 #define OFFSET(field)	offsetof(struct token_options, field)
 #define ROWS_COLLECTOR \
@@ -28,7 +29,8 @@ struct token_options {
 	  .help = "the collector's store" }, \
 	{ .name = "ctl", .type = CONF_STRING, .argument = "PATH", .offset = OFFSET(ctl), \
 	  .help = "the collector's control socket (default: ctl.sock in the store)" }, \
-	{ .name = "json", .type = CONF_FLAG, .offset = OFFSET(json), .help = "as JSON" }
+	{ .name = "json", .type = CONF_FLAG, .offset = OFFSET(json), .help = "as JSON" }, \
+	REACH_ROWS(struct token_options)
 
 static const struct conf_row token_rows[] = {
 	{ .name = "tenant", .type = CONF_STRING, .argument = "TENANT", .offset = OFFSET(tenant), .help = "whose VMs" },
@@ -45,7 +47,7 @@ static const struct conf_row token_rows[] = {
 };
 static const struct conf_row revoke_rows[] = { ROWS_COLLECTOR, { 0 } };
 
-static const char usage[] = "create --tenant TENANT [OPTION...] | list [--tenant TENANT] | revoke ID";
+static const char usage[] = "create --tenant TENANT [OPTION...] | list [--tenant TENANT] | revoke ID [--tenant TENANT]";
 
 static const struct table_column list_columns[] = {
 	{ "id", "ID", TABLE_TEXT }, { "tenant", "TENANT", TABLE_TEXT }, { "state", "STATE", TABLE_TEXT }, { "used", "USED", TABLE_COUNT },
@@ -80,7 +82,7 @@ list(const struct token_options *options)
 
 	if (options->tenant != NULL)
 		json_object_set_new(question, "tenant", json_string(options->tenant));
-	if ((answer = cmd_ask("token", options->store, options->ctl, question)) == NULL)
+	if ((answer = reach_ask_once("token", &options->reach, options->store, options->ctl, question)) == NULL)
 		return 1;
 	json_array_foreach(json_object_get(answer, "tokens"), i, row) {
 		json_object_set_new(row, "state", json_string(state_of(row)));
@@ -128,7 +130,7 @@ create(const struct token_options *options)
 		json_object_set_new(question, "name", json_string(options->name));
 	if (question == NULL)
 		cmd_bad_usage("token", "create: names must be UTF-8");
-	if ((answer = cmd_ask("token", options->store, options->ctl, question)) == NULL)
+	if ((answer = reach_ask_once("token", &options->reach, options->store, options->ctl, question)) == NULL)
 		return 1;
 	print_token(answer, options->json);
 	json_decref(answer);
@@ -142,7 +144,9 @@ revoke(const struct token_options *options, const char *id)
 
 	if (question == NULL)
 		cmd_bad_usage("token", "revoke: an id is 8 hex digits");
-	if ((answer = cmd_ask("token", options->store, options->ctl, question)) == NULL)
+	if (options->tenant != NULL)
+		json_object_set_new(question, "tenant", json_string(options->tenant));
+	if ((answer = reach_ask_once("token", &options->reach, options->store, options->ctl, question)) == NULL)
 		return 1;
 	printf("token %s of tenant %s is revoked\n", json_string_value(json_object_get(answer, "id")),
 	    json_string_value(json_object_get(answer, "tenant")));
@@ -203,7 +207,7 @@ cmd_revoke(int argc, char **argv)
 		cmd_bad_usage("revoke", "%s", vm == NULL ? "which VM?" : "one VM, please");
 	if ((question = json_pack("{s:s, s:s}", "command", "revoke", "vm", vm)) == NULL)
 		cmd_bad_usage("revoke", "names are UTF-8");
-	if ((answer = cmd_ask("revoke", options.store, options.ctl, question)) != NULL && options.json) {
+	if ((answer = reach_ask_once("revoke", &options.reach, options.store, options.ctl, question)) != NULL && options.json) {
 		json_object_del(answer, "ok");
 		json_dumpf(answer, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII);
 		fputc('\n', stdout);

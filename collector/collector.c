@@ -182,6 +182,10 @@ collector_note(struct collector *collector, struct note *note)
 		ctl_note(collector->ctl, note);
 		scrape_note(collector->scrape, note);
 		break;
+	case NOTE_OPERATOR:
+		ctl_take_operator(collector->ctl, note->operator);
+		note->operator = NULL;
+		break;
 	case NOTE_METRICS:
 		scrape_note(collector->scrape, note);
 		break;

@@ -13,6 +13,7 @@ enum count {
 	COUNT_CONNECTIONS_DROPPED,	/* too many without a handshake or a place, or no memory */
 	COUNT_HANDSHAKES_FAILED,
 	COUNT_SESSIONS_REFUSED,		/* no descriptors for one more VM */
+	COUNT_OPERATORS_REFUSED,	/* whose certificate gives no right to control */
 	COUNT_SESSIONS,			/* that got a WELCOME */
 	COUNT_BLOCKS,
 	COUNT_BLOCK_BYTES,		/* as stored */

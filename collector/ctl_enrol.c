@@ -7,6 +7,7 @@
 
 #include <event2/event.h>
 
+#include "collector/catalog.h"
 #include "collector/collector.h"
 #include "collector/ctl_internal.h"
 #include "collector/enrol_desk.h"
@@ -45,6 +46,16 @@ ctl_number(struct ctl_client *client, const json_t *question, const char *key, u
 	return -1;
 }
 
+static int
+ctl_lacks(struct ctl_client *client, enum right right, const char *tenant)
+{
+	char error[192];
+
+	snprintf(error, sizeof(error), "your certificate lacks the right \"%s\" for tenant %s", rights_name(right), tenant);
+	ctl_error(client, error);
+	return -1;
+}
+
 /* A token for agents that would be refused later is none. */
 static int
 ctl_check_tenant(struct ctl_client *client, const char *tenant)
@@ -53,16 +64,38 @@ ctl_check_tenant(struct ctl_client *client, const char *tenant)
 	bool found = taken->count == 0;
 	char error[128];
 
+	if (!identity_name_valid(tenant)) {
+		ctl_error(client, "that cannot be a tenant: 1 to 64 of A-Z a-z 0-9 . _ - are, not starting with . or -");
+		return -1;
+	}
+	if (!ctl_may(client, tenant, RIGHT_ENROL))
+		return ctl_lacks(client, RIGHT_ENROL, tenant);
 	for (size_t i = 0; i < taken->count; i++)
 		found = found || strcmp(taken->value[i], tenant) == 0;
-	if (identity_name_valid(tenant) && store_tenant_fits(tenant) && found)
+	if (found && store_tenant_fits(tenant))
 		return 0;
-	if (identity_name_valid(tenant))
-		snprintf(error, sizeof(error), "this collector does not take agents of tenant %s", tenant);
-	else
-		snprintf(error, sizeof(error), "that cannot be a tenant: 1 to 64 of A-Z a-z 0-9 . _ - are, not starting with . or -");
+	snprintf(error, sizeof(error), "this collector does not take agents of tenant %s", tenant);
 	ctl_error(client, error);
 	return -1;
+}
+
+/* Whose tokens are asked for; "": of all. Who has the right for one tenant alone need not say so. NULL: after an answer. */
+static const char *
+ctl_whose(struct ctl_client *client, const json_t *question)
+{
+	const char *tenant = ctl_text(client, question, "tenant", "", IDENTITY_NAME_SIZE);
+
+	if (tenant == NULL || (tenant[0] == '\0' && ctl_may(client, RIGHTS_ALL_TENANTS, RIGHT_ENROL)))
+		return tenant;
+	if (tenant[0] == '\0' && client->rights.count == 1)
+		tenant = client->rights.tenant[0].name;
+	if (tenant[0] == '\0')
+		ctl_error(client, "\"tenant\" is missing: your certificate is not for all");
+	else if (!ctl_may(client, tenant, RIGHT_ENROL))
+		ctl_lacks(client, RIGHT_ENROL, tenant);
+	else
+		return tenant;
+	return NULL;
 }
 
 static int
@@ -111,6 +144,7 @@ ctl_token_create(struct ctl_client *client, const json_t *question)
 	if (ctl_fill_token(client, question, &token) == -1 ||
 	    ctl_number(client, question, "ttl", CTL_TTL_S, TOKEN_TTL_MAX_S, &ttl_s) == -1)
 		return;
+	log_info("token of tenant %s is made by %s", token.tenant, client->who);
 	ctl_wait_desk(client);
 	ctl_asked(client, desk_create_token(client->ctl->collector->desk, client->token, &token, ttl_s));
 }
@@ -118,7 +152,7 @@ ctl_token_create(struct ctl_client *client, const json_t *question)
 void
 ctl_token_list(struct ctl_client *client, const json_t *question)
 {
-	const char *tenant = ctl_text(client, question, "tenant", "", IDENTITY_NAME_SIZE);
+	const char *tenant = ctl_whose(client, question);
 
 	if (tenant == NULL)
 		return;
@@ -129,21 +163,31 @@ ctl_token_list(struct ctl_client *client, const json_t *question)
 void
 ctl_token_revoke(struct ctl_client *client, const json_t *question)
 {
-	const char *id = ctl_text(client, question, "id", NULL, MSG_NAME_SIZE);
+	const char *id = ctl_text(client, question, "id", NULL, MSG_NAME_SIZE), *tenant;
 
-	if (id == NULL)
+	if (id == NULL || (tenant = ctl_whose(client, question)) == NULL)
 		return;
+	log_info("token %.8s is to be revoked by %s", id, client->who);
 	ctl_wait_desk(client);
-	ctl_asked(client, desk_revoke_token(client->ctl->collector->desk, client->token, id, NULL));
+	ctl_asked(client, desk_revoke_token(client->ctl->collector->desk, client->token, id, tenant[0] != '\0' ? tenant : NULL));
 }
 
+/* Who has the right for all may also revoke one that never was here, and begin a name. */
 void
 ctl_revoke(struct ctl_client *client, const json_t *question)
 {
-	const char *vm = ctl_text(client, question, "vm", NULL, MSG_NAME_SIZE);
+	bool all = ctl_may(client, RIGHTS_ALL_TENANTS, RIGHT_ADMIN);
+	const char *what = ctl_text(client, question, "vm", NULL, MSG_NAME_SIZE);
+	struct catalog_vm vm = { 0 };
+	char error[512];
 
-	if (vm == NULL)
+	if (what == NULL)
 		return;
+	if (!all && ctl_find_vm(client, what, RIGHT_ADMIN, &vm, error, sizeof(error)) == -1) {
+		ctl_error(client, error);
+		return;
+	}
+	log_info("VM %s is to be revoked by %s", what, client->who);
 	ctl_wait_desk(client);
-	ctl_asked(client, desk_revoke(client->ctl->collector->desk, client->token, vm, NULL));
+	ctl_asked(client, desk_revoke(client->ctl->collector->desk, client->token, all ? what : vm.uuid, all ? NULL : vm.tenant));
 }

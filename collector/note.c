@@ -12,6 +12,7 @@
 #include "common/log.h"
 #include "common/tls.h"
 
+#include "collector/ctl.h"
 #include "collector/note.h"
 #include "collector/pki_sign.h"
 #include "collector/policy.h"
@@ -53,6 +54,7 @@ note_free(struct note *note)
 		pki_chain_clear(note->chain);
 	free(note->chain);
 	json_decref(note->json);
+	ctl_operator_free(note->operator);
 	free(note);
 }
 

@@ -11,6 +11,7 @@
 #include "proto/msg.h"
 
 struct batch;
+struct ctl_operator;
 struct json_t;
 struct pki_chain;
 struct policy_set;
@@ -38,7 +39,8 @@ enum note_kind {
 	NOTE_COMMIT_FAILING,	/* text */
 	/* worker -> main */
 	NOTE_PULL_ENDED,	/* pull, good: got as far as a WELCOME */
-	NOTE_POLICY_PUSHED,	/* token, version, uuid, name */
+	NOTE_OPERATOR,		/* operator: it wants to talk to control */
+	NOTE_POLICY_PUSHED,	/* token, version, uuid, name, text: tenant */
 	NOTE_POLICY_PUSHED_ALL,	/* token */
 	NOTE_POLICY_RESULT,	/* version, uuid, good, text */
 	NOTE_STATUS_REPLY,	/* token, json */
@@ -66,6 +68,7 @@ struct note {
 	struct batch	*batch;
 	struct pki_chain *chain;
 	struct json_t	*json;
+	struct ctl_operator *operator;
 	struct worker_settings settings;
 	char		 uuid[IDENTITY_UUID_SIZE];
 	char		 name[IDENTITY_NAME_SIZE];

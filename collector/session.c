@@ -29,7 +29,6 @@
 #define SESSION_INPUT_MAX	(1024u * 1024)	/* above the largest frame */
 #define SESSION_READ_BUDGET	(256u * 1024)
 #define SESSION_SLICE_NS	10000000u	/* a small block may be much to decode: then others have their turn */
-#define SESSION_LOG_MS		1000u
 
 static const char *const session_state_names[] = {
 	[SESSION_HANDSHAKE] = "handshake",
@@ -327,7 +326,9 @@ session_opened(struct tlsio *tls, void *arg)
 	}
 	snprintf(session->address, sizeof(session->address), "%s", tlsio_peer_address(tls));
 	session_change_state(session, SESSION_HELLO);
-	if (session_check_identity(session, &fault) == -1)
+	if (strcmp(tlsio_alpn(tls), FRAME_ALPN_CTL) == 0)
+		session_operator(session);
+	else if (session_check_identity(session, &fault) == -1)
 		session_fail(session, &fault);
 	else
 		session_go_home(session);
@@ -494,8 +495,10 @@ session_free(struct session *session)
 	}
 	if (session->timer != NULL)
 		event_free(session->timer);
-	tlsio_free(session->tls);
-	quota_give_connection();
+	if (session->tls != NULL) {
+		tlsio_free(session->tls);
+		quota_give_connection();
+	}
 	free(session->hello);
 	free(session);
 }

@@ -38,6 +38,7 @@ enum session_state {
 #define SESSION_HELLO_MS	5000u
 #define SESSION_CONTEND_MS	2000u
 #define SESSION_LINGER_MS	2000u
+#define SESSION_LOG_MS		1000u
 /* PINGs that measure the agent's clock: some when it begins, and then one each time. */
 #define SESSION_CLOCK_FIRST	3u
 #define SESSION_CLOCK_FIRST_MS	100u
@@ -108,5 +109,7 @@ void	session_contend_timeout(struct session *);		/* the contender wins */
 void	session_ponged(struct session *, uint64_t token);
 void	session_leave_vm(struct session *);
 void	session_ask(struct session *);			/* for a sign of life */
+/* Its peer wants control (ctl.h): it goes to the main thread, and the session is freed; or it is told why not. */
+void	session_operator(struct session *);
 
 #endif

@@ -326,6 +326,7 @@ worker_tell_pushed(struct worker *worker, const struct session *session, uint64_
 	note->version = session->vm->row.policy_version;
 	memcpy(note->uuid, session->identity.uuid, sizeof(note->uuid));
 	memcpy(note->name, session->identity.name, sizeof(note->name));
+	snprintf(note->text, sizeof(note->text), "%s", session->identity.tenant);
 	mailbox_post(worker->all->main, note);
 }
 
@@ -479,6 +480,7 @@ worker_note(struct worker *worker, struct note *note)
 		worker_stop(worker);
 		break;
 	case NOTE_PULL_ENDED:
+	case NOTE_OPERATOR:
 	case NOTE_POLICY_PUSHED:
 	case NOTE_POLICY_PUSHED_ALL:
 	case NOTE_POLICY_RESULT:

@@ -97,6 +97,63 @@ START_TEST(test_bounds)
 }
 END_TEST
 
+#define FINGERPRINT	"SHA256:000102030405060708090A0B0c0d0e0f101112131415161718191a1b1c1d1e1f"
+
+/* Where what enrolment gives is kept, and who takes packets, follows from --enroll. */
+START_TEST(test_enroll)
+{
+	put(config_path, "ca-fingerprint = " FINGERPRINT "\nstate-dir = /state\n");
+	ck_assert_int_eq(load("--enroll=collector.example.org", NULL, NULL, NULL), 0);
+	ck_assert_str_eq(options.ca, "/state/ca.crt");
+	ck_assert_str_eq(options.cert, "/state/agent.pem");
+	ck_assert_str_eq(options.key, "/state/agent.pem");
+	ck_assert_str_eq(options.token_file, "/state/token");
+	ck_assert_uint_eq(options.collectors.count, 1);
+	ck_assert_str_eq(options.collectors.value[0], "collector.example.org");
+	ck_assert_int_eq(supervisor_check_options(&options, &error), 0);
+	ck_assert_int_eq(load("--enroll=[2001:db8::1]:99", "--collector=192.0.2.1", "--token-file=/run/token", NULL), 0);
+	ck_assert_str_eq(options.token_file, "/run/token");
+	ck_assert_uint_eq(options.collectors.count, 1);
+	ck_assert_str_eq(options.collectors.value[0], "192.0.2.1");
+	ck_assert_int_eq(supervisor_check_options(&options, &error), 0);
+	ck_assert_int_eq(load("--enroll=192.0.2.1", "--listen=127.0.0.1", NULL, NULL), 0);
+	ck_assert_uint_eq(options.collectors.count, 0);
+	ck_assert_int_eq(supervisor_check_options(&options, &error), 0);
+}
+END_TEST
+
+START_TEST(test_no_enroll)
+{
+	ck_assert_int_eq(load("--state-dir=/state", NULL, NULL, NULL), 0);
+	ck_assert_str_eq(options.ca, SYSCONFDIR "/vmtap/ca.crt");
+	ck_assert_str_eq(options.cert, SYSCONFDIR "/vmtap/agent.crt");
+	ck_assert_str_eq(options.key, SYSCONFDIR "/vmtap/agent.key");
+}
+END_TEST
+
+static const struct {
+	const char	*a, *b, *c, *words;
+} enroll_refused[] = {
+	{ "--enroll=192.0.2.1", NULL, NULL, "--enroll needs --ca-fingerprint" },
+	{ "--enroll=192.0.2.1:0", "--ca-fingerprint=" FINGERPRINT, NULL, "--enroll 192.0.2.1:0" },
+	{ "--enroll=[::1", "--ca-fingerprint=" FINGERPRINT, NULL, "--enroll [::1" },
+	{ "--enroll=192.0.2.1", "--ca-fingerprint=SHA256:00", NULL, "--ca-fingerprint SHA256:00: not" },
+	{ "--enroll=192.0.2.1", "--ca-fingerprint=" FINGERPRINT "0", NULL, "--ca-fingerprint" },
+	{ "--enroll=192.0.2.1", "--ca-fingerprint=MD5:00", NULL, "--ca-fingerprint MD5:00" },
+	{ "--enroll=192.0.2.1", "--ca-fingerprint=" FINGERPRINT, "--cert=/etc/agent.crt", "exclude it" },
+	{ "--enroll=192.0.2.1", "--ca-fingerprint=" FINGERPRINT, "--key=/etc/agent.key", "exclude it" },
+	{ "--enroll=192.0.2.1", "--ca-fingerprint=" FINGERPRINT, "--ca=/etc/ca.crt", "exclude it" },
+};
+
+START_TEST(test_enroll_refused)
+{
+	ck_assert_int_eq(load(enroll_refused[_i].a, enroll_refused[_i].b, enroll_refused[_i].c, NULL), 0);
+	ck_assert_int_eq(supervisor_check_options(&options, &error), 2);
+	ck_assert_msg(strstr(error.text, enroll_refused[_i].words) != NULL, "%s", error.text);
+	ck_assert_ptr_null(strchr(error.text, '\n'));
+}
+END_TEST
+
 /* Whatever is wrong with them is told with the place. */
 static const struct {
 	const char	*option, *value, *place;
@@ -251,6 +308,9 @@ options_suite(void)
 	tcase_add_test(tc, test_defaults);
 	tcase_add_loop_test(tc, test_bounds, 0, sizeof(bounds) / sizeof(bounds[0]));
 	tcase_add_loop_test(tc, test_refused, 0, sizeof(refused) / sizeof(refused[0]));
+	tcase_add_test(tc, test_enroll);
+	tcase_add_test(tc, test_no_enroll);
+	tcase_add_loop_test(tc, test_enroll_refused, 0, sizeof(enroll_refused) / sizeof(enroll_refused[0]));
 	tcase_add_test(tc, test_accepted);
 	tcase_add_test(tc, test_filter_operands);
 	tcase_add_test(tc, test_filter_line);
