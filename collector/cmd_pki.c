@@ -10,9 +10,11 @@
 
 #include "common/clock.h"
 #include "common/conf.h"
+#include "proto/rights.h"
 
 #include "collector/cmd.h"
 #include "collector/pki.h"
+#include "collector/pki_sign.h"
 
 #define DAY_S		86400
 #define OPERANDS_MAX	2	/* DIR, NAME */
@@ -20,7 +22,8 @@
 
 struct pki_options {
 	char		*tenant;
-	struct conf_list hosts;
+	struct conf_list hosts, tenants;
+	char		*rights;
 	uint64_t	 days;
 	int		 algorithm;	/* enum pki_algorithm */
 };
@@ -39,6 +42,15 @@ struct pki_options {
 
 static const struct conf_row ca_rows[] = { ROW_DAYS(36500, "3650"), ROW_ALGORITHM, ROW_END };
 static const struct conf_row tenant_rows[] = { ROW_TENANT, ROW_DAYS(3650, "365"), ROW_ALGORITHM, ROW_END };
+static const struct conf_row issuer_rows[] = { ROW_DAYS(36500, "365"), ROW_ALGORITHM, ROW_END };
+static const struct conf_row operator_rows[] = {
+	ROW_TENANT,
+	{ .name = "rights", .type = CONF_STRING, .initial = "read", .argument = "RIGHT,...|none", .offset = OFFSET(rights),
+	    .help = "at a collector: read, policy, enrol, admin" },
+	{ .name = "tenants", .type = CONF_LIST, .argument = "TENANT,...|*", .offset = OFFSET(tenants),
+	    .help = "whose they are at, \"*\" is everybody (default: --tenant)" },
+	ROW_DAYS(3650, "365"), ROW_ALGORITHM, ROW_END
+};
 static const struct conf_row renew_rows[] = { ROW_DAYS(3650, "365"), ROW_END };
 static const struct conf_row collector_rows[] = {
 	{ .name = "host", .type = CONF_LIST, .argument = "HOST", .offset = OFFSET(hosts),
@@ -60,7 +72,9 @@ static const struct pki_kind {
 	{ "agent", ROLE_AGENT, tenant_rows, 2, false, "DIR NAME [OPTION...]", "an agent's certificate, with a new UUID" },
 	{ "collector", ROLE_COLLECTOR, collector_rows, 2, false, "DIR NAME --host HOST... [OPTION...]",
 	    "a collector's certificate" },
-	{ "operator", ROLE_OPERATOR, tenant_rows, 2, false, "DIR NAME [OPTION...]", "an operator's certificate, for vmtap pull" },
+	{ "operator", ROLE_OPERATOR, operator_rows, 2, false, "DIR NAME [OPTION...]",
+	    "an operator's certificate, for vmtap pull and --connect" },
+	{ "intermediate", ROLE_AGENT, issuer_rows, 2, false, "DIR NAME [OPTION...]", "an issuer below the CA, for --enroll-key" },
 	{ "renew", ROLE_AGENT, renew_rows, 2, true, "DIR NAME [OPTION...]", "a certificate anew: holder, UUID and key stay" },
 };
 #define KIND_COUNT	(sizeof(kinds) / sizeof(kinds[0]))
@@ -70,7 +84,7 @@ print_help(void)
 {
 	printf("usage: vmtap pki KIND DIR [NAME] [OPTION...]\n\n");
 	for (size_t i = 0; i < KIND_COUNT; i++)
-		printf("  %-10s %s\n", kinds[i].name, kinds[i].help);
+		printf("  %-12s %s\n", kinds[i].name, kinds[i].help);
 	printf("\n\"vmtap pki KIND --help\" tells more; so does vmtap(1).\n");
 }
 
@@ -101,15 +115,54 @@ options_first(int argc, char **argv, char **sorted)
 	return n;
 }
 
+/* Whose rights they are: each word of the list is one or several tenants. Part of the list's memory; -1: too many. */
+struct pki_tenants {
+	char	*name[RIGHTS_TENANTS_MAX];
+	size_t	 count;
+};
+
+static int
+split_tenants(struct pki_options *options, struct pki_tenants *tenants)
+{
+	char	*rest, *name;
+
+	tenants->count = 0;
+	if (options->tenants.count == 0)
+		tenants->name[tenants->count++] = options->tenant;
+	for (size_t i = 0; i < options->tenants.count; i++)
+		for (rest = options->tenants.value[i]; (name = strsep(&rest, ",")) != NULL; tenants->count++) {
+			if (tenants->count == RIGHTS_TENANTS_MAX)
+				return -1;
+			tenants->name[tenants->count] = name;
+		}
+	return 0;
+}
+
+static void
+fill_rights(const char *verb, struct pki_options *options, struct pki_tenants *tenants, struct pki_request *request)
+{
+	if (options->rights == NULL)
+		return;
+	if (rights_parse(options->rights, &request->rights) == -1)
+		cmd_bad_usage(verb, "--rights \"%s\" is not a list of read, policy, enrol, admin, nor \"none\"", options->rights);
+	if (split_tenants(options, tenants) == -1)
+		cmd_bad_usage(verb, "--tenants: more than %u", RIGHTS_TENANTS_MAX);
+	for (size_t i = 0; i < tenants->count; i++)
+		if (strcmp(tenants->name[i], RIGHTS_ALL_TENANTS) != 0 && !identity_name_valid(tenants->name[i]))
+			cmd_bad_usage(verb, "--tenants: \"%s\" is neither a tenant's name nor \"*\"", tenants->name[i]);
+	request->tenants = tenants->name;
+	request->tenant_count = tenants->count;
+}
+
 static int
 report(const struct pki_kind *kind, const struct pki_made *made)
 {
 	const struct identity	*identity = &made->identity;
-	char			 iso[CLOCK_ISO_SIZE];
+	char			 iso[CLOCK_ISO_SIZE], fingerprint[PKI_FINGERPRINT_SIZE], error[PKI_ERROR_SIZE];
 
 	clock_iso((uint64_t)made->not_after * 1000000000, iso, sizeof(iso));
-	if (kind->operands == 1)
-		printf("CA: ");
+	if (kind->operands == 1 || kind->rows == issuer_rows)
+		printf("%s: ", kind->operands == 1 ? "CA" : "issuer");
 	else if (identity->role == ROLE_COLLECTOR)
 		printf("collector %s: ", identity->name);
 	else
@@ -117,13 +170,16 @@ report(const struct pki_kind *kind, const struct pki_made *made)
 	if (identity->uuid[0] != '\0')
 		printf("UUID %s, ", identity->uuid);
 	printf("%s, %s%svalid until %.10s\n", made->cert_path, made->key_path, made->key_path[0] != '\0' ? ", " : "", iso);
+	if (kind->operands == 1 && pki_fingerprint(made->cert_path, fingerprint, error) == 0)
+		printf("its fingerprint, for enrolment: %s\n", fingerprint);
 	return 0;
 }
 
 static int
-make(const struct pki_kind *kind, const char *verb, const struct pki_options *options, char **operands)
+make(const struct pki_kind *kind, const char *verb, struct pki_options *options, char **operands)
 {
 	time_t			 now = time(NULL);
+	struct pki_tenants	 tenants;
 	struct pki_made		 made;
 	struct pki_request	 request = {
 		.identity = { .role = kind->role }, .hosts = options->hosts.value, .host_count = options->hosts.count,
@@ -137,10 +193,13 @@ make(const struct pki_kind *kind, const char *verb, const struct pki_options *op
 		result = pki_init(operands[0], request.algorithm, request.not_before, request.not_after, &made, error);
 	else if (kind->renews)
 		result = pki_renew(operands[0], operands[1], request.not_before, request.not_after, &made, error);
+	else if (kind->rows == issuer_rows)
+		result = pki_intermediate(operands[0], operands[1], request.algorithm, request.not_before, request.not_after, &made, error);
 	else {
 		snprintf(request.identity.name, sizeof(request.identity.name), "%s", operands[1]);
 		if (options->tenant != NULL)
 			snprintf(request.identity.tenant, sizeof(request.identity.tenant), "%s", options->tenant);
+		fill_rights(verb, options, &tenants, &request);
 		result = pki_issue(operands[0], &request, &made, error);
 	}
 	return result == 0 ? report(kind, &made) : cmd_fail(verb, "%s", error);
@@ -190,7 +249,7 @@ int
 cmd_pki(int argc, char **argv)
 {
 	if (argc < 2)
-		cmd_bad_usage(argv[0], "which kind of certificate? init, agent, collector, operator or renew");
+		cmd_bad_usage(argv[0], "which kind of certificate? init, agent, collector, operator, intermediate or renew");
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
 		print_help();
 		return 0;
@@ -198,5 +257,5 @@ cmd_pki(int argc, char **argv)
 	for (size_t i = 0; i < KIND_COUNT; i++)
 		if (strcmp(argv[1], kinds[i].name) == 0)
 			return run(&kinds[i], argc - 1, argv + 1);
-	cmd_bad_usage(argv[0], "no kind of certificate: \"%s\"; init, agent, collector, operator and renew are", argv[1]);
+	cmd_bad_usage(argv[0], "no kind of certificate: \"%s\"; init, agent, collector, operator, intermediate and renew are", argv[1]);
 }

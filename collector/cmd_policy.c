@@ -2,31 +2,26 @@
  * Copyright (c) 2026 The vmtap authors */
 #include "config.h"
 
-#include <sys/socket.h>
-#include <sys/time.h>
-#include <sys/un.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <jansson.h>
 
 #include "common/buf.h"
 
 #include "cmd.h"
+#include "reach.h"
 #include "table.h"
 
-/* vmtap policy: asks the running collector over its control socket, one JSON line each way. */
+/* vmtap policy: asks the running collector, one JSON line each way. */
 
-#define ANSWER_MAX	(1024u * 1024)
 #define TEXT_MAX	(64u * 1024)
-#define ANSWER_SECONDS	15
 
 struct policy_options {
 	char	*store, *ctl;
 	bool	 json;
+	struct reach_options reach;
 };
 static const struct conf_row policy_rows[] = {
 	{ .name = "store", .type = CONF_STRING, .initial = CMD_STORE, .argument = "DIR", .offset = offsetof(struct policy_options, store),
@@ -34,6 +29,7 @@ static const struct conf_row policy_rows[] = {
 	{ .name = "ctl", .type = CONF_STRING, .argument = "PATH", .offset = offsetof(struct policy_options, ctl),
 	  .help = "the collector's control socket (default: ctl.sock in the store)" },
 	{ .name = "json", .type = CONF_FLAG, .offset = offsetof(struct policy_options, json), .help = "as JSON" },
+	REACH_ROWS(struct policy_options),
 	{ 0 }
 };
 static const char usage[] = "show | set SCOPE KEY=VALUE... | clear SCOPE\n"
@@ -50,92 +46,14 @@ static const struct table_column result_columns[] = {
 };
 
 static int
-connect_ctl(const char *path)
-{
-	struct timeval limit = { .tv_sec = ANSWER_SECONDS };
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd;
-
-	if (strlen(path) >= sizeof(address.sun_path)) {
-		errno = ENAMETOOLONG;
-		return -1;
-	}
-	strcpy(address.sun_path, path);
-	if ((fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) == -1)
-		return -1;
-	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0 &&
-	    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) == 0)
-		return fd;
-	close(fd);
-	return -1;
-}
-
-static int
-exchange(int fd, const json_t *question, struct buf *answer)
-{
-	char *line = json_dumps(question, JSON_COMPACT);
-	ssize_t got = -1;
-	int rc = -1;
-
-	if (line != NULL && dprintf(fd, "%s\n", line) > 0)
-		while (buf_reserve(answer, 4096) == 0 && (got = read(fd, answer->data + answer->len, 4096)) > 0) {
-			answer->len += (size_t)got;
-			if (memchr(answer->data, '\n', answer->len) != NULL) {
-				rc = 0;
-				break;
-			}
-		}
-	if (rc == -1 && got == 0)
-		errno = ECONNRESET;
-	free(line);
-	return rc;
-}
-
-/* The collector's answer, or NULL after saying why. */
-static json_t *
-ask(const struct policy_options *options, const json_t *question)
-{
-	json_t *answer = NULL;
-	json_error_t error;
-	struct buf text;
-	char path[512];
-	int fd;
-
-	if (options->ctl != NULL)
-		snprintf(path, sizeof(path), "%s", options->ctl);
-	else
-		snprintf(path, sizeof(path), "%s/ctl.sock", options->store);
-	if ((fd = connect_ctl(path)) == -1) {
-		cmd_fail("policy", "%s: %s: is the collector running?", path, strerror(errno));
-		return NULL;
-	}
-	buf_init(&text, ANSWER_MAX);
-	if (exchange(fd, question, &text) == -1)
-		cmd_fail("policy", "%s: no answer: %s", path, strerror(errno));
-	else if ((answer = json_loadb((const char *)text.data, text.len, JSON_DISABLE_EOF_CHECK, &error)) == NULL)
-		cmd_fail("policy", "%s: not an answer: %s", path, error.text);
-	buf_clear(&text);
-	close(fd);
-	return answer;
-}
-
-static int
 ask_and_print(const struct policy_options *options, json_t *question, const char *list, const struct table_column *columns)
 {
-	json_t *answer = ask(options, question), *rows, *row;
-	const char *why;
+	json_t *answer = reach_ask_once("policy", &options->reach, options->store, options->ctl, question), *rows, *row;
 	size_t i;
 	int rc = 0;
 
-	json_decref(question);
 	if (answer == NULL)
 		return 1;
-	if (!json_is_true(json_object_get(answer, "ok"))) {
-		why = json_string_value(json_object_get(answer, "error"));
-		rc = cmd_fail("policy", "%s", why != NULL ? why : "the collector's answer makes no sense");
-		json_decref(answer);
-		return rc;
-	}
 	rows = json_object_get(answer, list);
 	table_print(columns, rows, options->json);
 	json_array_foreach(rows, i, row)

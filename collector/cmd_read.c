@@ -3,9 +3,12 @@
 #include "config.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <sqlite3.h>
 
@@ -14,6 +17,7 @@
 #include "catalog.h"
 #include "cmd.h"
 #include "cmd_read.h"
+#include "cmd_remote.h"
 #include "merge.h"
 #include "pcapng_out.h"
 #include "store_read.h"
@@ -43,6 +47,7 @@ static const struct conf_row read_rows[] = {
 	  .offset = offsetof(struct read_options, dedup_window_ms), .help = "so far apart may be what two VMs have of a packet" },
 	{ .name = "dedup-memory", .type = CONF_SIZE, .min = 1u << 20, .initial = "256M", .argument = "SIZE",
 	  .offset = offsetof(struct read_options, dedup_memory), .help = "so much is held meanwhile" },
+	REACH_ROWS(struct read_options),
 	{ 0 }
 };
 
@@ -152,6 +157,37 @@ read_vm(const struct read_options *options, const char *name, const char *filter
 	return rc | (sqlite3_close(reading.db) != SQLITE_OK);
 }
 
+/* What a time of day means is known here, and what "-10m" does is known there. */
+static void
+fix_time(char **time, uint64_t ns)
+{
+	char *fixed;
+
+	if (*time == NULL || (*time)[0] == '-' || strcmp(*time, "now") == 0 ||
+	    asprintf(&fixed, "@%" PRIu64 ".%09" PRIu64, ns / 1000000000, ns % 1000000000) == -1)
+		return;
+	free(*time);
+	*time = fixed;
+}
+
+static int
+read_remote(const struct read_options *options, const char *vm, const char *filter)
+{
+	const struct remote_verb remote = { .verb = "read", .reach = &options->reach, .rows = read_rows, .options = options,
+	    .operand = vm, .rest = filter };
+	bool standard = strcmp(options->write, "-") == 0;
+	int fd, rc;
+
+	if (standard && isatty(STDOUT_FILENO))
+		return cmd_fail("read", PCAPNG_OUT_NO_TERMINAL);
+	if ((fd = standard ? STDOUT_FILENO : open(options->write, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)) == -1)
+		return cmd_fail("read", "%s: %s", options->write, strerror(errno));
+	rc = cmd_remote(&remote, fd);
+	if (!standard && close(fd) == -1)
+		rc = cmd_fail("read", "cannot write: %s", strerror(errno));
+	return rc;
+}
+
 /* A VM is read, or all of a tenant's as one; what is for the one is not for the other. */
 static void
 check_usage(const struct read_options *options, const char *first)
@@ -198,7 +234,12 @@ cmd_read(int argc, char **argv)
 	check_usage(&options, first);
 	parse_window(&options, &from_ns, &to_ns);
 	filter = join_filter(options.merged ? first : NULL, argc - rest, argv + rest);
-	rc = options.merged ? read_merged(&options, filter, from_ns, to_ns) : read_vm(&options, first, filter, from_ns, to_ns);
+	fix_time(&options.from, from_ns);
+	fix_time(&options.to, to_ns);
+	if (options.reach.connect != NULL)
+		rc = read_remote(&options, options.merged ? NULL : first, filter);
+	else
+		rc = options.merged ? read_merged(&options, filter, from_ns, to_ns) : read_vm(&options, first, filter, from_ns, to_ns);
 	free(filter);
 	conf_free(read_rows, &options);
 	return rc;

@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "reach.h"
+
 struct merge;
 struct merge_settings;
 struct pcapng_out;
@@ -15,6 +17,7 @@ struct read_options {
 	char		*store, *from, *to, *write, *tenant;
 	bool		 merged, follow, as_captured;
 	uint64_t	 count, dedup_window_ms, dedup_memory;
+	struct reach_options reach;
 };
 
 /* vmtap read --merged; returns the exit status. */

@@ -320,9 +320,10 @@ cmd_stats(int argc, char **argv)
 	struct catalog_vm vm;
 	bool good = false;
 	sqlite3 *db;
+	int status;
 
-	if (list_open_vm(argc, argv, &options, &db, &vm) != 0)
-		return 1;
+	if (!list_open_vm(argc, argv, &options, &db, &vm, &status))
+		return status;
 	if (ledger_read(db, vm.uuid, &ledger) == -1)
 		cmd_fail(argv[0], "catalog: %s", sqlite3_errmsg(db));
 	else

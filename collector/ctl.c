@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,31 +26,59 @@
 static void
 ctl_client_free(struct ctl_client *client)
 {
-	TAILQ_REMOVE(&client->ctl->clients, client, entry);
-	client->ctl->client_count--;
+	struct ctl *ctl = client->ctl;
+
+	TAILQ_REMOVE(&ctl->clients, client, entry);
+	ctl_run_abandon(client->run);
+	if (client->tenant != NULL) {
+		client->tenant->clients--;
+		ctl->operator_count--;
+	} else
+		ctl->client_count--;
 	if (client->timer != NULL)
 		event_free(client->timer);
 	if (client->bev != NULL)
 		bufferevent_free(client->bev);
 	json_decref(client->rows);
+	json_decref(client->answer);
 	free(client);
+}
+
+bool
+ctl_may(const struct ctl_client *client, const char *tenant, unsigned set)
+{
+	return rights_have(&client->rights, tenant, set);
 }
 
 static bool
 ctl_is_busy(const struct ctl_client *client)
 {
-	return client->token != 0 || evbuffer_get_length(bufferevent_get_output(client->bev)) > 0;
+	return client->token != 0 || client->run != NULL || client->held || evbuffer_get_length(bufferevent_get_output(client->bev)) > 0;
+}
+
+/* Questions of a tenant's operators come no faster than these: each has the policy file read, or all workers asked. */
+static bool
+ctl_may_ask(struct ctl_client *client)
+{
+	static const struct budget_rate rate = { .piece_ns = CTL_QUESTION_NS, .burst = CTL_QUESTION_BURST };
+	const struct timeval wait = { .tv_usec = CTL_PAUSE_MS * 1000 };
+
+	if (client->tenant == NULL || budget_take(&client->tenant->questions, &rate, 1))
+		return true;
+	client->held = true;
+	event_add(client->timer, &wait);
+	return false;
 }
 
 /* One line at a time: the next is looked at when its answer is out, so that answers do not pile up for one who does not read. */
-static void
+void
 ctl_next_line(struct ctl_client *client)
 {
 	struct evbuffer *input = bufferevent_get_input(client->bev);
 	size_t len;
 	char *line;
 
-	if (ctl_is_busy(client))
+	if (ctl_is_busy(client) || (evbuffer_search_eol(input, NULL, NULL, EVBUFFER_EOL_LF).pos != -1 && !ctl_may_ask(client)))
 		return;
 	if ((line = evbuffer_readln(input, &len, EVBUFFER_EOL_LF)) != NULL) {
 		ctl_command(client, line, len);
@@ -77,23 +106,39 @@ ctl_free_if_done(struct ctl_client *client)
 static void
 ctl_written(struct bufferevent *bev, void *arg)
 {
+	struct ctl_client *client = arg;
+
 	(void)bev;
-	ctl_next_line(arg);
-	ctl_free_if_done(arg);
+	ctl_run_continue(client->run);
+	ctl_next_line(client);
+	ctl_free_if_done(client);
 }
 
-/* A client may shut its side down as soon as it has asked. */
+/* A client may shut its side down as soon as it has asked; but one by TLS, and whoever has output coming, has gone by that. */
 static void
 ctl_event(struct bufferevent *bev, short what, void *arg)
 {
 	struct ctl_client *client = arg;
 
 	(void)bev;
-	if (what & BEV_EVENT_EOF) {
+	if ((what & BEV_EVENT_EOF) && client->tenant == NULL) {
 		client->eof = true;
 		ctl_free_if_done(client);
 	} else
 		ctl_client_free(client);
+}
+
+char *
+ctl_refusal(const char *why)
+{
+	json_t *answer = json_pack("{s:b, s:s}", "ok", 0, "error", why);
+	char *text = answer != NULL ? json_dumps(answer, JSON_COMPACT) : NULL, *line = NULL;
+
+	if (text == NULL || asprintf(&line, "%s\n", text) == -1)
+		line = NULL;
+	free(text);
+	json_decref(answer);
+	return line;
 }
 
 void
@@ -118,24 +163,39 @@ ctl_error(struct ctl_client *client, const char *error)
 	ctl_answer(client, json_pack("{s:b, s:o}", "ok", 0, "error", text != NULL ? text : json_string("not UTF-8")));
 }
 
+static json_t *
+ctl_counters(void)
+{
+	json_t *counters = json_object();
+	const char *name;
+
+	for (unsigned i = 0; i < COUNT_MAX; i++)
+		if ((name = count_name(i)) != NULL)
+			json_object_set_new(counters, name, json_integer((json_int_t)count_get(i)));
+	return counters;
+}
+
 /* Answers with what came. */
 static void
 ctl_finish(struct ctl_client *client)
 {
 	json_t *answer = json_pack("{s:b, s:O}", "ok", 1, client->list, client->rows);
-	const char *name;
-	json_t *counters;
 
-	if (strcmp(client->list, "workers") == 0 && answer != NULL && (counters = json_object()) != NULL) {
-		for (unsigned i = 0; i < COUNT_MAX; i++)
-			if ((name = count_name(i)) != NULL)
-				json_object_set_new(counters, name, json_integer((json_int_t)count_get(i)));
-		json_object_set_new(answer, "counters", counters);
-	}
+	if (strcmp(client->list, "workers") == 0 && answer != NULL && ctl_may(client, RIGHTS_ALL_TENANTS, RIGHT_READ))
+		json_object_set_new(answer, "counters", ctl_counters());
 	client->token = 0;
 	event_del(client->timer);
 	json_decref(client->rows);
 	client->rows = NULL;
+	ctl_answer(client, answer);
+}
+
+static void
+ctl_finish_desk(struct ctl_client *client, json_t *answer)
+{
+	client->token = 0;
+	event_del(client->timer);
+	client->answer = NULL;
 	ctl_answer(client, answer);
 }
 
@@ -146,7 +206,15 @@ ctl_timeout(evutil_socket_t fd, short events, void *arg)
 
 	(void)fd;
 	(void)events;
-	ctl_finish(client);
+	if (client->held) {
+		client->held = false;
+		ctl_next_line(client);
+	} else if (client->list != NULL)
+		ctl_finish(client);
+	else {
+		json_decref(client->answer);
+		ctl_finish_desk(client, json_pack("{s:b, s:s}", "ok", 0, "error", "the catalog is busy: it may be done yet"));
+	}
 }
 
 void
@@ -159,6 +227,37 @@ ctl_wait(struct ctl_client *client)
 	client->results_left = 0;
 	client->rows = json_array();
 	event_add(client->timer, &tv);
+}
+
+void
+ctl_wait_desk(struct ctl_client *client)
+{
+	const struct timeval tv = { .tv_sec = CTL_DESK_S };
+
+	client->list = NULL;
+	client->token = ++client->ctl->last_token;
+	client->workers_left = client->ctl->collector->workers.count;
+	client->closed = 0;
+	event_add(client->timer, &tv);
+}
+
+/* The workers' answers may come before the desk's, which says whether they were asked at all. */
+static void
+ctl_desk_note(struct ctl_client *client, const struct note *note)
+{
+	if (note->kind == NOTE_REVOKED) {
+		client->workers_left--;
+		client->closed += note->version;
+	} else {
+		client->answer = json_incref(note->json);
+		if (note->uuid[0] == '\0')
+			client->workers_left = 0;
+	}
+	if (client->answer == NULL || client->workers_left > 0)
+		return;
+	if (note->kind == NOTE_REVOKED || note->uuid[0] != '\0')
+		json_object_set_new(client->answer, "closed", json_integer((json_int_t)client->closed));
+	ctl_finish_desk(client, client->answer);
 }
 
 static void
@@ -177,20 +276,45 @@ ctl_set_result(struct ctl_client *client, const struct note *note)
 	}
 }
 
+/* Of a worker's state what the client may see. */
+static json_t *
+ctl_visible_status(const struct ctl_client *client, json_t *all)
+{
+	json_t *sessions = json_array(), *session;
+	const char *tenant;
+	size_t i;
+
+	if (ctl_may(client, RIGHTS_ALL_TENANTS, RIGHT_READ)) {
+		json_decref(sessions);
+		return json_incref(all);
+	}
+	json_array_foreach(json_object_get(all, "sessions"), i, session)
+		if ((tenant = json_string_value(json_object_get(session, "tenant"))) != NULL && ctl_may(client, tenant, RIGHT_READ))
+			json_array_append(sessions, session);
+	return json_pack("{s:O, s:o}", "worker", json_object_get(all, "worker"), "sessions", sessions);
+}
+
 static void
 ctl_client_note(struct ctl_client *client, struct note *note)
 {
 	if (note->kind != NOTE_POLICY_RESULT && note->token != client->token)
 		return;
+	if (client->list == NULL) {
+		if (note->kind == NOTE_REVOKED || note->kind == NOTE_DESK)
+			ctl_desk_note(client, note);
+		return;
+	}
 	if (note->kind == NOTE_POLICY_RESULT)
 		ctl_set_result(client, note);
 	else if (note->kind == NOTE_POLICY_PUSHED) {
+		if (!ctl_may(client, note->text, RIGHT_POLICY))
+			return;		/* the policy file has changed, too */
 		json_array_append_new(client->rows, json_pack("{s:s, s:s, s:n, s:s}", "vm", note->uuid, "name", note->name,
 		    "accepted", "reason", "no answer yet"));
 		client->results_left++;
 	} else {
 		if (note->kind == NOTE_STATUS_REPLY)
-			json_array_append(client->rows, note->json);
+			json_array_append_new(client->rows, ctl_visible_status(client, note->json));
 		client->workers_left--;
 	}
 	if (client->workers_left == 0 && client->results_left == 0)
@@ -211,32 +335,45 @@ ctl_note(struct ctl *ctl, struct note *note)
 	}
 }
 
-/* Takes fd. */
-static void
-ctl_client_new(struct ctl *ctl, int fd)
+void
+ctl_client_set_idle(struct ctl_client *client, const struct timeval *reading, const struct timeval *writing)
+{
+	bufferevent_set_timeouts(client->bev, reading, writing);
+}
+
+struct ctl_client *
+ctl_client_new(struct ctl *ctl, int fd, struct ctl_tenant *tenant)
 {
 	const struct timeval idle = { .tv_sec = CTL_IDLE_S };
 	struct ctl_client *client = calloc(1, sizeof(*client));
 
 	if (client == NULL) {
 		close(fd);
-		return;
+		return NULL;
 	}
 	client->ctl = ctl;
+	client->tenant = tenant;
+	snprintf(client->who, sizeof(client->who), "command");
+	rights_add(&client->rights, RIGHTS_ALL_TENANTS, tenant == NULL ? RIGHTS_EVERY : 0);
 	TAILQ_INSERT_TAIL(&ctl->clients, client, entry);
-	ctl->client_count++;
+	if (tenant != NULL) {
+		tenant->clients++;
+		ctl->operator_count++;
+	} else
+		ctl->client_count++;
 	client->timer = evtimer_new(ctl->collector->base, ctl_timeout, client);
 	client->bev = bufferevent_socket_new(ctl->collector->base, fd, BEV_OPT_CLOSE_ON_FREE);
 	if (client->bev == NULL || client->timer == NULL) {
 		if (client->bev == NULL)
 			close(fd);
 		ctl_client_free(client);
-		return;
+		return NULL;
 	}
 	bufferevent_setcb(client->bev, ctl_readable, ctl_written, ctl_event, client);
 	bufferevent_setwatermark(client->bev, EV_READ, 0, CTL_LINE_MAX);
-	bufferevent_set_timeouts(client->bev, &idle, &idle);
+	ctl_client_set_idle(client, &idle, &idle);
 	bufferevent_enable(client->bev, EV_READ | EV_WRITE);
+	return client;
 }
 
 static void
@@ -271,7 +408,7 @@ ctl_accept(evutil_socket_t fd, short events, void *arg)
 	else if (ctl->client_count >= CTL_CLIENTS_MAX)
 		close(peer);
 	else
-		ctl_client_new(ctl, peer);
+		ctl_client_new(ctl, peer, NULL);
 }
 
 /* A dead run's socket goes; the store's lock, taken before, says that there is no live one. */
@@ -302,6 +439,24 @@ ctl_bind(struct ctl *ctl, gid_t gid)
 	return 0;
 }
 
+static void
+ctl_free_events(struct ctl *ctl)
+{
+	struct event *events[] = { ctl->event, ctl->pause, ctl->child };
+
+	for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++)
+		if (events[i] != NULL)
+			event_free(events[i]);
+}
+
+static void
+ctl_child_ended(evutil_socket_t signo, short events, void *arg)
+{
+	(void)signo;
+	(void)events;
+	ctl_run_reap(arg);
+}
+
 struct ctl *
 ctl_new(struct collector *collector, const char *path, gid_t gid, char *error, size_t error_size)
 {
@@ -314,14 +469,19 @@ ctl_new(struct collector *collector, const char *path, gid_t gid, char *error, s
 	}
 	ctl->collector = collector;
 	ctl->fd = -1;
+	ctl->run_program = "/proc/self/exe";
 	TAILQ_INIT(&ctl->clients);
+	TAILQ_INIT(&ctl->tenants);
+	TAILQ_INIT(&ctl->remotes);
+	TAILQ_INIT(&ctl->runs);
 	if (ctl_bind(ctl, gid) == 0 &&
 	    (ctl->event = event_new(collector->base, ctl->fd, EV_READ | EV_PERSIST, ctl_accept, ctl)) != NULL &&
-	    (ctl->pause = evtimer_new(collector->base, ctl_resume, ctl)) != NULL && event_add(ctl->event, NULL) == 0)
+	    (ctl->pause = evtimer_new(collector->base, ctl_resume, ctl)) != NULL &&
+	    (ctl->child = evsignal_new(collector->base, SIGCHLD, ctl_child_ended, ctl)) != NULL &&
+	    event_add(ctl->child, NULL) == 0 && event_add(ctl->event, NULL) == 0)
 		return ctl;
 	snprintf(error, error_size, "control socket %s: %s", path, strerror(errno));
-	if (ctl->event != NULL)
-		event_free(ctl->event);
+	ctl_free_events(ctl);
 	if (ctl->fd != -1)
 		close(ctl->fd);
 	free(ctl->path);
@@ -338,8 +498,9 @@ ctl_free(struct ctl *ctl)
 		return;
 	while ((client = TAILQ_FIRST(&ctl->clients)) != NULL)
 		ctl_client_free(client);
-	event_free(ctl->event);
-	event_free(ctl->pause);
+	ctl_operators_free(ctl);
+	ctl_runs_free(ctl);
+	ctl_free_events(ctl);
 	close(ctl->fd);
 	unlink(ctl->path);
 	free(ctl->path);

@@ -5,85 +5,56 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <sqlite3.h>
+
+#include "collector/catalog.h"
 #include "collector/collector.h"
 #include "collector/ctl_internal.h"
-#include "collector/policy.h"
 
-/* Stored first, then pushed: an agent that connects between the two gets it as well. */
-static void
-ctl_change_policy(struct ctl_client *client, const char *scope, const char *text)
+/* --- VMs --- */
+
+/* What the query finds that the client may see: how many, *vm the last of them; -1: SQL error. A UUID comes before names like it. */
+static int
+ctl_find_rows(const struct ctl_client *client, const char *text, unsigned set, struct catalog_vm *vm)
 {
-	struct collector *collector = client->ctl->collector;
-	char error[POLICY_ERROR_SIZE];
-	struct policy_set *set = collector_make_policy(collector, scope, text, error, sizeof(error));
+	static const char sql[] = "SELECT uuid, tenant, name FROM vm WHERE uuid = lower(?1) OR name = ?1 ORDER BY uuid = lower(?1)";
+	sqlite3_stmt *stmt = NULL;
+	int n = 0, rc = SQLITE_ERROR;
 
-	if (set == NULL) {
-		ctl_error(client, error);
-		return;
-	}
-	if (collector_store_override(collector, scope, text != NULL ? set : NULL, error, sizeof(error)) == -1) {
-		policy_set_unref(set);
-		ctl_error(client, error);
-		return;
-	}
-	log_info("policy of %s %s by command", scope, text != NULL ? "set" : "cleared");
-	client->list = "results";
-	ctl_wait(client);
-	collector_use_policy(collector, set, client->token);
+	if (sqlite3_prepare_v2(client->ctl->collector->db, sql, -1, &stmt, NULL) == SQLITE_OK &&
+	    sqlite3_bind_text(stmt, 1, text, -1, SQLITE_STATIC) == SQLITE_OK)
+		while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+			const char *uuid = (const char *)sqlite3_column_text(stmt, 0), *tenant = (const char *)sqlite3_column_text(stmt, 1),
+			    *name = (const char *)sqlite3_column_text(stmt, 2);
+
+			if (uuid == NULL || tenant == NULL || name == NULL || !ctl_may(client, tenant, set))
+				continue;
+			snprintf(vm->uuid, sizeof(vm->uuid), "%s", uuid);
+			snprintf(vm->tenant, sizeof(vm->tenant), "%s", tenant);
+			snprintf(vm->name, sizeof(vm->name), "%s", name);
+			n = strcasecmp(uuid, text) == 0 ? 1 : n + 1;
+		}
+	sqlite3_finalize(stmt);
+	return rc == SQLITE_DONE ? n : -1;
 }
 
-static const char *
-ctl_scope(struct ctl_client *client, const json_t *question)
+int
+ctl_find_vm(const struct ctl_client *client, const char *text, unsigned set, struct catalog_vm *vm, char *error, size_t error_size)
 {
-	const char *scope = json_string_value(json_object_get(question, "scope"));
-	char error[POLICY_ERROR_SIZE];
+	int n = ctl_find_rows(client, text, set, vm);
 
-	if (scope == NULL)
-		snprintf(error, sizeof(error), "\"scope\" is missing: default, tenant NAME, label NAME or vm NAME-or-UUID");
-	else if (policy_check_scope(scope, error, sizeof(error)) == 0)
-		return scope;
-	ctl_error(client, error);
-	return NULL;
-}
-
-static void
-ctl_policy_set(struct ctl_client *client, const json_t *question)
-{
-	const char *text = json_string_value(json_object_get(question, "text")), *scope = ctl_scope(client, question);
-
-	if (scope == NULL)
-		return;
-	if (text == NULL)
-		ctl_error(client, "\"text\" is missing: lines of key = value");
+	if (n == 1)
+		return 0;
+	if (n == -1)
+		snprintf(error, error_size, "catalog: %s", sqlite3_errmsg(client->ctl->collector->db));
+	else if (n == 0)
+		snprintf(error, error_size, "no VM is called \"%.100s\", nor has that UUID", text);
 	else
-		ctl_change_policy(client, scope, text);
+		snprintf(error, error_size, "%d VMs are called \"%.100s\": its UUID, please", n, text);
+	return -1;
 }
 
-static void
-ctl_policy_clear(struct ctl_client *client, const json_t *question)
-{
-	const char *scope = ctl_scope(client, question);
-
-	if (scope != NULL)
-		ctl_change_policy(client, scope, NULL);
-}
-
-static void
-ctl_add_section(const char *scope, const char *text, bool override, void *arg)
-{
-	json_array_append_new(arg, json_pack("{s:s, s:s, s:s}", "scope", scope, "origin", override ? "command" : "file", "text",
-	    text));
-}
-
-static void
-ctl_policy_show(struct ctl_client *client, const json_t *question)
-{
-	json_t *rows = json_array();
-
-	(void)question;
-	policy_set_each(client->ctl->collector->policy, ctl_add_section, rows);
-	ctl_answer(client, json_pack("{s:b, s:o}", "ok", 1, "policies", rows));
-}
+/* --- commands --- */
 
 static void
 ctl_status(struct ctl_client *client, const json_t *question)
@@ -97,15 +68,42 @@ ctl_status(struct ctl_client *client, const json_t *question)
 	workers_tell(&client->ctl->collector->workers, &note);
 }
 
+/* right: of some tenant at least; of which one, each finds out by itself. */
 static const struct {
 	const char	*name;
+	enum right	 right;
 	void		(*run)(struct ctl_client *, const json_t *);
 } ctl_commands[] = {
-	{ "policy-set", ctl_policy_set },
-	{ "policy-clear", ctl_policy_clear },
-	{ "policy-show", ctl_policy_show },
-	{ "status", ctl_status },
+	{ "policy-set", RIGHT_POLICY, ctl_policy_set },
+	{ "policy-clear", RIGHT_POLICY, ctl_policy_clear },
+	{ "policy-show", RIGHT_POLICY, ctl_policy_show },
+	{ "status", RIGHT_READ, ctl_status },
+	{ "run", RIGHT_READ, ctl_run },
+	{ "token-create", RIGHT_ENROL, ctl_token_create },
+	{ "token-list", RIGHT_ENROL, ctl_token_list },
+	{ "token-revoke", RIGHT_ENROL, ctl_token_revoke },
+	{ "revoke", RIGHT_ADMIN, ctl_revoke },
 };
+#define CTL_NAMES	"policy-set, policy-clear, policy-show, status, run, token-create, token-list, token-revoke and revoke"
+#define CTL_COMMANDS	(sizeof(ctl_commands) / sizeof(ctl_commands[0]))
+
+static void
+ctl_dispatch(struct ctl_client *client, const char *name, const json_t *question)
+{
+	char error[128];
+	size_t i = 0;
+
+	while (i < CTL_COMMANDS && strcmp(name, ctl_commands[i].name) != 0)
+		i++;
+	if (i == CTL_COMMANDS)
+		ctl_error(client, "unknown command; there are " CTL_NAMES);
+	else if (rights_have_some(&client->rights, ctl_commands[i].right))
+		ctl_commands[i].run(client, question);
+	else {
+		snprintf(error, sizeof(error), "your certificate lacks the right \"%s\"", rights_name(ctl_commands[i].right));
+		ctl_error(client, error);
+	}
+}
 
 void
 ctl_command(struct ctl_client *client, const char *line, size_t len)
@@ -113,19 +111,12 @@ ctl_command(struct ctl_client *client, const char *line, size_t len)
 	json_error_t error;
 	json_t *question = json_loadb(line, len, 0, &error);
 	const char *name = json_string_value(json_object_get(question, "command"));
-	size_t i = 0;
 
 	if (question == NULL)
 		ctl_error(client, error.text);
 	else if (name == NULL)
-		ctl_error(client, "\"command\" is missing: policy-set, policy-clear, policy-show or status");
-	else {
-		while (i < sizeof(ctl_commands) / sizeof(ctl_commands[0]) && strcmp(name, ctl_commands[i].name) != 0)
-			i++;
-		if (i < sizeof(ctl_commands) / sizeof(ctl_commands[0]))
-			ctl_commands[i].run(client, question);
-		else
-			ctl_error(client, "unknown command; there are policy-set, policy-clear, policy-show and status");
-	}
+		ctl_error(client, "\"command\" is missing: " CTL_NAMES);
+	else
+		ctl_dispatch(client, name, question);
 	json_decref(question);
 }

@@ -4,10 +4,12 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/log.h"
 
 #include "collector/collector.h"
+#include "collector/run.h"
 
 static int
 print_help(void)
@@ -32,6 +34,8 @@ main(int argc, char **argv)
 	struct conf_error error;
 	int status;
 
+	if (argc > 1 && strcmp(argv[1], RUN_WORD) == 0)
+		return run_main(argc - 1, argv + 1);
 	log_init("vmtap-collector", LOG_LEVEL_INFO);
 	if (collector_options_load(&options, argc, argv, &error) == -1)
 		conf_usage("vmtap-collector", &error);

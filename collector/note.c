@@ -12,7 +12,9 @@
 #include "common/log.h"
 #include "common/tls.h"
 
+#include "collector/ctl.h"
 #include "collector/note.h"
+#include "collector/pki_sign.h"
 #include "collector/policy.h"
 #include "collector/session.h"
 #include "collector/store_batch.h"
@@ -48,7 +50,11 @@ note_free(struct note *note)
 	tls_context_free(note->tls);
 	policy_set_unref(note->policy);
 	batch_free(note->batch);
+	if (note->chain != NULL)
+		pki_chain_clear(note->chain);
+	free(note->chain);
 	json_decref(note->json);
+	ctl_operator_free(note->operator);
 	free(note);
 }
 

@@ -126,7 +126,7 @@ pcapng_out_open(const char *path, const char *filter, const char *application, c
 	struct pcapng_out *out;
 
 	if (strcmp(path, "-") == 0 && isatty(STDOUT_FILENO)) {
-		snprintf(error, error_size, "packets do not go to a terminal: use -w FILE, or a pipe such as \"| tcpdump -r -\"");
+		snprintf(error, error_size, PCAPNG_OUT_NO_TERMINAL);
 		return NULL;
 	}
 	if (filter != NULL && check_filter(filter, error, error_size) == -1)

@@ -14,6 +14,7 @@
  * own, described before their first packet; an optional pcap-filter(7) expression picks packets.
  */
 struct pcapng_out;
+#define PCAPNG_OUT_NO_TERMINAL	"packets do not go to a terminal: use -w FILE, or a pipe such as \"| tcpdump -r -\""
 
 /* path "-" is standard output; filter may be NULL. NULL with a line: output is a terminal or cannot be made, a bad filter. */
 struct pcapng_out *pcapng_out_open(const char *path, const char *filter, const char *application, char *error, size_t error_size);

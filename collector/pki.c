@@ -11,6 +11,8 @@
 #include <openssl/rand.h>
 #include <openssl/x509v3.h>
 
+#include "proto/rights.h"
+
 #include "collector/pki.h"
 #include "collector/pki_file.h"
 #include "collector/pki_make.h"
@@ -178,6 +180,21 @@ push_host(GENERAL_NAMES *names, const char *host)
 	return -1;
 }
 
+/* A right that cannot be written is an error, not one less. */
+static int
+push_rights(GENERAL_NAMES *names, const struct pki_request *request)
+{
+	char	 uri[IDENTITY_URI_SIZE];
+
+	for (size_t i = 0; i < request->tenant_count; i++)
+		for (unsigned right = RIGHT_READ; right <= RIGHT_ADMIN; right <<= 1)
+			if ((request->rights & right) != 0 &&
+			    (rights_format(request->tenants[i], (enum right)right, uri, sizeof(uri)) == -1 ||
+			    push_text(names, GEN_URI, uri) == -1))
+				return -1;
+	return 0;
+}
+
 static int
 add_names(X509 *cert, const struct pki_request *request, const char *uri)
 {
@@ -186,6 +203,7 @@ add_names(X509 *cert, const struct pki_request *request, const char *uri)
 
 	for (size_t i = 0; ok && i < request->host_count; i++)
 		ok = push_host(names, request->hosts[i]) == 0;
+	ok = ok && push_rights(names, request) == 0;
 	ok = ok && X509_add1_ext_i2d(cert, NID_subject_alt_name, names, 0, 0) == 1;
 	GENERAL_NAMES_free(names);
 	return ok ? 0 : -1;

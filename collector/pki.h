@@ -19,6 +19,9 @@ struct pki_request {
 	struct identity	  identity;	/* an agent's uuid: "" has one made */
 	char *const	 *hosts;	/* DNS names and addresses that it answers at */
 	size_t		  host_count;
+	unsigned	  rights;	/* an operator's, at each of these tenants (proto/rights.h) */
+	char *const	 *tenants;	/* names, or "*"; the first RIGHTS_TENANTS_MAX of them */
+	size_t		  tenant_count;
 	enum pki_algorithm algorithm;
 	time_t		  not_before, not_after;	/* not_after is cut to the CA's */
 };

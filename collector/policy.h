@@ -20,10 +20,11 @@
  *	network = blue			or eth0:blue,vpn*:red,green: of each interface, green being all others'
  *	labels = web,edge		(vm only)
  *
+ * [label L] is also that of a label with which the VM enrolled: "web", or "role=web" of a name and a value.
  * A VM's policy takes each key from the last section that has it: default, its tenant, its labels in the order of the file, itself.
  * What was set by command ("overrides") stands behind the file's section of the same scope.
  */
-#define POLICY_SCOPE_SIZE	80	/* "vm web1" */
+#define POLICY_SCOPE_SIZE	144	/* "vm web1", "label role=web" */
 #define POLICY_TEXT_MAX		(64u * 1024)
 #define POLICY_ERROR_SIZE	512
 #define POLICY_NETWORK_SIZE	512
@@ -52,9 +53,9 @@ int	policy_set_override(struct policy_set *, const char *scope, const char *text
 /* Is the scope well-formed? 0, or -1 with a line. */
 int	policy_check_scope(const char *scope, char *error, size_t error_size);
 
-/* The VM's policy, version 0, digest as mode says, without secret; false: no section says anything of it. */
-bool	policy_set_resolve(const struct policy_set *, const char *tenant, const char *name, const char *uuid, struct msg_policy *,
-	    struct policy_dedup *);
+/* labels: with which it enrolled, comma-separated. The VM's policy, version 0, digest as mode says, without secret; false: no section says anything of it. */
+bool	policy_set_resolve(const struct policy_set *, const char *tenant, const char *name, const char *uuid, const char *labels,
+	    struct msg_policy *, struct policy_dedup *);
 /* The name of the network that the interface is in; "" is the tenant's unnamed one. */
 void	policy_network(const struct policy_dedup *, const char *ifname, char *name, size_t size);
 /* "key = value" lines of what is not as it would be without a policy (and no peers), heap; "" when nothing is. NULL: ENOMEM. */

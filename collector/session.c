@@ -17,7 +17,9 @@
 #include "proto/frame.h"
 
 #include "collector/counts.h"
+#include "collector/enrol_session.h"
 #include "collector/quota.h"
+#include "collector/revoked.h"
 #include "collector/session.h"
 #include "collector/store.h"
 #include "collector/stream.h"
@@ -27,7 +29,6 @@
 #define SESSION_INPUT_MAX	(1024u * 1024)	/* above the largest frame */
 #define SESSION_READ_BUDGET	(256u * 1024)
 #define SESSION_SLICE_NS	10000000u	/* a small block may be much to decode: then others have their turn */
-#define SESSION_LOG_MS		1000u
 
 static const char *const session_state_names[] = {
 	[SESSION_HANDSHAKE] = "handshake",
@@ -249,6 +250,15 @@ session_tenant_allowed(const struct conf_list *tenants, const char *tenant)
 	return tenants->count == 0;
 }
 
+void
+session_revoked(struct session *session)
+{
+	struct fault fault;
+
+	fault_set(&fault, MSG_ERR_REVOKED, "the VM has been revoked");
+	session_fail(session, &fault);
+}
+
 static int
 session_check_identity(struct session *session, struct fault *fault)
 {
@@ -263,6 +273,8 @@ session_check_identity(struct session *session, struct fault *fault)
 	    !session_tenant_allowed(session->worker->all->tenants, session->identity.tenant))
 		return fault_set(fault, MSG_ERR_TENANT, "this collector does not take agents of tenant %s",
 		    session->identity.tenant);
+	if (revoked_has(session->worker->all->revoked, session->identity.uuid))
+		return fault_set(fault, MSG_ERR_REVOKED, "the VM has been revoked");
 	return 0;
 }
 
@@ -288,15 +300,35 @@ session_go_home(struct session *session)
 	mailbox_post(worker->all->worker[home].inbox, note);
 }
 
+/* Only what the connection is stays: its descriptor and its place among the connections. */
+static void
+session_hand_over(struct session *session, void (*take)(struct worker *, struct tlsio *))
+{
+	struct worker *worker = session->worker;
+	struct tlsio *tls = session->tls;
+
+	session->worker->handshakes--;
+	TAILQ_REMOVE(&worker->sessions, session, entry);
+	event_free(session->timer);
+	free(session);
+	take(worker, tls);
+}
+
 static void
 session_opened(struct tlsio *tls, void *arg)
 {
 	struct session *session = arg;
 	struct fault fault;
 
+	if (strcmp(tlsio_alpn(tls), FRAME_ALPN_ENROLL) == 0) {
+		session_hand_over(session, enrol_session_new);
+		return;
+	}
 	snprintf(session->address, sizeof(session->address), "%s", tlsio_peer_address(tls));
 	session_change_state(session, SESSION_HELLO);
-	if (session_check_identity(session, &fault) == -1)
+	if (strcmp(tlsio_alpn(tls), FRAME_ALPN_CTL) == 0)
+		session_operator(session);
+	else if (session_check_identity(session, &fault) == -1)
 		session_fail(session, &fault);
 	else
 		session_go_home(session);
@@ -463,8 +495,10 @@ session_free(struct session *session)
 	}
 	if (session->timer != NULL)
 		event_free(session->timer);
-	tlsio_free(session->tls);
-	quota_give_connection();
+	if (session->tls != NULL) {
+		tlsio_free(session->tls);
+		quota_give_connection();
+	}
 	free(session->hello);
 	free(session);
 }

@@ -38,6 +38,7 @@ enum session_state {
 #define SESSION_HELLO_MS	5000u
 #define SESSION_CONTEND_MS	2000u
 #define SESSION_LINGER_MS	2000u
+#define SESSION_LOG_MS		1000u
 /* PINGs that measure the agent's clock: some when it begins, and then one each time. */
 #define SESSION_CLOCK_FIRST	3u
 #define SESSION_CLOCK_FIRST_MS	100u
@@ -67,6 +68,7 @@ struct session {
 	struct vm		*vm;		/* open or contending for it */
 	struct msg_hello	*hello;		/* kept while contending */
 	uint64_t		 token;		/* of the PING that decides */
+	uint64_t		 renewal;	/* ticket of the RENEW that is at the desk; 0: none */
 	struct keepalive	 alive;		/* while open */
 	struct session_clock	 clock;
 	uint64_t		 since_ns;	/* wall clock */
@@ -82,6 +84,8 @@ void	session_free(struct session *);				/* NULL is fine */
 void	session_input(struct session *);
 void	session_fail(struct session *, const struct fault *);
 void	session_bye(struct session *, uint16_t code, const char *text);
+void	session_revoked(struct session *);			/* its VM is */
+void	session_renewed(struct session *, const struct note *);	/* the desk's answer */
 void	session_close(struct session *, const char *why);	/* what is in worker->out goes out, nothing is said */
 /* Unless the session has not told of the stream: its agent, a new process, may know nothing of one that a dead one sent. */
 void	session_acknowledge(struct session *, struct stream *);
@@ -105,5 +109,7 @@ void	session_contend_timeout(struct session *);		/* the contender wins */
 void	session_ponged(struct session *, uint64_t token);
 void	session_leave_vm(struct session *);
 void	session_ask(struct session *);			/* for a sign of life */
+/* Its peer wants control (ctl.h): it goes to the main thread, and the session is freed; or it is told why not. */
+void	session_operator(struct session *);
 
 #endif

@@ -2,9 +2,7 @@
  * Copyright (c) 2026 The vmtap authors */
 #include "config.h"
 
-#include <errno.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -23,6 +21,8 @@ static const struct command {
 	{ "read", cmd_read, "write the packets of a virtual machine, or of all of a tenant, as one pcapng" },
 	{ "stats", cmd_stats, "show where the packets of a virtual machine went" },
 	{ "policy", cmd_policy, "show, set or clear what agents capture" },
+	{ "token", cmd_token, "make, list or revoke the tokens with which agents enrol" },
+	{ "revoke", cmd_revoke, "end a virtual machine's certificates, for good" },
 	{ "pki", cmd_pki, "make the certificates of a deployment" },
 };
 #define COMMAND_COUNT	(sizeof(commands) / sizeof(commands[0]))
@@ -38,20 +38,6 @@ print_help(void)
 	printf("\n\"vmtap COMMAND --help\" tells more; so does vmtap(1).\n");
 }
 
-/* Whoever read us may have had enough (EPIPE); any other failure must not look like success. */
-static int
-finish_output(int status)
-{
-	bool failed = ferror(stdout) != 0;
-
-	errno = 0;
-	failed = fflush(stdout) == EOF || failed;
-	if (status != 0 || !failed || errno == EPIPE)
-		return status;
-	fprintf(stderr, "vmtap: standard output: %s\n", errno != 0 ? strerror(errno) : "write error");
-	return 1;
-}
-
 int
 main(int argc, char **argv)
 {
@@ -65,15 +51,15 @@ main(int argc, char **argv)
 	}
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
 		print_help();
-		return finish_output(0);
+		return cmd_finish_output(0);
 	}
 	if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) {
 		printf("vmtap %s\n", PACKAGE_VERSION);
-		return finish_output(0);
+		return cmd_finish_output(0);
 	}
 	for (i = 0; i < COMMAND_COUNT; i++)
 		if (strcmp(argv[1], commands[i].name) == 0)
-			return finish_output(commands[i].run(argc - 1, argv + 1));
+			return cmd_finish_output(commands[i].run(argc - 1, argv + 1));
 	fprintf(stderr, "vmtap: no command \"%s\"; \"vmtap --help\" lists them\n", argv[1]);
 	return 2;
 }

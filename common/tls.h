@@ -87,7 +87,7 @@ struct tlsio_options {
 struct tlsio	*tlsio_new(struct event_base *, struct tls_context *, int fd, const struct tlsio_options *,
 		    const struct tlsio_callbacks *, void *arg);
 void		 tlsio_free(struct tlsio *);
-/* To another loop (of another thread): detach in the old thread, attach in the new one, nothing between. */
+/* To another loop (of another thread): detach in the old thread, attach in the new one, nothing between but a new owner. */
 void		 tlsio_detach(struct tlsio *);
 int		 tlsio_attach(struct tlsio *, struct event_base *);
 /* From now on another's, as from opened(), when it is known what the peer wants. */
@@ -114,6 +114,10 @@ void		 tlsio_shutdown(struct tlsio *, const char *why, unsigned linger_ms);
 int		 tlsio_peer_root(const struct tlsio *, struct buf *);
 const char	*tlsio_alpn(const struct tlsio *);		/* the name in use; "" before opened() */
 const char	*tlsio_peer_uri(const struct tlsio *);		/* the one vmtap SAN URI; "" if none or several, or anonymous */
+#define TLS_URIS_MAX	256
+/* Each SAN URI of the peer's certificate that begins with scheme, in upper or lower case; "" for one that is no text. How many there
+ * are; -1: more than TLS_URIS_MAX, of which the first were told. */
+int		 tlsio_peer_uris(const struct tlsio *, const char *scheme, void (*each)(const char *uri, void *arg), void *arg);
 const char	*tlsio_peer_common_name(const struct tlsio *);
 time_t		 tlsio_peer_not_after(const struct tlsio *);
 const char	*tlsio_peer_address(const struct tlsio *);	/* "192.0.2.1:8827", "[2001:db8::1]:8827" */

@@ -47,14 +47,21 @@ openssl_reason(void)
 	return reason != NULL ? reason : "unknown error";
 }
 
-/* A vmtap URI: of another kind there may be any number (SPIFFE, say). */
+static bool
+is_uri_of(const GENERAL_NAME *name, const char *scheme)
+{
+	const ASN1_IA5STRING	*uri = name->d.uniformResourceIdentifier;
+	size_t			 len = strlen(scheme);
+
+	return name->type == GEN_URI && (size_t)ASN1_STRING_length(uri) >= len &&
+	    strncasecmp((const char *)ASN1_STRING_get0_data(uri), scheme, len) == 0;
+}
+
+/* Says who the holder is. URIs of another kind there may be any number of (SPIFFE, say), and of rights. */
 static bool
 is_vmtap_uri(const GENERAL_NAME *name)
 {
-	const ASN1_IA5STRING	*uri = name->d.uniformResourceIdentifier;
-
-	return name->type == GEN_URI && ASN1_STRING_length(uri) >= 5 &&
-	    strncasecmp((const char *)ASN1_STRING_get0_data(uri), "vmtap", 5) == 0;
+	return is_uri_of(name, "vmtap") && !is_uri_of(name, TLS_RIGHT_SCHEME);
 }
 
 static void
@@ -89,6 +96,26 @@ read_uri(const X509 *cert, char uri[TLS_URI_SIZE])
 	if (count == 1)
 		copy_text(uri, TLS_URI_SIZE, ASN1_STRING_get0_data(found), ASN1_STRING_length(found));
 	GENERAL_NAMES_free(names);
+}
+
+int
+tls_uris_read(const X509 *cert, const char *scheme, void (*each)(const char *, void *), void *arg)
+{
+	GENERAL_NAMES	*names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
+	char		 uri[TLS_URI_SIZE];
+	int		 count = 0;
+
+	for (int i = 0; i < sk_GENERAL_NAME_num(names); i++) {
+		const GENERAL_NAME	*name = sk_GENERAL_NAME_value(names, i);
+		const ASN1_IA5STRING	*text = name->d.uniformResourceIdentifier;
+
+		if (!is_uri_of(name, scheme) || ++count > TLS_URIS_MAX)
+			continue;
+		copy_text(uri, sizeof(uri), ASN1_STRING_get0_data(text), ASN1_STRING_length(text));
+		each(uri, arg);
+	}
+	GENERAL_NAMES_free(names);
+	return count <= TLS_URIS_MAX ? count : -1;
 }
 
 static void

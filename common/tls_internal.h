@@ -30,6 +30,8 @@ struct tls_names {
 	time_t	not_before, not_after;
 };
 void	tls_names_read(const X509 *, struct tls_names *);
+#define TLS_RIGHT_SCHEME	"vmtap-right:"	/* beside the one URI that says who it is */
+int	tls_uris_read(const X509 *, const char *scheme, void (*each)(const char *, void *), void *arg);
 
 /* What a server may be asked for instead of the context's own name. */
 #define TLS_ALPN_MAX		4

@@ -577,6 +577,14 @@ tlsio_peer_uri(const struct tlsio *t)
 	return t->peer.uri;
 }
 
+int
+tlsio_peer_uris(const struct tlsio *t, const char *scheme, void (*each)(const char *, void *), void *arg)
+{
+	const X509	*cert = SSL_get0_peer_certificate(t->ssl);
+
+	return cert != NULL ? tls_uris_read(cert, scheme, each, arg) : 0;
+}
+
 time_t
 tlsio_peer_not_after(const struct tlsio *t)
 {

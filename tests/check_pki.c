@@ -16,6 +16,8 @@
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
+#include "proto/rights.h"
+
 #include "collector/pki.h"
 
 #define YEAR	(365 * 86400)
@@ -182,12 +184,25 @@ static const struct {
 	const char		*tenant, *name, *uri;
 	enum pki_algorithm	 algorithm;
 	int			 key_id;
+	unsigned		 rights;
+	char			*tenants[3];
 } holders[] = {
-	{ ROLE_AGENT, "acme", "web1", "URI:vmtap://acme/", PKI_P256, EVP_PKEY_EC },
+	{ ROLE_AGENT, "acme", "web1", "URI:vmtap://acme/", PKI_P256, EVP_PKEY_EC, 0, { NULL } },
 	{ ROLE_COLLECTOR, "", "col", "URI:vmtap-collector://col, DNS:col.example.org, IP Address:192.0.2.1", PKI_ED25519,
-	    EVP_PKEY_ED25519 },
-	{ ROLE_OPERATOR, "acme", "ann", "URI:vmtap-operator://acme/ann", PKI_P256, EVP_PKEY_EC },
+	    EVP_PKEY_ED25519, 0, { NULL } },
+	{ ROLE_OPERATOR, "acme", "ann", "URI:vmtap-operator://acme/ann", PKI_P256, EVP_PKEY_EC, 0, { NULL } },
+	{ ROLE_OPERATOR, "acme", "eve", "URI:vmtap-operator://acme/eve, URI:vmtap-right://acme/read, URI:vmtap-right://acme/admin, "
+	    "URI:vmtap-right://globex/read, URI:vmtap-right://globex/admin, URI:vmtap-right://*/read, URI:vmtap-right://*/admin",
+	    PKI_P256, EVP_PKEY_EC, RIGHT_READ | RIGHT_ADMIN, { "acme", "globex", "*" } },
 };
+
+static void
+give_rights(struct pki_request *request, int i)
+{
+	request->rights = holders[i].rights;
+	request->tenants = holders[i].tenants;
+	request->tenant_count = holders[i].rights != 0 ? 3 : 0;
+}
 
 START_TEST(holder)
 {
@@ -198,6 +213,7 @@ START_TEST(holder)
 	char		 text[512];
 
 	request.algorithm = holders[_i].algorithm;
+	give_rights(&request, _i);
 	if (request.identity.role == ROLE_COLLECTOR) {
 		request.hosts = hosts;
 		request.host_count = 2;
@@ -286,6 +302,7 @@ START_TEST(renewed)
 	struct tm	 tm;
 
 	request.algorithm = holders[_i].algorithm;
+	give_rights(&request, _i);
 	request.hosts = hosts;
 	request.host_count = request.identity.role == ROLE_COLLECTOR ? 2 : 0;
 	made = issue(&request);
@@ -398,6 +415,19 @@ START_TEST(bad_words)
 }
 END_TEST
 
+START_TEST(bad_rights)
+{
+	struct pki_request	 request = request_of(ROLE_OPERATOR, "acme", "ann");
+	char			*tenants[] = { "acme", "ac/me" };
+
+	request.rights = RIGHT_READ;
+	request.tenants = tenants;
+	request.tenant_count = 2;
+	refused(&request, ca_dir, "cannot make a certificate");
+	ck_assert_uint_eq(file_count(ca_dir), 2);
+}
+END_TEST
+
 START_TEST(bad_directory)
 {
 	struct pki_request	 request = request_of(ROLE_AGENT, "acme", "web1");
@@ -450,6 +480,7 @@ main(void)
 	tcase_add_loop_test(tc, overwrites_nothing, 0, sizeof(taken) / sizeof(taken[0]));
 	tcase_add_test(tc, dangling_link_is_taken);
 	tcase_add_loop_test(tc, bad_words, 0, sizeof(bad) / sizeof(bad[0]));
+	tcase_add_test(tc, bad_rights);
 	tcase_add_test(tc, bad_directory);
 	tcase_add_test(tc, expired_ca);
 	suite_add_tcase(suite, tc);
