@@ -22,8 +22,8 @@
 #include "common/clockwatch.h"
 #include "common/log.h"
 
-#define REFUSED_MS	600000		/* a token that was refused is tried again: it may have been the collector's fault */
-#define REFUSED_STEPS	5		/* doublings of that */
+#define REFUSED_MS	60000		/* a token that was refused is tried again: it may have been the collector's fault */
+#define REFUSED_STEPS	6		/* doublings of that */
 #define PENDING_MAX	(16u * 1024)
 
 /* --- standing --- */
