@@ -3,6 +3,8 @@
 #ifndef VMTAP_AGENT_LINK_RENEW_H
 #define VMTAP_AGENT_LINK_RENEW_H
 
+#include <stdbool.h>
+
 struct link;
 struct msg_certificate;
 struct renew;
@@ -16,6 +18,9 @@ struct session;
 struct renew	*renew_new(struct link *);		/* never NULL: fatal() */
 void		 renew_free(struct renew *);		/* NULL is fine */
 void		 renew_credentials(struct link *);	/* the certificate is another one */
+void		 renew_managed(struct link *);		/* --enroll is given now, or is not any more */
+void		 renew_granted(struct link *);		/* it comes just now */
+bool		 renew_overdue(const struct link *);	/* not renewed when three quarters of its life have gone by */
 void		 renew_session_live(struct link *);
 void		 renew_session_ended(struct link *, const struct session *);
 /* CERTIFICATE came. -1: nobody asked for it. */
