@@ -138,7 +138,7 @@ create(const struct token_options *options)
 }
 
 static int
-revoke(const struct token_options *options, const char *id)
+revoke_token(const struct token_options *options, const char *id)
 {
 	json_t *question = json_pack("{s:s, s:s}", "command", "token-revoke", "id", id), *answer;
 
@@ -169,7 +169,7 @@ cmd_token(int argc, char **argv)
 	else if (strcmp(verb, "list") == 0 && rest == argc)
 		rc = list(&options);
 	else if (strcmp(verb, "revoke") == 0 && rest + 1 == argc)
-		rc = revoke(&options, argv[rest]);
+		rc = revoke_token(&options, argv[rest]);
 	else if (strcmp(verb, "revoke") == 0)
 		cmd_bad_usage("token", "revoke: which ID? one, please");
 	else

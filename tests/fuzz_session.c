@@ -114,6 +114,35 @@ desk_renew(struct desk *desk, struct mailbox *to, uint64_t ticket, const struct 
 	return ask(to, ticket, renew->csr, renew->csr_len);
 }
 
+/* There is no control socket to ask these; what frees an operator's connection is linked with it. */
+int
+desk_create_token(struct desk *desk, uint64_t ticket, const struct token *token, uint64_t ttl_s)
+{
+	(void)desk, (void)ticket, (void)token, (void)ttl_s;
+	return -1;
+}
+
+int
+desk_list_tokens(struct desk *desk, uint64_t ticket, const char *tenant)
+{
+	(void)desk, (void)ticket, (void)tenant;
+	return -1;
+}
+
+int
+desk_revoke_token(struct desk *desk, uint64_t ticket, const char *id, const char *tenant)
+{
+	(void)desk, (void)ticket, (void)id, (void)tenant;
+	return -1;
+}
+
+int
+desk_revoke(struct desk *desk, uint64_t ticket, const char *vm, const char *tenant)
+{
+	(void)desk, (void)ticket, (void)vm, (void)tenant;
+	return -1;
+}
+
 /* --- once --- */
 
 static struct tls_context *
@@ -628,7 +657,7 @@ desk_answers(bool granted, const char *reason)
 }
 
 static void
-revoke(struct peer *peer)
+revoke_somebody(struct peer *peer)
 {
 	struct note note = { .kind = NOTE_REVOKE };
 	struct session *session = TAILQ_FIRST(&worker_of(peer)->sessions);
@@ -661,7 +690,7 @@ step_enrol(struct peer *peer, struct cursor *cursor)
 		desk_answers(false, "");
 		break;
 	case 5:
-		revoke(peer);
+		revoke_somebody(peer);
 		break;
 	default:
 		break;
