@@ -22,18 +22,6 @@
 #define SPREAD_PART	10		/* of it, in which all agents of a day come one by one */
 #define TEXT_MAX	(MSG_CHAIN_MAX * 6000u + 4096)
 
-struct renew {
-	struct link	*link;
-	struct event	*timer;
-	time_t		 due;		/* 0: never */
-	time_t		 begin;		/* of its life: a certificate's first second may lie a little before it was made */
-	time_t		 granted;	/* when the last one came */
-	uint8_t		 certificate[TLS_FINGERPRINT_SIZE];
-	struct session	*asked;		/* whose answer is awaited; NULL: nobody's */
-	struct tls_key	*key;		/* of what was asked for */
-	bool		 storing;
-};
-
 /* --- when --- */
 
 static time_t

@@ -356,7 +356,7 @@ archive_give_places(struct archive *archive)
 		if (archive_has_file(vm) || vm->files_closing > 0)
 			continue;
 		vm->has_place = false;
-		quota_give_vm();
+		quota_give_vm(&vm->use->places);
 	}
 }
 

@@ -55,6 +55,7 @@ struct vm {
 	struct policy_dedup	 dedup;		/* of the policy in force, mode resolved; from its first session on */
 	TAILQ_HEAD(, stream)	 streams;
 	unsigned		 stream_count;
+	struct tenant_use	*use;		/* of its tenant; from its first session on */
 	bool			 has_place;	/* of quota.h: from its first session until that and its files are closed */
 	bool			 cut_pending;	/* a stream of it may have been cut off, and how much that lost is not yet recorded */
 	uint8_t			 instance[MSG_ID_SIZE];	/* the agent process of the last session */

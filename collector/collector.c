@@ -131,7 +131,7 @@ collector_reload(struct collector *collector)
 	collector_fill_settings(collector, &note.settings);
 	workers_tell(&collector->workers, &note);
 	limits = (struct retain_limits){ .size = collector->options.retain_size, .size_vm = collector->options.retain_size_vm,
-	    .age_ms = collector->options.retain_age_ms };
+	    .age_ms = collector->options.retain_age_ms, .tenants = collector->known };
 	retainer_set_limits(collector->retainer, &limits);
 	credentials_reload(collector);
 	result = collector_reload_policy(collector) + collector_reload_desk(collector) == 0 ? 0 : -1;

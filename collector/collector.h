@@ -74,6 +74,8 @@ struct desk_signing *collector_load_signing(const struct collector *, char *erro
 struct policy_set *collector_make_policy(struct collector *, const char *scope, const char *text, char *error, size_t error_size);
 /* Keeps the override of scope as it is in the set (NULL: as none) in the catalog. 0 / -1 with a line. */
 int	collector_store_override(struct collector *, const char *scope, const struct policy_set *, char *error, size_t error_size);
+/* What each known tenant may take, from the policy. */
+void	collector_set_quotas(struct collector *);
 /* The workers push it to whom it concerns, and answer with token. Takes the set. */
 void	collector_use_policy(struct collector *, struct policy_set *, uint64_t token);
 

@@ -10,6 +10,8 @@
 
 #include "collector/collector.h"
 #include "collector/policy.h"
+#include "collector/store_retain.h"
+#include "collector/tenant.h"
 
 static int
 policy_load_overrides(struct collector *collector, struct policy_set *set, const char *without, char *error, size_t error_size)
@@ -75,6 +77,22 @@ collector_store_override(struct collector *collector, const char *scope, const s
 	return rc == SQLITE_DONE ? 0 : -1;
 }
 
+static void
+collector_set_quota(const char *name, struct tenant_use *use, void *arg)
+{
+	const struct policy_set *set = arg;
+	struct tenant_quota quota;
+
+	policy_set_quota(set, name, &quota);
+	tenant_use_set(use, &quota);
+}
+
+void
+collector_set_quotas(struct collector *collector)
+{
+	tenants_each(collector->known, collector_set_quota, collector->policy);
+}
+
 void
 collector_use_policy(struct collector *collector, struct policy_set *set, uint64_t token)
 {
@@ -82,5 +100,9 @@ collector_use_policy(struct collector *collector, struct policy_set *set, uint64
 
 	policy_set_unref(collector->policy);
 	collector->policy = set;
+	if (collector->known != NULL)
+		collector_set_quotas(collector);
+	if (collector->retainer != NULL)
+		retainer_poke(collector->retainer);
 	workers_tell(&collector->workers, &note);
 }

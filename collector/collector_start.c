@@ -92,7 +92,7 @@ start_drop_privileges(const struct collector_options *options)
 static void
 start_open_store(struct collector *collector)
 {
-	const struct retain_limits limits = { .size = collector->options.retain_size, .size_vm = collector->options.retain_size_vm,
+	struct retain_limits limits = { .size = collector->options.retain_size, .size_vm = collector->options.retain_size_vm,
 	    .age_ms = collector->options.retain_age_ms };
 	char error[COLLECTOR_ERROR_SIZE];
 
@@ -100,8 +100,11 @@ start_open_store(struct collector *collector)
 	    (collector->db = catalog_open(collector->options.store, error, sizeof(error))) == NULL ||
 	    (collector->known = tenants_new(collector->options.store, error, sizeof(error))) == NULL ||
 	    (collector->revoked = revoked_new(collector->db, error, sizeof(error))) == NULL ||
-	    (collector->policy = collector_make_policy(collector, NULL, NULL, error, sizeof(error))) == NULL ||
-	    (collector->retainer = retainer_new(&collector->store, &limits, error, sizeof(error))) == NULL)
+	    (collector->policy = collector_make_policy(collector, NULL, NULL, error, sizeof(error))) == NULL)
+		fatal("%s", error);
+	collector_set_quotas(collector);
+	limits.tenants = collector->known;
+	if ((collector->retainer = retainer_new(&collector->store, &limits, error, sizeof(error))) == NULL)
 		fatal("%s", error);
 }
 

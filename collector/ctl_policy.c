@@ -3,6 +3,7 @@
 #include "config.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "collector/catalog.h"
@@ -16,13 +17,34 @@
  * tenant may have one of that name.
  */
 
+/* Without the scope's override; but quotas that were set for it stay, unless the client may set them. NULL with a line. */
+static struct policy_set *
+ctl_clear_scope(struct ctl_client *client, const char *scope, bool *kept, char *error, size_t error_size)
+{
+	struct collector *collector = client->ctl->collector;
+	struct policy_set *set = collector_make_policy(collector, scope, NULL, error, error_size);
+	char *quotas = policy_set_override_quotas(collector->policy, scope);
+
+	*kept = quotas != NULL && quotas[0] != '\0' && !ctl_may(client, RIGHTS_ALL_TENANTS, RIGHT_ADMIN);
+	if (set != NULL && (quotas == NULL || (*kept && policy_set_override(set, scope, quotas, error, error_size) == -1))) {
+		if (quotas == NULL)
+			snprintf(error, error_size, "out of memory");
+		policy_set_unref(set);
+		set = NULL;
+	}
+	free(quotas);
+	return set;
+}
+
 /* Stored first, then pushed: an agent that connects between the two gets it as well. */
 static void
 ctl_change_policy(struct ctl_client *client, const char *scope, const char *text)
 {
 	struct collector *collector = client->ctl->collector;
 	char error[POLICY_ERROR_SIZE];
-	struct policy_set *set = collector_make_policy(collector, scope, text, error, sizeof(error));
+	bool kept = text != NULL;
+	struct policy_set *set = text != NULL ? collector_make_policy(collector, scope, text, error, sizeof(error)) :
+	    ctl_clear_scope(client, scope, &kept, error, sizeof(error));
 
 	if (set == NULL && !ctl_may(client, RIGHTS_ALL_TENANTS, RIGHT_POLICY)) {
 		log_error("%s: %s", client->who, error);
@@ -32,7 +54,7 @@ ctl_change_policy(struct ctl_client *client, const char *scope, const char *text
 		ctl_error(client, error);
 		return;
 	}
-	if (collector_store_override(collector, scope, text != NULL ? set : NULL, error, sizeof(error)) == -1) {
+	if (collector_store_override(collector, scope, kept ? set : NULL, error, sizeof(error)) == -1) {
 		policy_set_unref(set);
 		ctl_error(client, error);
 		return;
@@ -68,15 +90,21 @@ ctl_allowed_scope(const struct ctl_client *client, const char *asked, char scope
 
 /* Checked alone first, so that what is said is of this text and not of somebody else's. */
 static int
-ctl_check_text(const char *scope, const char *text, char *error, size_t error_size)
+ctl_check_text(const struct ctl_client *client, const char *scope, const char *text, char *error, size_t error_size)
 {
 	struct policy_set *set = policy_set_new();
+	char *quotas = NULL;
 	int rc = -1;
 
-	if (set == NULL)
+	if (set == NULL || (policy_set_override(set, scope, text, error, error_size) == 0 &&
+	    (quotas = policy_set_override_quotas(set, scope)) == NULL))
 		snprintf(error, error_size, "out of memory");
+	else if (quotas != NULL && quotas[0] != '\0' && !ctl_may(client, RIGHTS_ALL_TENANTS, RIGHT_ADMIN))
+		snprintf(error, error_size, "what a tenant may take is not for its operators to set: the right \"admin\" of all tenants is"
+		    " needed");
 	else
-		rc = policy_set_override(set, scope, text, error, error_size);
+		rc = quotas != NULL ? 0 : -1;
+	free(quotas);
 	policy_set_unref(set);
 	return rc;
 }
@@ -90,7 +118,7 @@ ctl_ask_change(struct ctl_client *client, const json_t *question, const char *te
 	if (asked == NULL)
 		ctl_error(client, "\"scope\" is missing: default, tenant NAME, label NAME or vm NAME-or-UUID");
 	else if (ctl_allowed_scope(client, asked, scope, error, sizeof(error)) == -1 ||
-	    (text != NULL && ctl_check_text(scope, text, error, sizeof(error)) == -1))
+	    (text != NULL && ctl_check_text(client, scope, text, error, sizeof(error)) == -1))
 		ctl_error(client, error);
 	else
 		ctl_change_policy(client, scope, text);

@@ -326,7 +326,7 @@ policy_merge_scope(const struct policy_set *set, enum policy_scope scope, const 
 		TAILQ_FOREACH(section, &set->sections, entry) {
 			if (section->scope != scope || section->override != (override == 1) || !policy_applies(section, subject))
 				continue;
-			any = any || (section->set & ~(1u << KEY_LABELS)) != 0;
+			any = any || (section->set & ~(1u << KEY_LABELS | POLICY_QUOTAS)) != 0;
 			if (section->set & (1u << KEY_LABELS))
 				merged->labels = section->labels;
 			policy_merge(merged, section);
@@ -354,6 +354,29 @@ policy_set_resolve(const struct policy_set *set, const char *tenant, const char 
 	return any;
 }
 
+static void
+policy_merge_quota(struct tenant_quota *quota, const struct policy_section *section)
+{
+	if (section->set & (1u << KEY_TENANT_STORE))
+		quota->store = section->quota.store;
+	if (section->set & (1u << KEY_TENANT_SESSIONS))
+		quota->sessions = section->quota.sessions;
+	if (section->set & (1u << KEY_TENANT_RATE))
+		quota->rate = section->quota.rate;
+}
+
+void
+policy_set_quota(const struct policy_set *set, const char *tenant, struct tenant_quota *quota)
+{
+	const struct policy_section *section;
+
+	*quota = (struct tenant_quota){ 0 };
+	for (int override = 0; override <= 1; override++)
+		TAILQ_FOREACH(section, &set->sections, entry)
+			if (section->scope == SCOPE_TENANT && section->override == (override == 1) && strcmp(section->name, tenant) == 0)
+				policy_merge_quota(quota, section);
+}
+
 /* Of patterns the first that fits holds; the name without one is the rest's, wherever it stands. */
 void
 policy_network(const struct policy_dedup *dedup, const char *ifname, char *name, size_t size)
@@ -375,8 +398,8 @@ policy_network(const struct policy_dedup *dedup, const char *ifname, char *name,
 	}
 }
 
-char *
-policy_set_override_text(const struct policy_set *set, const char *scope)
+static const struct policy_section *
+policy_find_override(const struct policy_set *set, const char *scope)
 {
 	const struct policy_section *section;
 	char name[POLICY_SCOPE_SIZE], error[POLICY_ERROR_SIZE];
@@ -386,8 +409,34 @@ policy_set_override_text(const struct policy_set *set, const char *scope)
 		return NULL;
 	TAILQ_FOREACH(section, &set->sections, entry)
 		if (section->override && section->scope == kind && strcmp(section->name, name) == 0)
-			return policy_section_text(section);
+			return section;
 	return NULL;
+}
+
+char *
+policy_set_override_text(const struct policy_set *set, const char *scope)
+{
+	const struct policy_section *section = policy_find_override(set, scope);
+
+	return section != NULL ? policy_section_text(section) : NULL;
+}
+
+char *
+policy_set_override_quotas(const struct policy_set *set, const char *scope)
+{
+	const struct policy_section *section = policy_find_override(set, scope);
+	struct policy_section *quotas;
+	char *text;
+
+	if (section == NULL)
+		return strdup("");
+	if ((quotas = malloc(sizeof(*quotas))) == NULL)
+		return NULL;
+	*quotas = *section;
+	quotas->set &= POLICY_QUOTAS;
+	text = policy_section_text(quotas);
+	free(quotas);
+	return text;
 }
 
 void

@@ -9,6 +9,8 @@
 
 #include "proto/msg.h"
 
+#include "collector/tenant_use.h"
+
 /*
  * What agents shall capture. A policy set is made of sections, each a scope with some keys:
  *
@@ -19,6 +21,7 @@
  *	dedup = off|tag|withhold	withhold-share = sender|balanced
  *	network = blue			or eth0:blue,vpn*:red,green: of each interface, green being all others'
  *	labels = web,edge		(vm only)
+ *	tenant-store = 200G		tenant-sessions = 100		tenant-rate = 200M	(tenant only: what it may take)
  *
  * [label L] is also that of a label with which the VM enrolled: "web", or "role=web" of a name and a value.
  * A VM's policy takes each key from the last section that has it: default, its tenant, its labels in the order of the file, itself.
@@ -53,9 +56,14 @@ int	policy_set_override(struct policy_set *, const char *scope, const char *text
 /* Is the scope well-formed? 0, or -1 with a line. */
 int	policy_check_scope(const char *scope, char *error, size_t error_size);
 
-/* labels: with which it enrolled, comma-separated. The VM's policy, version 0, digest as mode says, without secret; false: no section says anything of it. */
+/* labels: with which it enrolled, comma-separated. The VM's policy, version 0, digest as mode says, without secret; false: no section
+ * says anything of it. */
 bool	policy_set_resolve(const struct policy_set *, const char *tenant, const char *name, const char *uuid, const char *labels,
 	    struct msg_policy *, struct policy_dedup *);
+/* What the tenant may take: 0 where no section says. */
+void	policy_set_quota(const struct policy_set *, const char *tenant, struct tenant_quota *);
+/* The lines of an override that are quotas, heap; "" when none are. NULL: ENOMEM. */
+char	*policy_set_override_quotas(const struct policy_set *, const char *scope);
 /* The name of the network that the interface is in; "" is the tenant's unnamed one. */
 void	policy_network(const struct policy_dedup *, const char *ifname, char *name, size_t size);
 /* "key = value" lines of what is not as it would be without a policy (and no peers), heap; "" when nothing is. NULL: ENOMEM. */

@@ -138,7 +138,7 @@ policy_set_compress(struct policy_section *section, const char *value, char *err
 
 /* "10M": decimal multiples, as network rates have it. */
 static int
-policy_set_rate_limit(struct policy_section *section, const char *value, char *error, size_t error_size)
+policy_parse_rate(const char *value, uint64_t *rate, char *error, size_t error_size)
 {
 	static const struct { char letter; uint64_t factor; } units[] = { { 'k', 1000 }, { 'K', 1000 }, { 'M', 1000000 },
 	    { 'G', 1000000000 } };
@@ -156,7 +156,72 @@ policy_set_rate_limit(struct policy_section *section, const char *value, char *e
 		}
 	if (!isdigit((unsigned char)value[0]) || *end != '\0' || errno != 0 || n > (uint64_t)INT64_MAX / factor)
 		return policy_value_error(error, error_size, value, "a rate in bits a second, as 500k, 10M or 1G; 0 is no limit");
-	section->policy.rate_limit = n * factor;
+	*rate = n * factor;
+	return 0;
+}
+
+static int
+policy_set_rate_limit(struct policy_section *section, const char *value, char *error, size_t error_size)
+{
+	return policy_parse_rate(value, &section->policy.rate_limit, error, error_size);
+}
+
+/* What a tenant may take. */
+
+static int
+policy_check_tenant(const struct policy_section *section, char *error, size_t error_size)
+{
+	if (section->scope == SCOPE_TENANT)
+		return 0;
+	snprintf(error, error_size, "tenant-store, tenant-sessions and tenant-rate can be given to a tenant only");
+	return -1;
+}
+
+static int
+policy_set_tenant_rate(struct policy_section *section, const char *value, char *error, size_t error_size)
+{
+	if (policy_check_tenant(section, error, error_size) == -1)
+		return -1;
+	return policy_parse_rate(value, &section->quota.rate, error, error_size);
+}
+
+/* "200G": binary multiples, as sizes on disk have it. */
+static int
+policy_set_tenant_store(struct policy_section *section, const char *value, char *error, size_t error_size)
+{
+	static const char units[] = "KMGT";
+	unsigned long long n;
+	const char *unit;
+	unsigned shift = 0;
+	char *end;
+
+	if (policy_check_tenant(section, error, error_size) == -1)
+		return -1;
+	errno = 0;
+	n = strtoull(value, &end, 10);
+	if (*end != '\0' && (unit = strchr(units, *end)) != NULL) {
+		shift = 10 * (unsigned)(unit - units + 1);
+		end++;
+	}
+	if (!isdigit((unsigned char)value[0]) || *end != '\0' || errno != 0 || n > (uint64_t)INT64_MAX >> shift)
+		return policy_value_error(error, error_size, value, "a size, as 500M, 200G or 4T; 0 is no limit");
+	section->quota.store = n << shift;
+	return 0;
+}
+
+static int
+policy_set_tenant_sessions(struct policy_section *section, const char *value, char *error, size_t error_size)
+{
+	unsigned long n;
+	char *end;
+
+	if (policy_check_tenant(section, error, error_size) == -1)
+		return -1;
+	errno = 0;
+	n = strtoul(value, &end, 10);
+	if (!isdigit((unsigned char)value[0]) || *end != '\0' || errno != 0 || n > 1000000)
+		return policy_value_error(error, error_size, value, "a number of VMs up to 1000000; 0 is no limit");
+	section->quota.sessions = n;
 	return 0;
 }
 
@@ -273,6 +338,9 @@ static const struct policy_row {
 	[KEY_NETWORK] = { "network", policy_set_network },
 	[KEY_WITHHOLD_SHARE] = { "withhold-share", policy_set_withhold_share },
 	[KEY_LABELS] = { "labels", policy_set_labels },
+	[KEY_TENANT_STORE] = { "tenant-store", policy_set_tenant_store },
+	[KEY_TENANT_SESSIONS] = { "tenant-sessions", policy_set_tenant_sessions },
+	[KEY_TENANT_RATE] = { "tenant-rate", policy_set_tenant_rate },
 };
 
 const char *
@@ -314,6 +382,6 @@ policy_parse_line(struct policy_section *section, char *line, char *error, size_
 	}
 	snprintf(error, error_size,
 	    "unknown key \"%.64s\"; keys are: interfaces, filter, snaplen, direction, compress, rate-limit, slice, mask, dedup, network,"
-	    " withhold-share, labels", name);
+	    " withhold-share, labels, tenant-store, tenant-sessions, tenant-rate", name);
 	return -1;
 }

@@ -11,8 +11,10 @@ enum policy_scope { SCOPE_DEFAULT, SCOPE_TENANT, SCOPE_LABEL, SCOPE_VM };
 
 enum policy_key {
 	KEY_INTERFACES, KEY_FILTER, KEY_SNAPLEN, KEY_DIRECTION, KEY_COMPRESS, KEY_RATE_LIMIT, KEY_SLICE, KEY_MASK, KEY_DEDUP,
-	KEY_NETWORK, KEY_WITHHOLD_SHARE, KEY_LABELS, KEY_MAX
+	KEY_NETWORK, KEY_WITHHOLD_SHARE, KEY_LABELS, KEY_TENANT_STORE, KEY_TENANT_SESSIONS, KEY_TENANT_RATE, KEY_MAX
 };
+
+#define POLICY_QUOTAS	(1u << KEY_TENANT_STORE | 1u << KEY_TENANT_SESSIONS | 1u << KEY_TENANT_RATE)
 
 struct policy_section {
 	TAILQ_ENTRY(policy_section) entry;
@@ -23,6 +25,7 @@ struct policy_section {
 	struct msg_policy policy;
 	struct policy_dedup dedup;
 	char		labels[MSG_TEXT_SIZE];
+	struct tenant_quota quota;
 };
 
 /* "label web" -> scope and name. */

@@ -51,6 +51,12 @@ policy_put_value(struct buf *text, const struct policy_section *section, enum po
 		return buf_printf(text, "%s", dedup->balanced ? "balanced" : "sender");
 	case KEY_LABELS:
 		return buf_printf(text, "%s", section->labels);
+	case KEY_TENANT_STORE:
+		return buf_printf(text, "%" PRIu64, section->quota.store);
+	case KEY_TENANT_SESSIONS:
+		return buf_printf(text, "%" PRIu64, section->quota.sessions);
+	case KEY_TENANT_RATE:
+		return buf_printf(text, "%" PRIu64, section->quota.rate);
 	case KEY_MAX:
 		break;
 	}

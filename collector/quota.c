@@ -11,7 +11,7 @@
 
 static uint64_t quota_limit;
 static unsigned vms_max = UINT_MAX, connections_max = UINT_MAX;	/* set before there are threads */
-static atomic_uint vms, connections;
+static atomic_uint vms, connections, tenants_here;
 static _Atomic uint64_t turned_away_ns;	/* monotonic: the last time; 0: never */
 
 void
@@ -50,19 +50,43 @@ quota_give_connection(void)
 	atomic_fetch_sub(&connections, 1);
 }
 
-bool
-quota_take_vm(void)
+/* Others take theirs at the same time: a place more or less does no harm. */
+static bool
+is_fair(unsigned mine)
 {
-	if (take(&vms, vms_max))
+	unsigned taken = atomic_load(&vms), tenants = atomic_load(&tenants_here);
+
+	if (mine > 0 && taken >= vms_max - vms_max / QUOTA_FIRST_PART)
+		return false;
+	return taken < vms_max - vms_max / QUOTA_SHARED_PART || mine < vms_max / (tenants > 0 ? tenants : 1);
+}
+
+bool
+quota_take_vm(atomic_uint *mine)
+{
+	if (is_fair(atomic_load(mine)) && take(&vms, vms_max)) {
+		if (atomic_fetch_add(mine, 1) == 0)
+			atomic_fetch_add(&tenants_here, 1);
 		return true;
+	}
 	atomic_store(&turned_away_ns, clock_mono_ns());
 	return false;
 }
 
 void
-quota_give_vm(void)
+quota_give_vm(atomic_uint *mine)
 {
 	atomic_fetch_sub(&vms, 1);
+	if (atomic_fetch_sub(mine, 1) == 1)
+		atomic_fetch_sub(&tenants_here, 1);
+}
+
+bool
+quota_take_waiting(atomic_uint *mine)
+{
+	bool is_short = atomic_load(&connections) >= connections_max - connections_max / QUOTA_WAITING_PART;
+
+	return take(mine, is_short ? (connections_max - vms_max) / QUOTA_WAITING_PART + 1 : UINT_MAX);
 }
 
 bool
@@ -71,6 +95,12 @@ quota_short(void)
 	uint64_t last = atomic_load(&turned_away_ns);
 
 	return last != 0 && clock_mono_ns() - last < QUOTA_SHORT_NS;
+}
+
+unsigned
+quota_vms_taken(void)
+{
+	return atomic_load(&vms);
 }
 
 unsigned

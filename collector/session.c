@@ -24,6 +24,7 @@
 #include "collector/store.h"
 #include "collector/stream.h"
 #include "collector/stream_hint.h"
+#include "collector/tenant.h"
 #include "collector/worker.h"
 
 #define SESSION_INPUT_MAX	(1024u * 1024)	/* above the largest frame */
@@ -63,6 +64,7 @@ session_change_state(struct session *session, enum session_state state)
 		session_set_timer(session, SESSION_CONTEND_MS);
 		break;
 	case SESSION_OPEN:
+		session_end_waiting(session);
 		session_start_keepalive(session);
 		break;
 	case SESSION_HANDSHAKE:
@@ -183,7 +185,42 @@ session_may_take(const struct session *session)
 {
 	if (session->state == SESSION_HELLO)
 		return !session->worker->stopping;
-	return session->state == SESSION_OPEN && !session->worker->paused;
+	return session->state == SESSION_OPEN && !session->worker->paused && !session->throttled;
+}
+
+/* What the tenant has beyond its rate waits in the agents, which count what they lose by that. */
+static void
+session_charge(struct session *session, size_t bytes)
+{
+	if (session->state != SESSION_OPEN || session->use == NULL)
+		return;
+	tenant_use_receive(session->use, bytes);
+	if (session->throttled || tenant_use_may_receive(session->use))
+		return;
+	session->throttled = true;
+	tlsio_read_stop(session->tls);
+	worker_throttle(session->worker);
+}
+
+void
+session_go_on(struct session *session)
+{
+	if (!tenant_use_may_receive(session->use)) {
+		worker_throttle(session->worker);
+		return;
+	}
+	session->throttled = false;
+	session_input(session);
+	if (session->state == SESSION_OPEN && !session->worker->paused && !session->throttled)
+		tlsio_read_start(session->tls);
+}
+
+void
+session_end_waiting(struct session *session)
+{
+	if (session->waiting)
+		atomic_fetch_sub(&session->use->waiting, 1);
+	session->waiting = false;
 }
 
 void
@@ -197,6 +234,7 @@ session_input(struct session *session)
 	while (!session->backlog && taken < input->len && session_may_take(session) &&
 	    (n = session_frame(session, input->data + taken, input->len - taken)) > 0) {
 		taken += n;
+		session_charge(session, n);
 		worker_consider_commit(session->worker);
 		session->backlog = clock_mono_ns() >= until_ns;
 	}
@@ -275,6 +313,13 @@ session_check_identity(struct session *session, struct fault *fault)
 		    session->identity.tenant);
 	if (revoked_has(session->worker->all->revoked, session->identity.uuid))
 		return fault_set(fault, MSG_ERR_REVOKED, "the VM has been revoked");
+	if ((session->use = tenants_use(session->worker->all->known, session->identity.tenant)) == NULL)
+		return fault_set(fault, MSG_ERR_LIMIT, "out of memory");
+	if (!(session->waiting = quota_take_waiting(&session->use->waiting))) {
+		count_add(COUNT_SESSIONS_REFUSED, 1);
+		return fault_set(fault, MSG_ERR_LIMIT, "too many connections of tenant %s that have not opened a session",
+		    session->identity.tenant);
+	}
 	return 0;
 }
 
@@ -367,7 +412,7 @@ session_keep_alive(struct session *session)
 	enum keepalive_verdict verdict = keepalive_check(&session->alive, now_ns);
 	struct fault fault;
 
-	if (session->worker->paused) {
+	if (session->worker->paused || session->throttled) {
 		keepalive_heard(&session->alive, now_ns);
 		verdict = KEEPALIVE_ASK;
 	}
@@ -495,6 +540,7 @@ session_free(struct session *session)
 	}
 	if (session->timer != NULL)
 		event_free(session->timer);
+	session_end_waiting(session);
 	if (session->tls != NULL) {
 		tlsio_free(session->tls);
 		quota_give_connection();

@@ -19,6 +19,7 @@ struct event;
 struct json_t;
 struct note;
 struct stream;
+struct tenant_use;
 struct tlsio;
 struct worker;
 
@@ -60,9 +61,12 @@ struct session {
 	int			 pull;		/* -1: accepted */
 	bool			 welcomed;
 	bool			 backlog;	/* whole frames may wait in the input */
+	bool			 waiting;	/* counts as such in use, until it is open */
+	bool			 throttled;	/* not read for a moment: its tenant is beyond its rate */
 	bool			 policy_asked;	/* a POLICY is out whose result has not come */
 	bool			 secret_wanted;	/* its policy asks for digests, and there was no secret to key them */
 	struct identity		 identity;
+	struct tenant_use	*use;		/* of its tenant; as soon as that is known */
 	char			 address[MSG_NAME_SIZE];
 	uint8_t			 instance[MSG_ID_SIZE];
 	struct vm		*vm;		/* open or contending for it */
@@ -83,6 +87,7 @@ void	session_free(struct session *);				/* NULL is fine */
 /* What the input holds, frame by frame, until the worker is paused, or to come back to if it takes long. */
 void	session_input(struct session *);
 void	session_fail(struct session *, const struct fault *);
+void	session_go_on(struct session *);			/* if its tenant's rate lets it */
 void	session_bye(struct session *, uint16_t code, const char *text);
 void	session_revoked(struct session *);			/* its VM is */
 void	session_renewed(struct session *, const struct note *);	/* the desk's answer */
@@ -108,6 +113,7 @@ int	session_hello(struct session *, const struct frame *, struct fault *);
 void	session_contend_timeout(struct session *);		/* the contender wins */
 void	session_ponged(struct session *, uint64_t token);
 void	session_leave_vm(struct session *);
+void	session_end_waiting(struct session *);
 void	session_ask(struct session *);			/* for a sign of life */
 /* Its peer wants control (ctl.h): it goes to the main thread, and the session is freed; or it is told why not. */
 void	session_operator(struct session *);

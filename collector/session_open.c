@@ -107,15 +107,35 @@ session_take_streams(struct session *session, const struct msg_hello *hello, str
 	return 0;
 }
 
-/* A VM that has its place keeps it: what is open already must go on. */
 static int
-session_take_place(struct vm *vm, struct fault *fault)
+session_refuse_vm(struct fault *fault, const struct session *session)
 {
-	if (vm->has_place || (vm->has_place = quota_take_vm()))
-		return 0;
 	count_add(COUNT_SESSIONS_REFUSED, 1);
+	if (atomic_load(&session->use->places) > 0 && quota_vms_taken() < quota_vms_max())
+		return fault_set(fault, MSG_ERR_LIMIT, "this collector has descriptors for %u VMs, %u are there, and what is left is for other"
+		    " tenants than %s, which has %u of them: its limit of open files is %" PRIu64, quota_vms_max(), quota_vms_taken(),
+		    session->identity.tenant, atomic_load(&session->use->places), quota_descriptors());
 	return fault_set(fault, MSG_ERR_LIMIT, "this collector has descriptors for %u VMs and as many are there: its limit of open files"
 	    " is %" PRIu64 "; LimitNOFILE= of its systemd unit, or ulimit -n, raises it", quota_vms_max(), quota_descriptors());
+}
+
+/* A VM that has its place keeps it: what is open already must go on. Then one of the tenant's sessions, given back when it leaves. */
+static int
+session_take_place(struct session *session, struct fault *fault)
+{
+	struct tenant_quota quota;
+	struct vm *vm = session->vm;
+
+	vm->use = session->use;
+	policy_set_quota(session->worker->policy, session->identity.tenant, &quota);
+	tenant_use_set(session->use, &quota);
+	if (!vm->has_place && !(vm->has_place = quota_take_vm(&vm->use->places)))
+		return session_refuse_vm(fault, session);
+	if (tenant_use_take_session(session->use))
+		return 0;
+	count_add(COUNT_SESSIONS_REFUSED, 1);
+	return fault_set(fault, MSG_ERR_LIMIT, "tenant %s may have %" PRIu64 " VMs with a session at this collector, and as many are there",
+	    session->identity.tenant, quota.sessions);
 }
 
 /* The tenant's VMs so far, which is one, get other policies by it. */
@@ -138,7 +158,7 @@ session_open(struct session *session, const struct msg_hello *hello, struct faul
 
 	if (worker->failing)
 		return fault_set(fault, MSG_ERR_STORE, "%s", worker->failing_text);
-	if (session_take_place(session->vm, fault) == -1)
+	if (session_take_place(session, fault) == -1)
 		return -1;
 	session->vm->session = session;
 	session_fill_row(session, hello);
@@ -304,6 +324,7 @@ session_leave_vm(struct session *session)
 	if (vm->session != session)
 		return;
 	vm->session = NULL;
+	tenant_use_give_session(session->use);
 	stream_hint_down(&session->worker->archive, vm);
 	vm->row.connected = false;
 	vm->row.seen_ns = clock_wall_ns();
@@ -373,12 +394,15 @@ bool
 session_push_policy(struct session *session, bool again)
 {
 	const struct vm_row *row = &session->vm->row;
+	struct tenant_quota quota;
 	struct policy_dedup dedup;
 	struct msg_policy policy;
 	bool changed;
 	char *text;
 
 	policy_set_resolve(session->worker->policy, row->tenant, row->name, row->uuid, row->labels, &policy, &dedup);
+	policy_set_quota(session->worker->policy, row->tenant, &quota);
+	tenant_use_set(session->use, &quota);
 	session_resolve_dedup(session, &policy, &dedup);
 	session_set_dedup(session, &dedup, again);
 	if ((text = policy_to_text(&policy, &dedup)) == NULL)

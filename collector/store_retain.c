@@ -21,6 +21,7 @@
 #include "collector/loss.h"
 #include "collector/store.h"
 #include "collector/store_retain.h"
+#include "collector/tenant.h"
 
 #define RETAIN_EVERY_S		60
 #define RETAIN_AT_ONCE		256		/* files of one transaction */
@@ -52,6 +53,11 @@ static const char retain_by_size[] =
 static const char retain_by_size_vm[] =
     "SELECT id, path FROM (SELECT id, path, live, hidden, created_ns, sum(length) OVER (PARTITION BY vm ORDER BY live DESC,"
     " created_ns DESC, id DESC) AS total FROM file) WHERE live + hidden = 0 AND total > ?1 AND ?2 > 0 ORDER BY created_ns, id";
+
+static const char retain_by_size_tenant[] =
+    "SELECT id, path FROM (SELECT id, path, live, hidden, created_ns, sum(length) OVER (ORDER BY live DESC, created_ns DESC,"
+    " id DESC) AS total FROM file WHERE vm IN (SELECT uuid FROM vm WHERE tenant = ?3)) WHERE live + hidden = 0 AND total > ?1"
+    " AND ?2 > 0 ORDER BY created_ns, id";
 
 /* NOT IN makes one pass over the files, where EXISTS would make one for each stream, with all writers waiting. */
 #define RETAIN_FORGOTTEN	"(SELECT id FROM stream WHERE ended AND started_ns < ?1 AND id NOT IN (SELECT stream FROM file)"	\
@@ -89,14 +95,15 @@ retain_fail(struct retain *retain)
 
 /* Up to RETAIN_AT_ONCE files; returns how many, -1 on an SQL error. */
 static int
-retain_select(struct retain *retain, const char *sql, uint64_t limit, struct retain_file *file)
+retain_select(struct retain *retain, const char *sql, uint64_t limit, const char *tenant, struct retain_file *file)
 {
 	sqlite3_stmt *stmt = NULL;
 	int n = 0, rc = SQLITE_ERROR;
 
 	if (sqlite3_prepare_v2(retain->db, sql, -1, &stmt, NULL) == SQLITE_OK &&
 	    sqlite3_bind_int64(stmt, 1, limit > INT64_MAX ? INT64_MAX : (int64_t)limit) == SQLITE_OK &&
-	    sqlite3_bind_int64(stmt, 2, (int64_t)clock_wall_ns()) == SQLITE_OK)
+	    sqlite3_bind_int64(stmt, 2, (int64_t)clock_wall_ns()) == SQLITE_OK &&
+	    (tenant == NULL || sqlite3_bind_text(stmt, 3, tenant, -1, SQLITE_STATIC) == SQLITE_OK))
 		while (n < RETAIN_AT_ONCE && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
 			const unsigned char *path = sqlite3_column_text(stmt, 1);
 
@@ -200,7 +207,7 @@ retain_remove(struct retain *retain, struct retain_file *file, int count)
 }
 
 static int
-retain_limit(struct retain *retain, const char *sql, uint64_t limit)
+retain_limit(struct retain *retain, const char *sql, uint64_t limit, const char *tenant)
 {
 	struct retain_file *file;
 	int n, total = 0;
@@ -211,7 +218,7 @@ retain_limit(struct retain *retain, const char *sql, uint64_t limit)
 		snprintf(retain->error, sizeof(retain->error), "out of memory");
 		return -1;
 	}
-	while ((n = retain_select(retain, sql, limit, file)) > 0) {
+	while ((n = retain_select(retain, sql, limit, tenant, file)) > 0) {
 		if (retain_remove(retain, file, n) == -1) {
 			n = -1;
 			break;
@@ -276,21 +283,81 @@ retain_forget_old_withheld(struct retain *retain)
 	return retain_fail(retain);
 }
 
+/* Of the tenants that may store only so much, in a list by itself: a disk is waited for. */
+struct retain_tenants {
+	struct {
+		char	 name[IDENTITY_NAME_SIZE];
+		uint64_t size;
+	}	*tenant;
+	size_t	 count;
+	bool	 failed;
+};
+
+static void
+retain_note_tenant(const char *name, struct tenant_use *use, void *arg)
+{
+	struct retain_tenants *list = arg;
+	uint64_t size = atomic_load(&use->store);
+	void *grown;
+
+	if (size == 0 || list->failed)
+		return;
+	if ((grown = realloc(list->tenant, (list->count + 1) * sizeof(*list->tenant))) == NULL) {
+		list->failed = true;
+		return;
+	}
+	list->tenant = grown;
+	list->tenant[list->count].size = size;
+	snprintf(list->tenant[list->count++].name, IDENTITY_NAME_SIZE, "%s", name);
+}
+
+static int
+retain_by_tenants(struct retain *retain, struct tenants *tenants)
+{
+	struct retain_tenants list = { 0 };
+	int n, total = 0;
+
+	if (tenants != NULL)
+		tenants_each(tenants, retain_note_tenant, &list);
+	if (list.failed) {
+		snprintf(retain->error, sizeof(retain->error), "out of memory");
+		total = -1;
+	}
+	for (size_t i = 0; i < list.count && total >= 0; i++) {
+		n = retain_limit(retain, retain_by_size_tenant, list.tenant[i].size, list.tenant[i].name);
+		total = n == -1 ? -1 : total + n;
+	}
+	free(list.tenant);
+	return total;
+}
+
+static bool
+retain_has_limits(const struct retain_limits *limits)
+{
+	struct retain_tenants list = { 0 };
+
+	if (limits->tenants != NULL)
+		tenants_each(limits->tenants, retain_note_tenant, &list);
+	free(list.tenant);
+	return limits->size != 0 || limits->size_vm != 0 || limits->age_ms != 0 || list.count > 0 || list.failed;
+}
+
 int
 store_retain(const struct store *store, struct sqlite3 *db, const struct retain_limits *limits, char *error, size_t error_size)
 {
 	uint64_t age_ns = limits->age_ms > INT64_MAX / 1000000u ? INT64_MAX : limits->age_ms * 1000000u;
 	struct retain retain = { .store = store, .db = db };
-	int aged, sized, vm_sized;
+	int aged, sized, vm_sized, tenant_sized;
 
-	if (limits->size == 0 && limits->size_vm == 0 && limits->age_ms == 0)
+	if (!retain_has_limits(limits))
 		return 0;
-	if ((aged = retain_limit(&retain, retain_by_age, age_ns)) >= 0 &&
-	    (vm_sized = retain_limit(&retain, retain_by_size_vm, limits->size_vm)) >= 0 &&
-	    (sized = retain_limit(&retain, retain_by_size, limits->size)) >= 0 &&
+	if ((aged = retain_limit(&retain, retain_by_age, age_ns, NULL)) >= 0 &&
+	    (vm_sized = retain_limit(&retain, retain_by_size_vm, limits->size_vm, NULL)) >= 0 &&
+	    (tenant_sized = retain_by_tenants(&retain, limits->tenants)) >= 0 &&
+	    (sized = retain_limit(&retain, retain_by_size, limits->size, NULL)) >= 0 &&
 	    retain_forget_streams(&retain) == 0 && retain_forget_old_clocks(&retain) == 0 &&
 	    retain_forget_old_withheld(&retain) == 0)
-		return aged + vm_sized + sized;
+		return aged + vm_sized + tenant_sized + sized;
 	snprintf(error, error_size, "%s: retention: %s", store->path, retain.error);
 	return -1;
 }

@@ -8,11 +8,13 @@
 
 struct sqlite3;
 struct store;
+struct tenants;
 
 struct retain_limits {		/* 0: none */
 	uint64_t	size;		/* bytes of all files */
 	uint64_t	size_vm;	/* of one VM's */
 	uint64_t	age_ms;		/* since a file's last packet */
+	struct tenants	*tenants;	/* of each, what it may store (tenant_use.h); NULL: none */
 };
 
 /*

@@ -167,6 +167,14 @@ stream_append_block(struct archive *archive, struct stream *stream, const struct
 	return 0;
 }
 
+static uint64_t
+stream_rotate_size(const struct archive *archive, const struct stream *stream)
+{
+	uint64_t size = archive->settings.rotate_size;
+
+	return stream->vm->use != NULL ? tenant_use_rotate_size(stream->vm->use, size) : size;
+}
+
 int
 stream_store_block(struct archive *archive, struct stream *stream, const struct msg_block *block, struct fault *fault)
 {
@@ -191,7 +199,7 @@ stream_store_block(struct archive *archive, struct stream *stream, const struct 
 	buf_clear(&unit);
 	if (rc == -1)
 		return stream_store_fault(fault);
-	if (stream->file->length >= archive->settings.rotate_size)
+	if (stream->file->length >= stream_rotate_size(archive, stream))
 		stream_close_file(archive, stream);
 	return 0;
 }

@@ -25,6 +25,7 @@ struct tenant {
 	char	uuid[IDENTITY_UUID_SIZE];	/* of one VM; "": none is known */
 	bool	has_peers, has_secret;
 	uint8_t	secret[DIGEST_SECRET_SIZE];
+	struct tenant_use use;
 };
 
 struct tenants {
@@ -178,6 +179,42 @@ tenants_has_peers(struct tenants *tenants, const char *name)
 	has = tenant != NULL && tenant->has_peers;
 	pthread_mutex_unlock(&tenants->mutex);
 	return has;
+}
+
+struct tenant_use *
+tenants_use(struct tenants *tenants, const char *name)
+{
+	struct tenant *tenant;
+
+	pthread_mutex_lock(&tenants->mutex);
+	tenant = tenant_get(tenants, name);
+	pthread_mutex_unlock(&tenants->mutex);
+	return tenant != NULL ? &tenant->use : NULL;
+}
+
+struct tenants_visit {
+	void	(*each)(const char *, struct tenant_use *, void *);
+	void	*arg;
+};
+
+static void
+tenants_visit(const void *node, VISIT visit, void *arg)
+{
+	const struct tenants_visit *to = arg;
+	struct tenant *tenant = *(struct tenant *const *)node;
+
+	if (visit == postorder || visit == leaf)
+		to->each(tenant->name, &tenant->use, to->arg);
+}
+
+void
+tenants_each(struct tenants *tenants, void (*each)(const char *, struct tenant_use *, void *), void *arg)
+{
+	struct tenants_visit to = { .each = each, .arg = arg };
+
+	pthread_mutex_lock(&tenants->mutex);
+	twalk_r(tenants->by_name, tenants_visit, &to);
+	pthread_mutex_unlock(&tenants->mutex);
 }
 
 static bool

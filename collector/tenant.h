@@ -9,6 +9,8 @@
 
 #include "proto/digest.h"
 
+#include "collector/tenant_use.h"
+
 /* What the VMs of a tenant share, whichever worker they are in: that there are several, and what keys their digests. Any thread. */
 struct tenants;
 
@@ -20,6 +22,11 @@ void		 tenants_free(struct tenants *);	/* NULL is fine */
 bool	tenants_meet(struct tenants *, const char *tenant, const char *uuid);
 /* Has the tenant more than one VM, in the catalog or met? */
 bool	tenants_has_peers(struct tenants *, const char *tenant);
+
+/* As long as the tenants live. NULL: ENOMEM. */
+struct tenant_use *tenants_use(struct tenants *, const char *tenant);
+/* Each that is known; what is called may not ask for others. */
+void	tenants_each(struct tenants *, void (*each)(const char *name, struct tenant_use *, void *arg), void *arg);
 
 /*
  * The tenant's secret, made when it is first asked for, and then in the catalog before anybody has it. 0, or -1 with a line: it could

@@ -24,6 +24,7 @@
 #include "collector/worker.h"
 
 #define WORKER_OUT_MAX		(256u * 1024)
+#define WORKER_THROTTLE_MS	20u		/* until it is seen whether a tenant's rate allows more */
 #define WORKER_FINISH_MS	1500u		/* for BYEs to leave */
 
 static const struct timeval worker_second = { .tv_sec = 1 };
@@ -76,7 +77,7 @@ worker_resume(struct worker *worker)
 		if (session->state != SESSION_OPEN)
 			continue;
 		session_input(session);
-		if (session->state == SESSION_OPEN && !worker->paused)
+		if (session->state == SESSION_OPEN && !worker->paused && !session->throttled)
 			tlsio_read_start(session->tls);
 	}
 }
@@ -151,6 +152,28 @@ worker_came_back(evutil_socket_t fd, short events, void *arg)
 	TAILQ_FOREACH(session, &worker->sessions, entry)
 		if (session->backlog)
 			session_input(session);
+}
+
+void
+worker_throttle(struct worker *worker)
+{
+	static const struct timeval moment = { .tv_usec = WORKER_THROTTLE_MS * 1000 };
+
+	if (!event_pending(worker->throttle_timer, EV_TIMEOUT, NULL))
+		event_add(worker->throttle_timer, &moment);
+}
+
+static void
+worker_throttle_timeout(evutil_socket_t fd, short events, void *arg)
+{
+	struct worker *worker = arg;
+	struct session *session;
+
+	(void)fd;
+	(void)events;
+	TAILQ_FOREACH(session, &worker->sessions, entry)
+		if (session->throttled && session->state == SESSION_OPEN)
+			session_go_on(session);
 }
 
 static void
@@ -556,11 +579,12 @@ worker_make_events(struct worker *worker)
 	worker->inbox_event = event_new(worker->base, mailbox_fd(worker->inbox), EV_READ | EV_PERSIST, worker_inbox, worker);
 	worker->commit_timer = evtimer_new(worker->base, worker_commit_timeout, worker);
 	worker->come_back = evtimer_new(worker->base, worker_came_back, worker);
+	worker->throttle_timer = evtimer_new(worker->base, worker_throttle_timeout, worker);
 	worker->clock_timer = evtimer_new(worker->base, worker_clock_timeout, worker);
 	worker->hint_timer = event_new(worker->base, -1, EV_PERSIST, worker_hint_timeout, worker);
 	worker->tick = event_new(worker->base, -1, EV_PERSIST, worker_tick, worker);
 	if (worker->inbox_event == NULL || worker->commit_timer == NULL || worker->come_back == NULL ||
-	    worker->clock_timer == NULL || worker->hint_timer == NULL || worker->tick == NULL)
+	    worker->throttle_timer == NULL || worker->clock_timer == NULL || worker->hint_timer == NULL || worker->tick == NULL)
 		return -1;
 	if (event_add(worker->inbox_event, NULL) == -1 || event_add(worker->tick, &worker_second) == -1)
 		return -1;
@@ -606,6 +630,8 @@ worker_clear(struct worker *worker)
 		event_free(worker->commit_timer);
 	if (worker->come_back != NULL)
 		event_free(worker->come_back);
+	if (worker->throttle_timer != NULL)
+		event_free(worker->throttle_timer);
 	if (worker->clock_timer != NULL)
 		event_free(worker->clock_timer);
 	if (worker->hint_timer != NULL)

@@ -47,6 +47,7 @@ struct worker {
 	struct mailbox		*inbox;
 	struct event		*inbox_event, *commit_timer, *tick;
 	struct event		*come_back;	/* to sessions with a backlog */
+	struct event		*throttle_timer;	/* while a session's tenant is beyond its rate */
 	struct event		*clock_timer;	/* while sessions that have begun are asked for their clocks */
 	struct tls_context	*tls;		/* of new connections */
 	struct policy_set	*policy;
@@ -101,6 +102,8 @@ unsigned workers_home(const struct workers *, const char *uuid);
 void	worker_consider_commit(struct worker *);
 /* ... and one has a backlog: its turn comes again after all others'. */
 void	worker_come_back(struct worker *);
+/* ... and one's tenant is beyond its rate. */
+void	worker_throttle(struct worker *);
 /* ... and one has begun, and is asked for its clock again. */
 void	worker_ask_clocks_soon(struct worker *);
 

@@ -3,7 +3,7 @@
  *
  * agents: plays many agents against one collector and prints how it fared: time until all are live, latency from a block's
  * due time to its ACK, bytes, refusals, errors, and how each session ended.
- * usage: agents -c HOST:PORT -d PKI_FOLDER [-n AGENTS] [-r BLOCKS_PER_SECOND of each] [-b PACKETS_PER_BLOCK] [-t SECONDS]
+ * usage: agents -c HOST:PORT -d PKI_FOLDER [-T TENANT] [-n AGENTS] [-r BLOCKS_PER_SECOND of each] [-b PACKETS_PER_BLOCK] [-t SECONDS]
  *	[-a AT_ONCE: so many agents dial at a time, not all]
  *	[-g FACTOR: the first sends that many times its share, and is reported apart] [-R RECONNECTS of all at once]
  *	[-s SILENT_CONNECTIONS: half say nothing at all, half nothing after the TLS handshake] [-w SECONDS to wait for all to be live]
@@ -89,7 +89,7 @@ struct silent {
 struct load {
 	struct event_base *base;
 	struct addrinfo	*address;
-	const char	*pki, *results;
+	const char	*pki, *results, *tenant;
 	unsigned	 agents, packets, silents, storms, wait_s, seconds, greed, at_once, dialled;
 	unsigned	 window;		/* blocks not acknowledged; beyond, an agent waits as one with a full spool does */
 	double		 rate, total_rate;	/* blocks a second of each; bytes a second of all */
@@ -758,7 +758,7 @@ load_make_agents(struct load *load)
 	load->silent = calloc(load->silents + 1, sizeof(*load->silent));
 	if (tls == NULL || load->agent == NULL || load->silent == NULL)
 		die("agents", strerror(ENOMEM));
-	agents_pki_make(load->pki, load->agents, tls);
+	agents_pki_make(load->pki, load->tenant, load->agents, tls);
 	for (unsigned i = 0; i < load->agents; i++) {
 		struct agent *a = &load->agent[i];
 		bool greedy = load->greed > 0 && i == 0;
@@ -893,10 +893,11 @@ load_options(struct load *load, int argc, char **argv)
 	const char *collector = NULL;
 	int c;
 
-	while ((c = getopt(argc, argv, "c:d:n:r:b:t:g:s:R:w:a:z:p:m:W:u:P:o:k")) != -1) {
+	while ((c = getopt(argc, argv, "c:d:T:n:r:b:t:g:s:R:w:a:z:p:m:W:u:P:o:k")) != -1) {
 		switch (c) {
 		case 'c': collector = optarg; break;
 		case 'd': load->pki = optarg; break;
+		case 'T': load->tenant = optarg; break;
 		case 'r': load->rate = strtod(optarg, NULL); break;
 		case 'z': load_codec(load, optarg); break;
 		case 'p': load->payload = optarg; break;
@@ -918,13 +919,13 @@ load_options(struct load *load, int argc, char **argv)
 int
 main(int argc, char **argv)
 {
-	struct load load = { .agents = 1, .rate = 1, .packets = 100, .wait_s = 60, .window = WINDOW_MAX, .payload = "random" };
+	struct load load = { .tenant = "load", .agents = 1, .rate = 1, .packets = 100, .wait_s = 60, .window = WINDOW_MAX, .payload = "random" };
 	const char *collector = load_options(&load, argc, argv);
 	int status;
 
 	if (collector == NULL || load.pki == NULL || load.agents == 0 || load.packets == 0 || load.window == 0 ||
 	    load.window > WINDOW_MAX) {
-		fprintf(stderr, "usage: agents -c HOST:PORT -d PKI_FOLDER [-n AGENTS] [-r BLOCKS_PER_SECOND] [-b PACKETS] [-t SECONDS]"
+		fprintf(stderr, "usage: agents -c HOST:PORT -d PKI_FOLDER [-T TENANT] [-n AGENTS] [-r BLOCKS_PER_SECOND] [-b PACKETS] [-t SECONDS]"
 		    " [-a AT_ONCE] [-g FACTOR] [-s SILENT] [-R STORMS] [-w SECONDS] [-k] [-z CODEC[:LEVEL]] [-p FILE|random]"
 		    " [-m BYTES_PER_SECOND] [-W BLOCKS] [-u SECONDS] [-P PID -o FILE]\n");
 		return 2;

@@ -17,7 +17,6 @@
 #include "agents_pki.h"
 
 #define MEMORY	"/dev/shm"
-#define TENANT	"load"
 #define DAY_S	86400
 #define CA_FILE_MAX	16384
 
@@ -57,13 +56,14 @@ unlink_ca(const char *folder, const char *name)
 
 /* Its files are there for as long as it takes to read them. */
 static struct tls_context *
-make_one(const char *folder, const char *ca, unsigned number)
+make_one(const char *folder, const char *ca, const char *tenant, unsigned number)
 {
-	struct pki_request request = { .identity = { .role = ROLE_AGENT, .tenant = TENANT }, .algorithm = PKI_P256 };
+	struct pki_request request = { .identity = { .role = ROLE_AGENT, }, .algorithm = PKI_P256 };
 	char error[PKI_ERROR_SIZE];
 	struct tls_context *context;
 	struct pki_made made;
 
+	snprintf(request.identity.tenant, sizeof(request.identity.tenant), "%s", tenant);
 	snprintf(request.identity.name, sizeof(request.identity.name), "load%u", number);
 	request.not_before = time(NULL) - DAY_S;
 	request.not_after = time(NULL) + DAY_S;
@@ -78,7 +78,7 @@ make_one(const char *folder, const char *ca, unsigned number)
 }
 
 void
-agents_pki_make(const char *dir, unsigned count, struct tls_context *made[])
+agents_pki_make(const char *dir, const char *tenant, unsigned count, struct tls_context *made[])
 {
 	char folder[] = MEMORY "/vmtap-agents.XXXXXX", ca[PKI_PATH_SIZE];
 
@@ -88,7 +88,7 @@ agents_pki_make(const char *dir, unsigned count, struct tls_context *made[])
 	copy_ca(dir, folder, "ca.key");
 	snprintf(ca, sizeof(ca), "%s/ca.crt", folder);
 	for (unsigned i = 0; i < count; i++)
-		made[i] = make_one(folder, ca, i);
+		made[i] = make_one(folder, ca, tenant, i);
 	unlink_ca(folder, "ca.crt");
 	unlink_ca(folder, "ca.key");
 	rmdir(folder);
