@@ -41,8 +41,8 @@ void		 desk_signing_put(struct desk_signing *);	/* gives it up; NULL is fine */
 
 struct desk;
 /*
- * Takes the signing, in any case. tell: a note for all workers; in the clerk's thread, only on behalf of a request. to: where what the control socket has asked is
- * answered. NULL with a line for people. revoked must outlive it.
+ * Takes the signing, in any case. tell: a note for all workers; in the clerk's thread, only on behalf of a request. to: where what the
+ * control socket has asked is answered. NULL with a line for people. revoked must outlive it.
  */
 struct desk	*desk_new(const char *store, struct desk_signing *, struct revoked *, struct mailbox *to,
 		    void (*tell)(const struct note *like, void *arg), void *arg, char *error, size_t error_size);
