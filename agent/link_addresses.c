@@ -42,7 +42,7 @@ put_addresses(struct session *s, uint32_t id)
 	if (number == s->addresses_told[id] || (netif == NULL && s->addresses_told[id] == NEVER_TOLD))
 		return 0;
 	s->addresses_told[id] = number;
-	memcpy(msg.stream, s->addresses_stream, MSG_ID_SIZE);
+	sender_stream_id(&s->sender, s->addresses_stream, msg.stream);
 	if (netif != NULL) {
 		msg.count = netif->address_count;
 		memcpy(msg.address, netif->address, netif->address_count * sizeof(netif->address[0]));

@@ -72,13 +72,13 @@ log_unusable(const struct link *link, const char *error)
 
 /* One that is renewed by itself is spoken of only where that has failed for long. */
 static void
-warn_expiry(const struct link *link, const struct tls_context *tls)
+warn_expiry(const struct link *link)
 {
 	static struct expiry expiry;
-	time_t end = tls_context_not_after(tls), life = end - tls_context_not_before(tls), now = time(NULL);
 
-	if (link->options.enroll == NULL || now > end - life / 4)
-		expiry_warn(&expiry, link->options.cert, "without a new one no collector will talk to this agent", end, now);
+	if (renew_overdue(link))
+		expiry_warn(&expiry, link->options.cert, "without a new one no collector will talk to this agent",
+		    tls_context_not_after(link->tls), time(NULL));
 }
 
 /* What the collector said was said to another VM; what is in the spool is this machine's all the same. */
@@ -109,8 +109,8 @@ use_context(struct link *link, struct tls_context *tls)
 	tls_context_free(link->tls);
 	link->tls = tls;
 	note_identity(link, &identity);
-	warn_expiry(link, tls);
 	renew_credentials(link);
+	warn_expiry(link);
 }
 
 /* NULL: none that could be used. */

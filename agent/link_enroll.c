@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -15,6 +16,7 @@
 #include "agent/link_dial.h"
 #include "agent/link_enroll.h"
 #include "agent/link_listen.h"
+#include "agent/link_renew.h"
 #include "agent/link_session.h"
 #include "common/clock.h"
 #include "common/clockwatch.h"
@@ -48,7 +50,7 @@ enroll_standing(const struct link *link)
 		return e->expired != 0 ? STANDING_EXPIRED : STANDING_NONE;
 	if (is_revoked(e))
 		return STANDING_REVOKED;
-	return time(NULL) > tls_context_not_after(link->tls) ? STANDING_EXPIRED : STANDING_VALID;
+	return time(NULL) >= tls_context_not_after(link->tls) ? STANDING_EXPIRED : STANDING_VALID;
 }
 
 const char *
@@ -110,6 +112,22 @@ enroll_under_way(const struct link *link)
 	return link->enroll != NULL && enroll_call_running(link->enroll->call);
 }
 
+void
+enroll_mask_streams(const struct link *link, uint8_t mask[MSG_ID_SIZE])
+{
+	const char *text = link->own.uuid;
+	size_t i = 0;
+
+	memset(mask, 0, MSG_ID_SIZE);
+	if (link->enroll == NULL || !link->enroll->managed)
+		return;
+	for (; *text != '\0' && i < MSG_ID_SIZE; text++)
+		if (*text != '-' && sscanf(text, "%2hhx", &mask[i]) == 1) {
+			i++;
+			text++;
+		}
+}
+
 /* --- what is said of it, once --- */
 
 static void
@@ -132,9 +150,10 @@ say_standing(const struct enroll *e, enum standing standing)
 	const char *file = e->link->options.token_file;
 	bool token = has_token(e);
 
-	if (standing == STANDING_EXPIRED)
-		say_expired(e);
-	else if (standing == STANDING_NONE && !e->token.there)
+	if (standing == STANDING_EXPIRED) {
+		if (!e->said_any || e->said != standing)
+			say_expired(e);
+	} else if (standing == STANDING_NONE && !e->token.there)
 		log_warn("not enrolled: nothing is captured until a token is put into %s", file);
 	else if (standing == STANDING_CLONE && token)
 		log_warn("this machine is a copy of the one that enrolled (%s): it enrols anew", e->cloned_why);
@@ -317,7 +336,7 @@ void
 enroll_unusable(struct link *link, time_t not_after)
 {
 	if (link->enroll != NULL)
-		link->enroll->expired = not_after != 0 && not_after < time(NULL) ? not_after : 0;
+		link->enroll->expired = not_after != 0 && not_after <= time(NULL) ? not_after : 0;
 }
 
 /* --- the call's ends --- */
@@ -436,6 +455,8 @@ enroll_options(struct link *link)
 	enroll_call_stop(e->call);
 	e->token.refused = false;
 	e->known = !managed || (e->managed && e->known);
+	if (managed != e->managed)
+		renew_managed(link);
 	e->managed = managed;
 }
 

@@ -76,6 +76,9 @@ bool		 enroll_known(const struct link *);
 bool		 enroll_may_dial(const struct link *);
 bool		 enroll_gives_credentials(const struct link *);	/* what is read from the disk may be used */
 bool		 enroll_under_way(const struct link *);
+/* To a collector streams' ids are this machine's own, mixed with the UUID of the VM that it is: a stream that goes on when it has become
+ * another one is another stream there. */
+void		 enroll_mask_streams(const struct link *, uint8_t mask[MSG_ID_SIZE]);
 /* Of the certificate on disk that could not be taken, by its dates; 0: not known. */
 void		 enroll_unusable(struct link *, time_t not_after);
 /* A session has said that our certificate is revoked, that another machine has it, or welcomed us. */

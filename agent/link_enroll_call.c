@@ -444,6 +444,7 @@ stored(struct enroll_call *c, enum ipc_store what)
 		buf_wipe(&c->text);
 		forget_pending(c);
 		log_granted(c);
+		renew_granted(c->link);
 		enroll_granted(c->enroll);
 	}
 }

@@ -27,13 +27,15 @@ on_welcome(struct session *s, const struct frame *frame)
 	}
 	session_take_tap(s);
 	backlog_rewind(&s->tap->backlog);	/* first, so that no END that went out in vain is taken for sent */
-	for (i = 0; i < welcome.stream_count; i++)
+	for (i = 0; i < welcome.stream_count; i++) {
+		sender_stream_id(&s->sender, welcome.stream[i].id, welcome.stream[i].id);
 		if (welcome.stream[i].last > 0 &&
 		    backlog_acknowledge(&s->tap->backlog, welcome.stream[i].id, welcome.stream[i].last) == -1) {
 			session_error(s, MSG_ERR_SEQUENCE, "WELCOME claims block %llu of a stream, which was never sent",
 			    (unsigned long long)welcome.stream[i].last);
 			return 0;
 		}
+	}
 	backlog_set_listed(&s->tap->backlog, (const uint8_t (*)[MSG_ID_SIZE])s->listed, s->listed_count);
 	session_begin(s, welcome.codecs, welcome.keepalive_ms);
 	return 0;
@@ -72,6 +74,7 @@ on_ack(struct session *s, const struct frame *frame)
 
 	if (msg_get_ack(frame, &ack) == -1)
 		return -1;
+	sender_stream_id(&s->sender, ack.stream, ack.stream);
 	if (backlog_acknowledge(&s->tap->backlog, ack.stream, ack.number) == -1) {
 		session_error(s, MSG_ERR_SEQUENCE, "ACK of block %llu of a stream, which was never sent",
 		    (unsigned long long)ack.number);

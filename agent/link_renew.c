@@ -22,21 +22,12 @@
 #define SPREAD_PART	10		/* of it, in which all agents of a day come one by one */
 #define TEXT_MAX	(MSG_CHAIN_MAX * 6000u + 4096)
 
-struct renew {
-	struct link	*link;
-	struct event	*timer;
-	time_t		 due;		/* 0: never */
-	struct session	*asked;		/* whose answer is awaited; NULL: nobody's */
-	struct tls_key	*key;		/* of what was asked for */
-	bool		 storing;
-};
-
 /* --- when --- */
 
 static time_t
-life_of(const struct link *link)
+life_of(const struct renew *r)
 {
-	time_t life = tls_context_not_after(link->tls) - tls_context_not_before(link->tls);
+	time_t life = tls_context_not_after(r->link->tls) - r->begin;
 
 	return life > 0 ? life : 1;
 }
@@ -55,7 +46,7 @@ look_later(struct renew *r)
 static void
 try_later(struct renew *r)
 {
-	time_t wait = r->link->tls != NULL ? life_of(r->link) / RETRY_PART : RETRY_MAX_S;
+	time_t wait = r->link->tls != NULL ? life_of(r) / RETRY_PART : RETRY_MAX_S;
 
 	tls_key_free(r->key);
 	r->key = NULL;
@@ -182,11 +173,37 @@ renew_stored(struct link *link, int error)
 		return;
 	if (error != 0)
 		failed(r, "the state folder cannot keep it: ", strerror(error));
-	else
+	else {
+		renew_granted(link);
 		try_later(r);
+	}
 }
 
 /* --- from outside --- */
+
+void
+renew_granted(struct link *link)
+{
+	if (link->renewal != NULL)
+		link->renewal->granted = time(NULL);
+}
+
+void
+renew_managed(struct link *link)
+{
+	if (link->renewal == NULL)
+		return;
+	memset(link->renewal->certificate, 0, sizeof(link->renewal->certificate));
+	link->renewal->due = 0;
+}
+
+bool
+renew_overdue(const struct link *link)
+{
+	const struct renew *r = link->renewal;
+
+	return r == NULL || r->due == 0 || time(NULL) > tls_context_not_after(link->tls) - life_of(r) / 4;
+}
 
 void
 renew_credentials(struct link *link)
@@ -194,11 +211,13 @@ renew_credentials(struct link *link)
 	struct renew *r = link->renewal;
 	time_t life;
 
-	if (r == NULL)
+	if (r == NULL || memcmp(r->certificate, tls_context_fingerprint(link->tls), sizeof(r->certificate)) == 0)
 		return;
-	life = life_of(link);
-	r->due = link->options.enroll == NULL ? 0 : tls_context_not_before(link->tls) + life / 2 +
-	    (time_t)link_random((uint64_t)(life / SPREAD_PART + 1));
+	memcpy(r->certificate, tls_context_fingerprint(link->tls), sizeof(r->certificate));
+	r->begin = r->granted != 0 ? r->granted : tls_context_not_before(link->tls);
+	r->granted = 0;
+	life = life_of(r);
+	r->due = link->options.enroll == NULL ? 0 : r->begin + life / 2 + (time_t)link_random((uint64_t)(life / SPREAD_PART + 1));
 	review(r);
 }
 

@@ -163,6 +163,13 @@ flush_control(struct sender *s)
 
 /* --- spool items --- */
 
+void
+sender_stream_id(const struct sender *s, const uint8_t id[MSG_ID_SIZE], uint8_t out[MSG_ID_SIZE])
+{
+	for (size_t i = 0; i < MSG_ID_SIZE; i++)
+		out[i] = id[i] ^ s->mask[i];
+}
+
 static struct sender_stream *
 stream_of(struct sender *s, const uint8_t id[MSG_ID_SIZE])
 {
@@ -188,7 +195,7 @@ put_interfaces(struct sender *s, const uint8_t id[MSG_ID_SIZE], struct buf *out)
 	uint8_t idb[MSG_IDB_MAX];
 	int len, errs = 0;
 
-	memcpy(interface.stream, id, MSG_ID_SIZE);
+	sender_stream_id(s, id, interface.stream);
 	while (errs == 0 && (len = backlog_interface_get(s->backlog, id, stream->interfaces, idb)) != -1) {
 		interface.id = stream->interfaces++;
 		interface.idb = idb;
@@ -223,7 +230,7 @@ put_block_header(struct sender *s, const struct spool_item *item)
 		.data = item->data, .data_len = entry->data_len,
 	};
 
-	memcpy(block.stream, item->stream, MSG_ID_SIZE);
+	sender_stream_id(s, item->stream, block.stream);
 	if (backlog_urgent(s->backlog))
 		block.flags |= BLOCK_URGENT;
 	return msg_put_block_header(&s->tail, &block);
@@ -283,10 +290,23 @@ take_gap(struct sender *s, const struct spool_item *item)
 {
 	struct msg_gap gap = item->gap;
 
-	memcpy(gap.stream, item->stream, MSG_ID_SIZE);
+	sender_stream_id(s, item->stream, gap.stream);
 	if (s->pull && gap.place == GAP_SPOOL)
 		gap.place = GAP_PULL;
 	return msg_put_gap(&s->tail, &gap) == 0 ? flush_tail(s) : sender_fail(s, "out of memory for a gap");
+}
+
+/* A STATS frame, which begins with its stream. */
+static int
+put_last_stats(struct sender *s, const struct spool_item *item)
+{
+	size_t at = s->tail.len + FRAME_HEADER_SIZE;
+
+	if (buf_put(&s->tail, item->data, item->entry.data_len) == -1)
+		return -1;
+	if (item->entry.data_len >= FRAME_HEADER_SIZE + MSG_ID_SIZE)
+		sender_stream_id(s, s->tail.data + at, s->tail.data + at);
+	return 0;
 }
 
 static enum sender_result
@@ -295,9 +315,9 @@ take_end(struct sender *s, const struct spool_item *item)
 	struct msg_stream_end end = { .number = item->entry.number, .cut = item->cut };
 	int errs = 0;
 
-	memcpy(end.stream, item->stream, MSG_ID_SIZE);
+	sender_stream_id(s, item->stream, end.stream);
 	if (item->data != NULL)
-		errs = put_interfaces(s, item->stream, &s->tail) + buf_put(&s->tail, item->data, item->entry.data_len);
+		errs = put_interfaces(s, item->stream, &s->tail) + put_last_stats(s, item);
 	return errs + msg_put_stream_end(&s->tail, &end) == 0 ? flush_tail(s) : sender_fail(s, "out of memory for a stream's end");
 }
 

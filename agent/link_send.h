@@ -40,6 +40,7 @@ struct sender {
 	sender_out_fn	*out;
 	void		*arg;
 	bool		 pull;		/* an operator's: gaps are of place GAP_PULL */
+	uint8_t		 mask[MSG_ID_SIZE];	/* over the streams' ids, as the receiver is told them; 0: as they are */
 	bool		 started;	/* after WELCOME: spool items too */
 	bool		 held;		/* by the breaker */
 	uint32_t	 codecs;	/* that the receiver reads */
@@ -57,6 +58,8 @@ struct sender {
 
 void	sender_init(struct sender *, struct backlog *, sender_out_fn *, void *arg);
 void	sender_clear(struct sender *);
+/* A stream's id to what the receiver is told, and back. */
+void	sender_stream_id(const struct sender *, const uint8_t id[MSG_ID_SIZE], uint8_t out[MSG_ID_SIZE]);
 void	sender_start(struct sender *, uint32_t codecs);		/* the receiver is ready for what the spool holds */
 /* The interfaces of the stream that the receiver has not heard of, as small messages; returns as msg_put_interface(). */
 int	sender_introduce(struct sender *, const uint8_t stream[MSG_ID_SIZE]);

@@ -179,6 +179,7 @@ session_stats(struct session *s)
 	stats_fill(&s->tap->stats, s->tap->spool, &msg, stat);
 	s->stats_ns = clock_mono_ns();
 	errs = sender_introduce(&s->sender, msg.stream);
+	sender_stream_id(&s->sender, msg.stream, msg.stream);
 	session_put(s, errs + msg_put_stats(&s->sender.control, &msg));
 	session_addresses(s);
 }
@@ -186,8 +187,12 @@ session_stats(struct session *s)
 void
 session_last_stats(struct session *s, const struct msg_stats *stats)
 {
-	if (s->state == SESSION_LIVE)
-		session_put(s, sender_introduce(&s->sender, stats->stream) + msg_put_stats(&s->sender.control, stats));
+	struct msg_stats told = *stats;
+
+	if (s->state != SESSION_LIVE)
+		return;
+	sender_stream_id(&s->sender, stats->stream, told.stream);
+	session_put(s, sender_introduce(&s->sender, stats->stream) + msg_put_stats(&s->sender.control, &told));
 }
 
 /* --- ends --- */
@@ -342,7 +347,7 @@ put_hello(struct session *s)
 	hello.stream_count = (uint16_t)count;
 	s->listed_count = count;
 	for (i = 0; i < count; i++) {
-		memcpy(hello.stream[i].id, streams[i].id, MSG_ID_SIZE);
+		sender_stream_id(&s->sender, streams[i].id, hello.stream[i].id);
 		memcpy(s->listed[i], streams[i].id, MSG_ID_SIZE);
 		hello.stream[i].started_ns = streams[i].started_ns;
 		hello.stream[i].first = streams[i].first;
@@ -369,6 +374,8 @@ on_opened(struct tlsio *io, void *arg)
 		return;
 	sender_init(&s->sender, &s->tap->backlog, session_out, s);
 	s->sender.pull = s->tap->number > 0;
+	if (s->tap->number == 0)
+		enroll_mask_streams(s->link, s->sender.mask);
 	s->sender.held = breaker_holds(s->link->breaker);
 	session_limit_all(s->link);
 	session_put(s, put_hello(s));

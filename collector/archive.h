@@ -59,7 +59,7 @@ struct vm {
 	bool			 has_place;	/* of quota.h: from its first session until that and its files are closed */
 	bool			 cut_pending;	/* a stream of it may have been cut off, and how much that lost is not yet recorded */
 	uint8_t			 instance[MSG_ID_SIZE];	/* the agent process of the last session */
-	struct budget		 files, rows, reports;
+	struct budget		 files, rows, reports, renewals;
 	unsigned		 files_closing;	/* their descriptors are the next commits' */
 	bool			 events_left_out;	/* the last one was, and an event says so */
 	struct hint_vm		*hint;		/* while it has a session */

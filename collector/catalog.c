@@ -233,15 +233,17 @@ catalog_collect(sqlite3_stmt *stmt, struct catalog_vm *vm, char *list, size_t li
 }
 
 static int
-catalog_query_vm(sqlite3 *db, const char *where, const char *text, struct catalog_vm *vm, char *list, size_t list_size)
+catalog_query_vm(sqlite3 *db, const char *where, const char *tenant, const char *text, struct catalog_vm *vm, char *list,
+    size_t list_size)
 {
 	sqlite3_stmt *stmt = NULL;
 	char sql[256];
 	int n = -1;
 
-	snprintf(sql, sizeof(sql), "SELECT uuid, tenant, name FROM vm WHERE %s ORDER BY name, uuid", where);
+	snprintf(sql, sizeof(sql), "SELECT uuid, tenant, name FROM vm WHERE (%s) AND (?2 IS NULL OR tenant = ?2) ORDER BY name, uuid", where);
 	if (sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) == SQLITE_OK &&
-	    sqlite3_bind_text(stmt, 1, text, -1, SQLITE_STATIC) == SQLITE_OK)
+	    sqlite3_bind_text(stmt, 1, text, -1, SQLITE_STATIC) == SQLITE_OK &&
+	    sqlite3_bind_text(stmt, 2, tenant, -1, SQLITE_STATIC) == SQLITE_OK)
 		n = catalog_collect(stmt, vm, list, list_size);
 	sqlite3_finalize(stmt);
 	return n;
@@ -261,13 +263,19 @@ catalog_escape(const char *text, char *dst, size_t dst_size)
 int
 catalog_find_vm(struct sqlite3 *db, const char *text, struct catalog_vm *vm, char *error, size_t error_size)
 {
+	return catalog_find_vm_of(db, NULL, text, vm, error, error_size);
+}
+
+int
+catalog_find_vm_of(struct sqlite3 *db, const char *tenant, const char *text, struct catalog_vm *vm, char *error, size_t error_size)
+{
 	static const char *const where[] = { "uuid = lower(?1)", "name = ?1",
 	    "substr(name, 1, length(?1)) = ?1 OR substr(uuid, 1, length(?1)) = lower(?1)" };
 	char list[1024] = "", shown[IDENTITY_URI_SIZE];
 	int n = 0;
 
 	for (size_t i = 0; i < sizeof(where) / sizeof(where[0]) && n == 0 && text[0] != '\0'; i++)
-		n = catalog_query_vm(db, where[i], text, vm, list, sizeof(list));
+		n = catalog_query_vm(db, where[i], tenant, text, vm, list, sizeof(list));
 	if (n == 1)
 		return 0;
 	catalog_escape(text, shown, sizeof(shown));

@@ -138,6 +138,8 @@ struct catalog_vm {
 	char	tenant[IDENTITY_NAME_SIZE];
 	char	name[IDENTITY_NAME_SIZE];
 };
+/* tenant NULL: of all, else only its VMs are looked at. */
+int	catalog_find_vm_of(struct sqlite3 *, const char *tenant, const char *text, struct catalog_vm *, char *error, size_t error_size);
 int	catalog_find_vm(struct sqlite3 *, const char *text, struct catalog_vm *, char *error, size_t error_size);
 
 #endif

@@ -29,6 +29,7 @@ static const struct {
 	{ "loss", "*", "vm IN " VISIBLE_VM },
 	{ "stat", "*", "vm IN " VISIBLE_VM },
 	{ "event", "*", "vm IN " VISIBLE_VM },
+	{ "revoked", "*", "uuid IN " VISIBLE_VM },
 	{ "clock", "*", "vm IN " VISIBLE_VM },
 	{ "withheld", "*", "vm IN " VISIBLE_VM " AND peer IN " VISIBLE_VM },
 };

@@ -30,7 +30,8 @@ static const struct table_column vm_columns[] = {
 	{ "state", "STATE", TABLE_TEXT }, { "since", NULL, TABLE_TIME }, { "seen", "SEEN", TABLE_TIME },
 	{ "address", "ADDRESS", TABLE_TEXT }, { "packets", "PACKETS", TABLE_COUNT }, { "bytes", "BYTES", TABLE_BYTES },
 	{ "stored", "STORED", TABLE_BYTES }, { "lost_packets", "LOST", TABLE_COUNT }, { "policy", "POLICY", TABLE_TEXT },
-	{ "dedup", "DEDUP", TABLE_TEXT },
+	{ "dedup", "DEDUP", TABLE_TEXT }, { "certificate_ends", "UNTIL", TABLE_DATE }, { "version", "VERSION", TABLE_TEXT },
+	{ "labels", "LABELS", TABLE_TEXT },
 	{ "policy_version", NULL, TABLE_COUNT }, { "policy_text", NULL, TABLE_TEXT }, { "policy_reason", NULL, TABLE_TEXT },
 	{ "software", NULL, TABLE_TEXT }, { "os", NULL, TABLE_TEXT }, { "hardware", NULL, TABLE_TEXT },
 	{ "clock_offset_ns", NULL, TABLE_COUNT }, { NULL, NULL, TABLE_TEXT }
@@ -38,7 +39,8 @@ static const struct table_column vm_columns[] = {
 /* The policy's text has a key on each line, and no value has more than one. */
 #define POLICY_HAS(line)	"instr(char(10) || policy_text, char(10) || '" line "') > 0"
 static const char vm_sql[] =
-    "SELECT name, tenant, uuid, CASE connected WHEN 0 THEN 'away' ELSE 'connected' END AS state, since_ns AS since,"
+    "SELECT name, tenant, uuid, CASE WHEN EXISTS (SELECT 1 FROM revoked WHERE revoked.uuid = vm.uuid) THEN 'revoked'"
+    " WHEN connected <> 0 THEN 'connected' WHEN since_ns IS NULL THEN 'enrolled' ELSE 'away' END AS state, since_ns AS since,"
     " seen_ns AS seen, address,"
     " (SELECT coalesce(sum(packets), 0) FROM file WHERE vm = uuid) AS packets,"
     " (SELECT coalesce(sum(bytes), 0) FROM file WHERE vm = uuid) AS bytes,"
@@ -47,7 +49,8 @@ static const char vm_sql[] =
     " coalesce(policy_state, 'none') AS policy, policy_version, policy_text, policy_reason,"
     " CASE WHEN " POLICY_HAS("dedup = withhold") " THEN 'withhold' WHEN " POLICY_HAS("dedup = tag") " THEN 'tag' ELSE 'off' END"
     " AS dedup,"
-    " software, os, hardware, clock_offset_ns FROM vm ORDER BY tenant, name, uuid";
+    " not_after_ns AS certificate_ends, labels, CASE WHEN software LIKE 'vmtap-agent %' THEN substr(software, 13) ELSE software END"
+    " AS version, software, os, hardware, clock_offset_ns FROM vm ORDER BY tenant, name, uuid";
 
 static const struct table_column file_columns[] = {
 	{ "path", "FILE", TABLE_TEXT }, { "state", "STATE", TABLE_TEXT }, { "codec", "CODEC", TABLE_TEXT },

@@ -14,6 +14,7 @@
 
 #include "collector/cmd.h"
 #include "collector/pki.h"
+#include "collector/pki_sign.h"
 
 #define DAY_S		86400
 #define OPERANDS_MAX	2	/* DIR, NAME */
@@ -41,6 +42,7 @@ struct pki_options {
 
 static const struct conf_row ca_rows[] = { ROW_DAYS(36500, "3650"), ROW_ALGORITHM, ROW_END };
 static const struct conf_row tenant_rows[] = { ROW_TENANT, ROW_DAYS(3650, "365"), ROW_ALGORITHM, ROW_END };
+static const struct conf_row issuer_rows[] = { ROW_DAYS(36500, "365"), ROW_ALGORITHM, ROW_END };
 static const struct conf_row operator_rows[] = {
 	ROW_TENANT,
 	{ .name = "rights", .type = CONF_STRING, .initial = "read", .argument = "RIGHT,...|none", .offset = OFFSET(rights),
@@ -72,6 +74,7 @@ static const struct pki_kind {
 	    "a collector's certificate" },
 	{ "operator", ROLE_OPERATOR, operator_rows, 2, false, "DIR NAME [OPTION...]",
 	    "an operator's certificate, for vmtap pull and --connect" },
+	{ "intermediate", ROLE_AGENT, issuer_rows, 2, false, "DIR NAME [OPTION...]", "an issuer below the CA, for --enroll-key" },
 	{ "renew", ROLE_AGENT, renew_rows, 2, true, "DIR NAME [OPTION...]", "a certificate anew: holder, UUID and key stay" },
 };
 #define KIND_COUNT	(sizeof(kinds) / sizeof(kinds[0]))
@@ -81,7 +84,7 @@ print_help(void)
 {
 	printf("usage: vmtap pki KIND DIR [NAME] [OPTION...]\n\n");
 	for (size_t i = 0; i < KIND_COUNT; i++)
-		printf("  %-10s %s\n", kinds[i].name, kinds[i].help);
+		printf("  %-12s %s\n", kinds[i].name, kinds[i].help);
 	printf("\n\"vmtap pki KIND --help\" tells more; so does vmtap(1).\n");
 }
 
@@ -155,11 +158,11 @@ static int
 report(const struct pki_kind *kind, const struct pki_made *made)
 {
 	const struct identity	*identity = &made->identity;
-	char			 iso[CLOCK_ISO_SIZE];
+	char			 iso[CLOCK_ISO_SIZE], fingerprint[PKI_FINGERPRINT_SIZE], error[PKI_ERROR_SIZE];
 
 	clock_iso((uint64_t)made->not_after * 1000000000, iso, sizeof(iso));
-	if (kind->operands == 1)
-		printf("CA: ");
+	if (kind->operands == 1 || kind->rows == issuer_rows)
+		printf("%s: ", kind->operands == 1 ? "CA" : "issuer");
 	else if (identity->role == ROLE_COLLECTOR)
 		printf("collector %s: ", identity->name);
 	else
@@ -167,6 +170,8 @@ report(const struct pki_kind *kind, const struct pki_made *made)
 	if (identity->uuid[0] != '\0')
 		printf("UUID %s, ", identity->uuid);
 	printf("%s, %s%svalid until %.10s\n", made->cert_path, made->key_path, made->key_path[0] != '\0' ? ", " : "", iso);
+	if (kind->operands == 1 && pki_fingerprint(made->cert_path, fingerprint, error) == 0)
+		printf("its fingerprint, for enrolment: %s\n", fingerprint);
 	return 0;
 }
 
@@ -188,6 +193,8 @@ make(const struct pki_kind *kind, const char *verb, struct pki_options *options,
 		result = pki_init(operands[0], request.algorithm, request.not_before, request.not_after, &made, error);
 	else if (kind->renews)
 		result = pki_renew(operands[0], operands[1], request.not_before, request.not_after, &made, error);
+	else if (kind->rows == issuer_rows)
+		result = pki_intermediate(operands[0], operands[1], request.algorithm, request.not_before, request.not_after, &made, error);
 	else {
 		snprintf(request.identity.name, sizeof(request.identity.name), "%s", operands[1]);
 		if (options->tenant != NULL)
@@ -242,7 +249,7 @@ int
 cmd_pki(int argc, char **argv)
 {
 	if (argc < 2)
-		cmd_bad_usage(argv[0], "which kind of certificate? init, agent, collector, operator or renew");
+		cmd_bad_usage(argv[0], "which kind of certificate? init, agent, collector, operator, intermediate or renew");
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
 		print_help();
 		return 0;
@@ -250,5 +257,5 @@ cmd_pki(int argc, char **argv)
 	for (size_t i = 0; i < KIND_COUNT; i++)
 		if (strcmp(argv[1], kinds[i].name) == 0)
 			return run(&kinds[i], argc - 1, argv + 1);
-	cmd_bad_usage(argv[0], "no kind of certificate: \"%s\"; init, agent, collector, operator and renew are", argv[1]);
+	cmd_bad_usage(argv[0], "no kind of certificate: \"%s\"; init, agent, collector, operator, intermediate and renew are", argv[1]);
 }

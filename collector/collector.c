@@ -19,6 +19,7 @@
 #include "collector/counts.h"
 #include "collector/credentials.h"
 #include "collector/ctl.h"
+#include "collector/enrol_desk.h"
 #include "collector/listen.h"
 #include "collector/policy.h"
 #include "collector/pull.h"
@@ -93,6 +94,18 @@ collector_reload_policy(struct collector *collector)
 	return 0;
 }
 
+static int
+collector_reload_desk(struct collector *collector)
+{
+	const struct desk_settings settings = collector_desk_settings(collector);
+	char error[COLLECTOR_ERROR_SIZE];
+
+	if (desk_set(collector->desk, &settings, error, sizeof(error)) == 0)
+		return 0;
+	log_error("reload: %s; certificates are signed as before", error);
+	return -1;
+}
+
 /* -1: something on disk is wrong, and not in force. */
 static int
 collector_reload(struct collector *collector)
@@ -119,7 +132,7 @@ collector_reload(struct collector *collector)
 	    .age_ms = collector->options.retain_age_ms, .tenants = collector->known };
 	retainer_set_limits(collector->retainer, &limits);
 	credentials_reload(collector);
-	result = collector_reload_policy(collector);
+	result = collector_reload_policy(collector) + collector_reload_desk(collector) == 0 ? 0 : -1;
 	log_info("reloaded");
 	return result;
 }
@@ -164,6 +177,8 @@ collector_note(struct collector *collector, struct note *note)
 	case NOTE_POLICY_PUSHED_ALL:
 	case NOTE_POLICY_RESULT:
 	case NOTE_STATUS_REPLY:
+	case NOTE_REVOKED:
+	case NOTE_DESK:
 		ctl_note(collector->ctl, note);
 		scrape_note(collector->scrape, note);
 		break;
@@ -187,6 +202,8 @@ collector_note(struct collector *collector, struct note *note)
 	case NOTE_POLICY:
 	case NOTE_STATUS:
 	case NOTE_STOP:
+	case NOTE_CERTIFICATE:
+	case NOTE_REVOKE:
 	case NOTE_SESSION:
 	case NOTE_PEERS:
 	case NOTE_HINTS:
@@ -262,6 +279,8 @@ collector_main(struct collector_options *options, int argc, char **argv)
 	collector_watch_loop(&collector);
 	collector_ready(&collector);
 	event_base_dispatch(collector.base);
+	desk_free(collector.desk);	/* before those whom it answers */
+	collector.desk = NULL;
 	workers_join(&collector.workers);
 	log_info("ended");
 	collector_clear(&collector);

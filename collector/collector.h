@@ -14,16 +14,20 @@
 
 struct credentials;
 struct ctl;
+struct desk;
+struct desk_settings;
 struct event;
 struct event_base;
 struct listeners;
 struct pulls;
+struct revoked;
 struct scrape;
 struct sqlite3;
 struct tenants;
 
 #define COLLECTOR_STOP_S	5	/* SIGTERM to exit, whatever a disk does */
 #define COLLECTOR_SIGNALS	4
+#define COLLECTOR_ERROR_SIZE	1024
 
 /* The main thread: sockets, signals, control, policy. */
 struct collector {
@@ -40,6 +44,8 @@ struct collector {
 	struct retainer		*retainer;
 	struct policy_set	*policy;
 	struct tenants		*known;
+	struct revoked		*revoked;
+	struct desk		*desk;		/* enrolment */
 	struct tls_context	*tls[WORKERS_MAX];	/* until the workers have them */
 	time_t			 not_after;	/* of the certificate in use */
 	struct credentials	*credentials;
@@ -60,6 +66,7 @@ int	collector_main(struct collector_options *, int argc, char **argv);
 void	collector_start(struct collector *);
 void	collector_clear(struct collector *);
 void	collector_fill_settings(const struct collector *, struct worker_settings *);
+struct desk_settings collector_desk_settings(const struct collector *);
 
 /* collector_policy.c. A set of the policy file and all overrides; the override of scope gets text on top, or is left out if text is
  * NULL (scope NULL: all as they are). NULL with a line for people. */

@@ -23,16 +23,16 @@
 #include "collector/collector.h"
 #include "collector/credentials.h"
 #include "collector/ctl.h"
+#include "collector/enrol_desk.h"
 #include "collector/listen.h"
 #include "collector/memory.h"
 #include "collector/policy.h"
 #include "collector/pull.h"
 #include "collector/scrape.h"
 #include "collector/quota.h"
+#include "collector/revoked.h"
 #include "collector/store_retain.h"
 #include "collector/tenant.h"
-
-#define START_ERROR_SIZE	1024
 
 void
 collector_fill_settings(const struct collector *collector, struct worker_settings *settings)
@@ -42,6 +42,16 @@ collector_fill_settings(const struct collector *collector, struct worker_setting
 	settings->keepalive_ms = collector->options.keepalive_ms;
 	settings->dedup = collector->options.dedup;
 	settings->hint_lease_ms = collector->options.hint_lease_ms;
+	settings->enrol_life_ms = collector->options.enroll_life_ms;
+}
+
+struct desk_settings
+collector_desk_settings(const struct collector *collector)
+{
+	const struct collector_options *options = &collector->options;
+
+	return (struct desk_settings){ .ca = options->ca, .cert = options->enroll_cert, .key = options->enroll_key,
+	    .command = options->enroll_command, .life_ms = options->enroll_life_ms };
 }
 
 /* Every VM is a socket and a file or two. */
@@ -83,11 +93,12 @@ start_open_store(struct collector *collector)
 {
 	struct retain_limits limits = { .size = collector->options.retain_size, .size_vm = collector->options.retain_size_vm,
 	    .age_ms = collector->options.retain_age_ms };
-	char error[START_ERROR_SIZE];
+	char error[COLLECTOR_ERROR_SIZE];
 
 	if (store_open(&collector->store, collector->options.store, collector->options.group, error, sizeof(error)) == -1 ||
 	    (collector->db = catalog_open(collector->options.store, error, sizeof(error))) == NULL ||
 	    (collector->known = tenants_new(collector->options.store, error, sizeof(error))) == NULL ||
+	    (collector->revoked = revoked_new(collector->db, error, sizeof(error))) == NULL ||
 	    (collector->policy = collector_make_policy(collector, NULL, NULL, error, sizeof(error))) == NULL)
 		fatal("%s", error);
 	collector_set_quotas(collector);
@@ -99,7 +110,7 @@ start_open_store(struct collector *collector)
 static void
 start_open_sockets(struct collector *collector)
 {
-	char error[START_ERROR_SIZE];
+	char error[COLLECTOR_ERROR_SIZE];
 
 	if ((collector->listeners = listeners_new(&collector->options.listens, error, sizeof(error))) == NULL ||
 	    (collector->pulls = pulls_new(&collector->options.pulls, collector->options.pull_file, error, sizeof(error))) == NULL ||
@@ -110,7 +121,7 @@ start_open_sockets(struct collector *collector)
 static void
 start_open_ctl(struct collector *collector)
 {
-	char error[START_ERROR_SIZE], path[4096];
+	char error[COLLECTOR_ERROR_SIZE], path[4096];
 
 	snprintf(path, sizeof(path), "%s/" STORE_CTL_NAME, collector->options.store);
 	if (collector->options.ctl != NULL)
@@ -121,10 +132,27 @@ start_open_ctl(struct collector *collector)
 }
 
 static void
+start_tell(const struct note *like, void *arg)
+{
+	workers_tell(&((struct collector *)arg)->workers, like);
+}
+
+static void
+start_desk(struct collector *collector)
+{
+	const struct desk_settings settings = collector_desk_settings(collector);
+	char error[COLLECTOR_ERROR_SIZE];
+
+	if ((collector->desk = desk_new(collector->options.store, &settings, collector->revoked, collector->inbox, start_tell,
+	    collector, error, sizeof(error))) == NULL)
+		fatal("%s", error);
+}
+
+static void
 start_workers(struct collector *collector)
 {
 	struct worker_settings settings;
-	char error[START_ERROR_SIZE];
+	char error[COLLECTOR_ERROR_SIZE];
 
 	collector_fill_settings(collector, &settings);
 	collector->workers.main = collector->inbox;
@@ -132,6 +160,8 @@ start_workers(struct collector *collector)
 	collector->workers.retainer = collector->retainer;
 	collector->workers.tenants = &collector->options.tenants;
 	collector->workers.known = collector->known;
+	collector->workers.desk = collector->desk;
+	collector->workers.revoked = collector->revoked;
 	log_info("descriptors for %u VMs at a time", quota_vms_max());
 	if (workers_start(&collector->workers, (unsigned)collector->options.workers, collector->tls, collector->policy, &settings,
 	    error, sizeof(error)) == -1)
@@ -154,7 +184,7 @@ start_pidfile(struct collector *collector)
 void
 collector_start(struct collector *collector)
 {
-	char error[START_ERROR_SIZE];
+	char error[COLLECTOR_ERROR_SIZE];
 	static const int ours[] = { SIGTERM, SIGINT, SIGHUP, SIGUSR1 };
 	sigset_t set, before;
 
@@ -175,6 +205,7 @@ collector_start(struct collector *collector)
 	pthread_sigmask(SIG_BLOCK, &set, &before);
 	start_open_store(collector);
 	start_open_ctl(collector);
+	start_desk(collector);
 	start_workers(collector);
 	if (scrape_start(collector->scrape, collector, error, sizeof(error)) == -1)
 		fatal("%s", error);
@@ -192,6 +223,7 @@ collector_clear(struct collector *collector)
 	retainer_free(collector->retainer);
 	policy_set_unref(collector->policy);
 	tenants_free(collector->known);
+	revoked_free(collector->revoked);
 	sqlite3_close(collector->db);
 	store_close(&collector->store);
 	for (int i = 0; i < COLLECTOR_SIGNALS; i++)

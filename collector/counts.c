@@ -43,6 +43,13 @@ static const char *const count_names[COUNT_MAX] = {
 	[COUNT_HINTS_CONFLICTS] = "hints_conflicts",
 	[COUNT_HINTS_SENT] = "hints_sent",
 	[COUNT_HINTS_SENT_WHOLE] = "hints_sent_whole",
+	[COUNT_ENROLLED] = "enrolled",
+	[COUNT_ENROLLED_AGAIN] = "enrolled_again",
+	[COUNT_ENROL_STRANGERS] = "enrol_strangers",
+	[COUNT_ENROL_REFUSED] = "enrol_refused",
+	[COUNT_ENROL_FAILED] = "enrol_failed",
+	[COUNT_RENEWED] = "renewed",
+	[COUNT_RENEWALS_REFUSED] = "renewals_refused",
 	[COUNT_ERRORS + MSG_ERR_PROTOCOL] = "errors_protocol",
 	[COUNT_ERRORS + MSG_ERR_ROLE] = "errors_role",
 	[COUNT_ERRORS + MSG_ERR_TENANT] = "errors_tenant",
@@ -54,6 +61,8 @@ static const char *const count_names[COUNT_MAX] = {
 	[COUNT_ERRORS + MSG_ERR_LIMIT] = "errors_limit",
 	[COUNT_ERRORS + MSG_ERR_REPLACED] = "errors_replaced",
 	[COUNT_ERRORS + MSG_ERR_TIMEOUT] = "errors_timeout",
+	[COUNT_ERRORS + MSG_ERR_REVOKED] = "errors_revoked",
+	[COUNT_ERRORS + MSG_ERR_TOKEN] = "errors_token",
 };
 
 static const char *const count_helps[COUNT_ERRORS + 1] = {
@@ -84,6 +93,13 @@ static const char *const count_helps[COUNT_ERRORS + 1] = {
 	[COUNT_HINTS_CONFLICTS] = "Addresses found to be claimed by several virtual machines.",
 	[COUNT_HINTS_SENT] = "Lists of peers sent, changes and renewals.",
 	[COUNT_HINTS_SENT_WHOLE] = "Lists of peers sent that were whole ones.",
+	[COUNT_ENROLLED] = "Keys that got a certificate by a token.",
+	[COUNT_ENROLLED_AGAIN] = "Keys that asked again for the certificate that they had got.",
+	[COUNT_ENROL_STRANGERS] = "Enrolments refused: the token is unknown.",
+	[COUNT_ENROL_REFUSED] = "Enrolments refused: the token is used up, expired or revoked, or the request is none.",
+	[COUNT_ENROL_FAILED] = "Enrolments that failed: not signed, not stored, or too many waited.",
+	[COUNT_RENEWED] = "Certificates renewed.",
+	[COUNT_RENEWALS_REFUSED] = "Renewals of certificates refused or failed.",
 	[COUNT_ERRORS] = "Sessions ended with an ERROR, by its code.",
 };
 

@@ -36,8 +36,15 @@ enum count {
 	COUNT_HINTS_CONFLICTS,		/* addresses that several VMs claim */
 	COUNT_HINTS_SENT,		/* HINTS, renewals included */
 	COUNT_HINTS_SENT_WHOLE,		/* of these, whole lists */
+	COUNT_ENROLLED,			/* keys that got a certificate by a token */
+	COUNT_ENROLLED_AGAIN,		/* and asked for it again */
+	COUNT_ENROL_STRANGERS,		/* tokens that the catalog does not know, or that were not looked up: too many */
+	COUNT_ENROL_REFUSED,		/* tokens used up, expired, revoked; requests that are none */
+	COUNT_ENROL_FAILED,		/* not signed, not stored, or too much was waiting */
+	COUNT_RENEWED,
+	COUNT_RENEWALS_REFUSED,		/* for whatever reason */
 	COUNT_ERRORS,			/* + enum msg_error: sessions ended with that ERROR */
-	COUNT_MAX = COUNT_ERRORS + MSG_ERR_TIMEOUT + 1
+	COUNT_MAX = COUNT_ERRORS + MSG_ERR_TOKEN + 1
 };
 
 void		 count_add(enum count, uint64_t);

@@ -40,6 +40,17 @@ credentials_check_role(const struct collector_options *options, const struct tls
 	return -1;
 }
 
+/* What else is spoken on the port. */
+static int
+credentials_add_protocols(struct tls_context *tls, char *error, size_t error_size)
+{
+	if (tls_context_add_alpn(tls, FRAME_ALPN_CTL, 0) == 0 &&
+	    tls_context_add_alpn(tls, FRAME_ALPN_ENROLL, TLS_ALPN_ANONYMOUS | TLS_ALPN_ROOT) == 0)
+		return 0;
+	snprintf(error, error_size, "out of memory");
+	return -1;
+}
+
 int
 credentials_load(struct collector *collector, struct tls_context *tls[], char *error, size_t error_size)
 {
@@ -52,11 +63,9 @@ credentials_load(struct collector *collector, struct tls_context *tls[], char *e
 			snprintf(error, error_size, "%s", reason);
 			goto fail;
 		}
-		if (credentials_check_role(options, tls[i], error, error_size) == 0) {
-			if (tls_context_add_alpn(tls[i], FRAME_ALPN_CTL, 0) == 0)
-				continue;
-			snprintf(error, error_size, "out of memory");
-		}
+		if (credentials_check_role(options, tls[i], error, error_size) == 0 &&
+		    credentials_add_protocols(tls[i], error, error_size) == 0)
+			continue;
 		i++;
 		goto fail;
 	}

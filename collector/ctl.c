@@ -40,6 +40,7 @@ ctl_client_free(struct ctl_client *client)
 	if (client->bev != NULL)
 		bufferevent_free(client->bev);
 	json_decref(client->rows);
+	json_decref(client->answer);
 	free(client);
 }
 
@@ -190,6 +191,15 @@ ctl_finish(struct ctl_client *client)
 }
 
 static void
+ctl_finish_desk(struct ctl_client *client, json_t *answer)
+{
+	client->token = 0;
+	event_del(client->timer);
+	client->answer = NULL;
+	ctl_answer(client, answer);
+}
+
+static void
 ctl_timeout(evutil_socket_t fd, short events, void *arg)
 {
 	struct ctl_client *client = arg;
@@ -199,8 +209,12 @@ ctl_timeout(evutil_socket_t fd, short events, void *arg)
 	if (client->held) {
 		client->held = false;
 		ctl_next_line(client);
-	} else
+	} else if (client->list != NULL)
 		ctl_finish(client);
+	else {
+		json_decref(client->answer);
+		ctl_finish_desk(client, json_pack("{s:b, s:s}", "ok", 0, "error", "the catalog is busy: it may be done yet"));
+	}
 }
 
 void
@@ -213,6 +227,37 @@ ctl_wait(struct ctl_client *client)
 	client->results_left = 0;
 	client->rows = json_array();
 	event_add(client->timer, &tv);
+}
+
+void
+ctl_wait_desk(struct ctl_client *client)
+{
+	const struct timeval tv = { .tv_sec = CTL_DESK_S };
+
+	client->list = NULL;
+	client->token = ++client->ctl->last_token;
+	client->workers_left = client->ctl->collector->workers.count;
+	client->closed = 0;
+	event_add(client->timer, &tv);
+}
+
+/* The workers' answers may come before the desk's, which says whether they were asked at all. */
+static void
+ctl_desk_note(struct ctl_client *client, const struct note *note)
+{
+	if (note->kind == NOTE_REVOKED) {
+		client->workers_left--;
+		client->closed += note->version;
+	} else {
+		client->answer = json_incref(note->json);
+		if (note->uuid[0] == '\0')
+			client->workers_left = 0;
+	}
+	if (client->answer == NULL || client->workers_left > 0)
+		return;
+	if (note->kind == NOTE_REVOKED || note->uuid[0] != '\0')
+		json_object_set_new(client->answer, "closed", json_integer((json_int_t)client->closed));
+	ctl_finish_desk(client, client->answer);
 }
 
 static void
@@ -254,6 +299,11 @@ ctl_client_note(struct ctl_client *client, struct note *note)
 {
 	if (note->kind != NOTE_POLICY_RESULT && note->token != client->token)
 		return;
+	if (client->list == NULL) {
+		if (note->kind == NOTE_REVOKED || note->kind == NOTE_DESK)
+			ctl_desk_note(client, note);
+		return;
+	}
 	if (note->kind == NOTE_POLICY_RESULT)
 		ctl_set_result(client, note);
 	else if (note->kind == NOTE_POLICY_PUSHED) {

@@ -23,6 +23,12 @@ struct tlsio;
  *		-> {"ok":true,"results":[{"vm":UUID,"name":"web1","accepted":true,"reason":""}]}	accepted null: no answer yet
  *	{"command":"policy-show"} -> {"ok":true,"policies":[{"scope":"vm web1","origin":"file"|"command","text":"..."}]}
  *	{"command":"status"} -> {"ok":true,"workers":[{"worker":0,...,"sessions":[{"vm":UUID,...}]}],"counters":{...}}
+ *	{"command":"token-create","tenant":T,"ttl":SECONDS,"uses":N,"labels":"k=v,...","name":"..."}	all but tenant may be left out
+ *		-> {"ok":true,"id":ID,"token":"vmtap1-...","tenant":T,"expires_ns":N,"fingerprint":"SHA256:HEX"}
+ *	{"command":"token-list","tenant":T}	without tenant: of all, or of the one that the client has the right for
+ *		-> {"ok":true,"tokens":[{"id","tenant","name","labels","uses","used","created_ns","expires_ns","revoked":bool}]}
+ *	{"command":"token-revoke","id":ID,"tenant":T} -> {"ok":true,"id":ID,"tenant":T}
+ *	{"command":"revoke","vm":NAME-or-UUID} -> {"ok":true,"vm":UUID,"name":"web1","tenant":T,"closed":N}	sessions that ended
  *	{"command":"run","argv":["read","web1","--from","-10m"]} -> {"ok":true}		of an operator only; vmtap(1)'s vms, files, stats, read
  *		and behind that line, until CTL_RUN_END, pieces of what it writes: u8 channel, u32 length (big-endian), so many bytes
  *	anything wrong -> {"ok":false,"error":"..."}
@@ -30,6 +36,7 @@ struct tlsio;
 #define CTL_LINE_MAX		(64u * 1024)
 #define CTL_CLIENTS_MAX		32u	/* of the socket */
 #define CTL_IDLE_S		30	/* for a client's next line */
+#define CTL_DESK_S		12	/* for the desk, which may wait for the catalog */
 #define CTL_RESULTS_S		5	/* for agents' answers */
 /* Operators have places of their own. A tenant's first is taken when those that have several are not given more, so that none shuts
  * out another. */

@@ -79,7 +79,12 @@ static const struct {
 	{ "policy-show", RIGHT_POLICY, ctl_policy_show },
 	{ "status", RIGHT_READ, ctl_status },
 	{ "run", RIGHT_READ, ctl_run },
+	{ "token-create", RIGHT_ENROL, ctl_token_create },
+	{ "token-list", RIGHT_ENROL, ctl_token_list },
+	{ "token-revoke", RIGHT_ENROL, ctl_token_revoke },
+	{ "revoke", RIGHT_ADMIN, ctl_revoke },
 };
+#define CTL_NAMES	"policy-set, policy-clear, policy-show, status, run, token-create, token-list, token-revoke and revoke"
 #define CTL_COMMANDS	(sizeof(ctl_commands) / sizeof(ctl_commands[0]))
 
 static void
@@ -91,7 +96,7 @@ ctl_dispatch(struct ctl_client *client, const char *name, const json_t *question
 	while (i < CTL_COMMANDS && strcmp(name, ctl_commands[i].name) != 0)
 		i++;
 	if (i == CTL_COMMANDS)
-		ctl_error(client, "unknown command; there are policy-set, policy-clear, policy-show, status and run");
+		ctl_error(client, "unknown command; there are " CTL_NAMES);
 	else if (rights_have_some(&client->rights, ctl_commands[i].right))
 		ctl_commands[i].run(client, question);
 	else {
@@ -110,7 +115,7 @@ ctl_command(struct ctl_client *client, const char *line, size_t len)
 	if (question == NULL)
 		ctl_error(client, error.text);
 	else if (name == NULL)
-		ctl_error(client, "\"command\" is missing: policy-set, policy-clear, policy-show, status or run");
+		ctl_error(client, "\"command\" is missing: " CTL_NAMES);
 	else
 		ctl_dispatch(client, name, question);
 	json_decref(question);

@@ -43,7 +43,9 @@ struct ctl_client {
 	unsigned	 workers_left;
 	unsigned	 results_left;
 	json_t		*rows;		/* the answer's list */
-	const char	*list;		/* its name */
+	const char	*list;		/* its name; NULL: the desk is asked */
+	json_t		*answer;	/* the desk's; NULL: it has not come */
+	uint64_t	 closed;	/* sessions of a VM that was revoked */
 	struct ctl_run	*run;		/* whose output it is sent */
 };
 
@@ -91,5 +93,14 @@ void	ctl_run_continue(struct ctl_run *);		/* the client has read; NULL is fine *
 void	ctl_run_abandon(struct ctl_run *);		/* it has gone; NULL is fine */
 void	ctl_run_reap(struct ctl *);			/* a child has ended */
 void	ctl_runs_free(struct ctl *);
+
+/* For the desk, whose ticket is client->token; and, for a VM that was revoked, for the workers that it told so. */
+void	ctl_wait_desk(struct ctl_client *);
+
+/* ctl_enrol.c */
+void	ctl_token_create(struct ctl_client *, const json_t *question);
+void	ctl_token_list(struct ctl_client *, const json_t *question);
+void	ctl_token_revoke(struct ctl_client *, const json_t *question);
+void	ctl_revoke(struct ctl_client *, const json_t *question);
 
 #endif

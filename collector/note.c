@@ -14,6 +14,7 @@
 
 #include "collector/ctl.h"
 #include "collector/note.h"
+#include "collector/pki_sign.h"
 #include "collector/policy.h"
 #include "collector/session.h"
 #include "collector/store_batch.h"
@@ -49,6 +50,9 @@ note_free(struct note *note)
 	tls_context_free(note->tls);
 	policy_set_unref(note->policy);
 	batch_free(note->batch);
+	if (note->chain != NULL)
+		pki_chain_clear(note->chain);
+	free(note->chain);
 	json_decref(note->json);
 	ctl_operator_free(note->operator);
 	free(note);

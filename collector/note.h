@@ -13,6 +13,7 @@
 struct batch;
 struct ctl_operator;
 struct json_t;
+struct pki_chain;
 struct policy_set;
 struct session;
 struct tls_context;
@@ -26,6 +27,9 @@ enum note_kind {
 	NOTE_POLICY,		/* policy, token */
 	NOTE_STATUS,		/* token */
 	NOTE_STOP,
+	/* desk -> worker */
+	NOTE_CERTIFICATE,	/* token: ticket; good: chain; else text, why not ("": not even that is told) */
+	NOTE_REVOKE,		/* token, uuid: of the VM whose sessions end */
 	/* worker -> worker */
 	NOTE_SESSION,		/* session: its VM is yours */
 	NOTE_PEERS,		/* text: this tenant has several VMs now */
@@ -40,13 +44,15 @@ enum note_kind {
 	NOTE_POLICY_PUSHED_ALL,	/* token */
 	NOTE_POLICY_RESULT,	/* version, uuid, good, text */
 	NOTE_STATUS_REPLY,	/* token, json */
+	NOTE_REVOKED,		/* token, version: as many sessions were ended */
+	NOTE_DESK,		/* of the desk: token, json: the answer; uuid: the workers were told to revoke it, else "" */
 	NOTE_METRICS,		/* of the reader for metrics: it has read */
 	NOTE_STOPPED,
 	NOTE_LOST		/* text: data may be lost, the process must end */
 };
 
 struct worker_settings {
-	uint64_t	rotate_size, rotate_interval_ms, keepalive_ms, hint_lease_ms;
+	uint64_t	rotate_size, rotate_interval_ms, keepalive_ms, hint_lease_ms, enrol_life_ms;
 	int		dedup;		/* enum dedup_mode: an unset one of a VM with peers */
 };
 
@@ -60,6 +66,7 @@ struct note {
 	struct tls_context *tls;
 	struct policy_set *policy;
 	struct batch	*batch;
+	struct pki_chain *chain;
 	struct json_t	*json;
 	struct ctl_operator *operator;
 	struct worker_settings settings;

@@ -34,6 +34,15 @@ const struct conf_row collector_rows[] = {
 	    .flags = CONF_RELOAD, .offset = OFFSET(cert), .help = "this collector's certificate" },
 	{ .name = "key", .type = CONF_STRING, .initial = SYSCONFDIR "/vmtap/collector.key", .argument = "FILE",
 	    .flags = CONF_RELOAD, .offset = OFFSET(key), .help = "its private key" },
+	{ .name = "enroll-key", .type = CONF_STRING, .argument = "FILE", .flags = CONF_RELOAD, .offset = OFFSET(enroll_key),
+	    .help = "private key that signs the certificates of agents with a token" },
+	{ .name = "enroll-cert", .type = CONF_STRING, .argument = "FILE", .flags = CONF_RELOAD, .offset = OFFSET(enroll_cert),
+	    .help = "the key's certificate, of an issuer below the CA; default: the CA's" },
+	{ .name = "enroll-command", .type = CONF_STRING, .argument = "COMMAND", .flags = CONF_RELOAD,
+	    .offset = OFFSET(enroll_command), .help = "sign with COMMAND instead: request in, certificates out" },
+	{ .name = "enroll-life", .type = CONF_TIME, .min = 5 * 1000, .max = UINT64_C(3660) * 86400 * 1000, .initial = "30d",
+	    .argument = "TIME", .flags = CONF_RELOAD, .offset = OFFSET(enroll_life_ms),
+	    .help = "how long certificates of enrolment and renewal are valid" },
 	{ .name = "workers", .type = CONF_UINT, .min = 0, .max = WORKERS_MAX, .initial = "0", .argument = "N",
 	    .offset = OFFSET(workers), .help = "event loops; 0: one for each core, at most 4" },
 	{ .name = "rotate-size", .type = CONF_SIZE, .min = 64 * 1024, .max = UINT64_C(1) << 40, .initial = "256M",
@@ -109,6 +118,20 @@ options_check_tenants(const struct conf_list *list, struct conf_error *error)
 	return 0;
 }
 
+static int
+options_check_enroll(const struct collector_options *options, struct conf_error *error)
+{
+	if (options->enroll_command != NULL && (options->enroll_key != NULL || options->enroll_cert != NULL)) {
+		conf_error_set(error, "enroll-command signs by itself: enroll-key and enroll-cert do not go with it");
+		return -1;
+	}
+	if (options->enroll_cert != NULL && options->enroll_key == NULL) {
+		conf_error_set(error, "enroll-cert: its key is missing, enroll-key");
+		return -1;
+	}
+	return 0;
+}
+
 /* Only now is it known whether agents are to be pulled only. */
 static int
 options_default_listen(struct collector_options *options, struct conf_error *error)
@@ -141,7 +164,7 @@ collector_options_load(struct collector_options *options, int argc, char **argv,
 	if (options_check_places(&options->listens, "listen", error) == -1 ||
 	    options_check_places(&options->pulls, "pull", error) == -1 || options_check_tenants(&options->tenants, error) == -1 ||
 	    http_check_places(&options->metrics, SCRAPE_PLACES_MAX, "metrics", error) == -1 ||
-	    options_default_listen(options, error) == -1)
+	    options_check_enroll(options, error) == -1 || options_default_listen(options, error) == -1)
 		goto fail;
 	options_default_workers(options);
 	return 0;

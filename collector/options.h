@@ -15,6 +15,8 @@ struct collector_options {
 	char		*pull_file;
 	char		*store;
 	char		*ca, *cert, *key;
+	char		*enroll_key, *enroll_cert, *enroll_command;	/* NULL: none; the CA's */
+	uint64_t	 enroll_life_ms;
 	uint64_t	 workers;	/* 0: as many as cores, at most 4 */
 	uint64_t	 rotate_size, rotate_interval_ms;
 	uint64_t	 retain_size, retain_size_vm, retain_age_ms;

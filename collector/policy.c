@@ -204,7 +204,8 @@ policy_set_override(struct policy_set *set, const char *scope, const char *text,
 struct policy_merged {
 	struct msg_policy	*policy;
 	struct policy_dedup	*dedup;
-	const char		*labels;
+	const char		*labels;	/* of its sections */
+	const char		*enrolled;	/* with which it came */
 };
 
 static void
@@ -280,7 +281,8 @@ policy_merge_labels(const struct policy_set *set, const struct policy_merged *me
 	bool any = false;
 
 	TAILQ_FOREACH(section, &set->sections, entry) {
-		if (section->scope != SCOPE_LABEL || !policy_has_label(merged->labels, section->name))
+		if (section->scope != SCOPE_LABEL || (!policy_has_label(merged->labels, section->name) &&
+		    !policy_has_label(merged->enrolled, section->name)))
 			continue;
 		if (section->override && policy_label(set, section->name, false) != NULL)
 			continue;
@@ -333,11 +335,11 @@ policy_merge_scope(const struct policy_set *set, enum policy_scope scope, const 
 }
 
 bool
-policy_set_resolve(const struct policy_set *set, const char *tenant, const char *name, const char *uuid, struct msg_policy *policy,
-    struct policy_dedup *dedup)
+policy_set_resolve(const struct policy_set *set, const char *tenant, const char *name, const char *uuid, const char *labels,
+    struct msg_policy *policy, struct policy_dedup *dedup)
 {
 	const struct policy_subject subject = { .tenant = tenant, .name = name, .uuid = uuid };
-	struct policy_merged merged = { .policy = policy, .dedup = dedup, .labels = "" };
+	struct policy_merged merged = { .policy = policy, .dedup = dedup, .labels = "", .enrolled = labels };
 	bool any;
 
 	/* The VM's own sections come last, but say first which labels it has. */

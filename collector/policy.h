@@ -23,10 +23,11 @@
  *	labels = web,edge		(vm only)
  *	tenant-store = 200G		tenant-sessions = 100		tenant-rate = 200M	(tenant only: what it may take)
  *
+ * [label L] is also that of a label with which the VM enrolled: "web", or "role=web" of a name and a value.
  * A VM's policy takes each key from the last section that has it: default, its tenant, its labels in the order of the file, itself.
  * What was set by command ("overrides") stands behind the file's section of the same scope.
  */
-#define POLICY_SCOPE_SIZE	80	/* "vm web1" */
+#define POLICY_SCOPE_SIZE	144	/* "vm web1", "label role=web" */
 #define POLICY_TEXT_MAX		(64u * 1024)
 #define POLICY_ERROR_SIZE	512
 #define POLICY_NETWORK_SIZE	512
@@ -55,9 +56,10 @@ int	policy_set_override(struct policy_set *, const char *scope, const char *text
 /* Is the scope well-formed? 0, or -1 with a line. */
 int	policy_check_scope(const char *scope, char *error, size_t error_size);
 
-/* The VM's policy, version 0, digest as mode says, without secret; false: no section says anything of it. */
-bool	policy_set_resolve(const struct policy_set *, const char *tenant, const char *name, const char *uuid, struct msg_policy *,
-	    struct policy_dedup *);
+/* labels: with which it enrolled, comma-separated. The VM's policy, version 0, digest as mode says, without secret; false: no section
+ * says anything of it. */
+bool	policy_set_resolve(const struct policy_set *, const char *tenant, const char *name, const char *uuid, const char *labels,
+	    struct msg_policy *, struct policy_dedup *);
 /* What the tenant may take: 0 where no section says. */
 void	policy_set_quota(const struct policy_set *, const char *tenant, struct tenant_quota *);
 /* The lines of an override that are quotas, heap; "" when none are. NULL: ENOMEM. */

@@ -27,6 +27,20 @@ policy_trim(char *text)
 	return text;
 }
 
+/* "role=web", of enrolment. */
+static bool
+policy_label_valid(const char *label)
+{
+	const char *value = strchr(label, '=');
+	char key[IDENTITY_NAME_SIZE];
+
+	if (value == NULL || (size_t)(value - label) >= sizeof(key))
+		return false;
+	memcpy(key, label, (size_t)(value - label));
+	key[value - label] = '\0';
+	return identity_name_valid(key) && identity_name_valid(value + 1);
+}
+
 int
 policy_parse_scope(const char *text, enum policy_scope *scope, char name[POLICY_SCOPE_SIZE], char *error, size_t error_size)
 {
@@ -43,7 +57,8 @@ policy_parse_scope(const char *text, enum policy_scope *scope, char name[POLICY_
 		text += strlen(words[i]);
 		text += strspn(text, " \t");
 		snprintf(name, POLICY_SCOPE_SIZE, "%.*s", POLICY_SCOPE_SIZE - 1, text);
-		if (strlen(text) < POLICY_SCOPE_SIZE && (identity_name_valid(text) || identity_uuid_valid(text)))
+		if (strlen(text) < POLICY_SCOPE_SIZE && (identity_name_valid(text) || identity_uuid_valid(text) ||
+		    (i == SCOPE_LABEL && policy_label_valid(text))))
 			return 0;
 		snprintf(error, error_size, "\"%.64s\" cannot be the name of a %.*s", text, (int)strlen(words[i]) - 1, words[i]);
 		return -1;

@@ -17,7 +17,9 @@
 #include "proto/frame.h"
 
 #include "collector/counts.h"
+#include "collector/enrol_session.h"
 #include "collector/quota.h"
+#include "collector/revoked.h"
 #include "collector/session.h"
 #include "collector/store.h"
 #include "collector/stream.h"
@@ -286,6 +288,15 @@ session_tenant_allowed(const struct conf_list *tenants, const char *tenant)
 	return tenants->count == 0;
 }
 
+void
+session_revoked(struct session *session)
+{
+	struct fault fault;
+
+	fault_set(&fault, MSG_ERR_REVOKED, "the VM has been revoked");
+	session_fail(session, &fault);
+}
+
 static int
 session_check_identity(struct session *session, struct fault *fault)
 {
@@ -300,6 +311,8 @@ session_check_identity(struct session *session, struct fault *fault)
 	    !session_tenant_allowed(session->worker->all->tenants, session->identity.tenant))
 		return fault_set(fault, MSG_ERR_TENANT, "this collector does not take agents of tenant %s",
 		    session->identity.tenant);
+	if (revoked_has(session->worker->all->revoked, session->identity.uuid))
+		return fault_set(fault, MSG_ERR_REVOKED, "the VM has been revoked");
 	if ((session->use = tenants_use(session->worker->all->known, session->identity.tenant)) == NULL)
 		return fault_set(fault, MSG_ERR_LIMIT, "out of memory");
 	if (!(session->waiting = quota_take_waiting(&session->use->waiting))) {
@@ -332,12 +345,30 @@ session_go_home(struct session *session)
 	mailbox_post(worker->all->worker[home].inbox, note);
 }
 
+/* Only what the connection is stays: its descriptor and its place among the connections. */
+static void
+session_hand_over(struct session *session, void (*take)(struct worker *, struct tlsio *))
+{
+	struct worker *worker = session->worker;
+	struct tlsio *tls = session->tls;
+
+	session->worker->handshakes--;
+	TAILQ_REMOVE(&worker->sessions, session, entry);
+	event_free(session->timer);
+	free(session);
+	take(worker, tls);
+}
+
 static void
 session_opened(struct tlsio *tls, void *arg)
 {
 	struct session *session = arg;
 	struct fault fault;
 
+	if (strcmp(tlsio_alpn(tls), FRAME_ALPN_ENROLL) == 0) {
+		session_hand_over(session, enrol_session_new);
+		return;
+	}
 	snprintf(session->address, sizeof(session->address), "%s", tlsio_peer_address(tls));
 	session_change_state(session, SESSION_HELLO);
 	if (strcmp(tlsio_alpn(tls), FRAME_ALPN_CTL) == 0)

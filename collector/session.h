@@ -72,6 +72,7 @@ struct session {
 	struct vm		*vm;		/* open or contending for it */
 	struct msg_hello	*hello;		/* kept while contending */
 	uint64_t		 token;		/* of the PING that decides */
+	uint64_t		 renewal;	/* ticket of the RENEW that is at the desk; 0: none */
 	struct keepalive	 alive;		/* while open */
 	struct session_clock	 clock;
 	uint64_t		 since_ns;	/* wall clock */
@@ -88,6 +89,8 @@ void	session_input(struct session *);
 void	session_fail(struct session *, const struct fault *);
 void	session_go_on(struct session *);			/* if its tenant's rate lets it */
 void	session_bye(struct session *, uint16_t code, const char *text);
+void	session_revoked(struct session *);			/* its VM is */
+void	session_renewed(struct session *, const struct note *);	/* the desk's answer */
 void	session_close(struct session *, const char *why);	/* what is in worker->out goes out, nothing is said */
 /* Unless the session has not told of the stream: its agent, a new process, may know nothing of one that a dead one sent. */
 void	session_acknowledge(struct session *, struct stream *);

@@ -8,11 +8,19 @@
 #include "common/clock.h"
 #include "proto/frame.h"
 
+#include "collector/certificate.h"
 #include "collector/counts.h"
+#include "collector/enrol_desk.h"
+#include "collector/note.h"
 #include "collector/session.h"
 #include "collector/stream.h"
 #include "collector/stream_hint.h"
 #include "collector/worker.h"
+
+/* RENEW of a VM: so many at once, and then one in this time, or in that part of a life below the other. */
+#define SESSION_RENEWALS	8u
+#define SESSION_RENEW_NS	UINT64_C(60000000000)
+#define SESSION_RENEW_LIFE_MS	(SESSION_RENEWALS * 60000u)
 
 /* The messages of an open session. Each: 0, or -1 with fault, which ends the session. */
 
@@ -206,6 +214,53 @@ session_pong(struct session *session, const struct frame *frame, struct fault *f
 	return 0;
 }
 
+/* With a short life they come often; else one in a minute is plenty. */
+static bool
+session_may_renew(struct session *session)
+{
+	struct worker *worker = session->worker;
+	const struct budget_rate rate = { .burst = SESSION_RENEWALS, .piece_ns = worker->enrol_life_ms < SESSION_RENEW_LIFE_MS ?
+	    worker->enrol_life_ms * 1000000u / SESSION_RENEWALS : SESSION_RENEW_NS };
+
+	return budget_take(&session->vm->renewals, &rate, 1);
+}
+
+static int
+session_refuse_renewal(struct session *session, const char *reason)
+{
+	count_add(COUNT_RENEWALS_REFUSED, 1);
+	if (certificate_put(&session->worker->out, reason, NULL) == 0)
+		session_send(session);
+	return 0;
+}
+
+static int
+session_renew(struct session *session, const struct frame *frame, struct fault *fault)
+{
+	struct worker *worker = session->worker;
+	struct msg_renew msg;
+
+	if (msg_get_renew(frame, &msg) == -1)
+		return fault_set(fault, MSG_ERR_PROTOCOL, "RENEW is malformed");
+	if (session->renewal != 0)
+		return fault_set(fault, MSG_ERR_PROTOCOL, "RENEW before the answer to another");
+	if (!session_may_renew(session))
+		return session_refuse_renewal(session, "certificates are asked for too often, try again later");
+	session->renewal = ++worker->last_ticket;
+	if (desk_renew(worker->all->desk, worker->inbox, session->renewal, &session->identity, &msg) == DESK_QUEUED)
+		return 0;
+	session->renewal = 0;
+	return session_refuse_renewal(session, "the collector is busy, try again");
+}
+
+void
+session_renewed(struct session *session, const struct note *note)
+{
+	session->renewal = 0;
+	if (session->state == SESSION_OPEN && certificate_put(&session->worker->out, note->text, note->chain) == 0)
+		session_send(session);
+}
+
 static int
 session_ends(struct session *session, const struct frame *frame, struct fault *fault)
 {
@@ -231,6 +286,7 @@ static int (*const session_messages[FRAME_TYPE_MAX])(struct session *, const str
 	[FRAME_GAP] = session_gap,
 	[FRAME_END] = session_end,
 	[FRAME_STATS] = session_stats,
+	[FRAME_RENEW] = session_renew,
 	[FRAME_PING] = session_ping,
 	[FRAME_PONG] = session_pong,
 	[FRAME_BYE] = session_ends,

@@ -16,6 +16,7 @@
 #include "collector/counts.h"
 #include "collector/policy.h"
 #include "collector/quota.h"
+#include "collector/revoked.h"
 #include "collector/session.h"
 #include "collector/stream.h"
 #include "collector/stream_hint.h"
@@ -256,6 +257,8 @@ session_hello(struct session *session, const struct frame *frame, struct fault *
 
 	if (msg_get_hello(frame, &hello) == -1)
 		return fault_set(fault, MSG_ERR_PROTOCOL, "HELLO is malformed");
+	if (revoked_has(session->worker->all->revoked, session->identity.uuid))	/* on the way from another worker */
+		return fault_set(fault, MSG_ERR_REVOKED, "the VM has been revoked");
 	if (session_check_hello(&hello, fault) == -1 ||
 	    (vm = archive_vm(&session->worker->archive, &session->identity, fault)) == NULL)
 		return -1;
@@ -397,7 +400,7 @@ session_push_policy(struct session *session, bool again)
 	bool changed;
 	char *text;
 
-	policy_set_resolve(session->worker->policy, row->tenant, row->name, row->uuid, &policy, &dedup);
+	policy_set_resolve(session->worker->policy, row->tenant, row->name, row->uuid, row->labels, &policy, &dedup);
 	policy_set_quota(session->worker->policy, row->tenant, &quota);
 	tenant_use_set(session->use, &quota);
 	session_resolve_dedup(session, &policy, &dedup);

@@ -53,7 +53,7 @@ value_of(sqlite3_stmt *statement, int i, const struct table_column *column)
 	case SQLITE_NULL:
 		return json_null();
 	case SQLITE_INTEGER:
-		if (column != NULL && column->kind == TABLE_TIME)
+		if (column != NULL && (column->kind == TABLE_TIME || column->kind == TABLE_DATE))
 			return json_string(clock_iso((uint64_t)sqlite3_column_int64(statement, i), iso, sizeof(iso)));
 		return json_integer(sqlite3_column_int64(statement, i));
 	case SQLITE_FLOAT:
@@ -136,6 +136,8 @@ format_cell(const struct table_column *column, const json_t *row, char *cell)
 		snprintf(cell, CELL_SIZE, "%lld", (long long)json_integer_value(value));
 	else if (json_is_real(value))
 		snprintf(cell, CELL_SIZE, "%.2f", json_real_value(value));
+	else if (json_is_string(value) && column->kind == TABLE_DATE)
+		snprintf(cell, CELL_SIZE, "%.10s", json_string_value(value));
 	else if (json_is_string(value))
 		format_text(json_string_value(value), cell);
 	else if (json_is_boolean(value))

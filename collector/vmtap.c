@@ -21,6 +21,8 @@ static const struct command {
 	{ "read", cmd_read, "write the packets of a virtual machine, or of all of a tenant, as one pcapng" },
 	{ "stats", cmd_stats, "show where the packets of a virtual machine went" },
 	{ "policy", cmd_policy, "show, set or clear what agents capture" },
+	{ "token", cmd_token, "make, list or revoke the tokens with which agents enrol" },
+	{ "revoke", cmd_revoke, "end a virtual machine's certificates, for good" },
 	{ "pki", cmd_pki, "make the certificates of a deployment" },
 };
 #define COMMAND_COUNT	(sizeof(commands) / sizeof(commands[0]))

@@ -13,6 +13,7 @@
 #include "common/clock.h"
 #include "common/tls.h"
 
+#include "collector/enrol_session.h"
 #include "collector/hint_hub.h"
 #include "collector/policy.h"
 #include "collector/session.h"
@@ -330,6 +331,7 @@ worker_settings(struct worker *worker, const struct worker_settings *settings)
 
 	worker->keepalive_ms = settings->keepalive_ms;
 	worker->dedup = settings->dedup;
+	worker->enrol_life_ms = settings->enrol_life_ms;
 	worker->hint_lease_ms = settings->hint_lease_ms;
 	hints_set_lease(hint_hub_lock(worker->all->hints, &now), settings->hint_lease_ms * 1000000u);
 	hint_hub_unlock(worker->all->hints);
@@ -396,6 +398,37 @@ worker_status(struct worker *worker, uint64_t token)
 	mailbox_post(worker->all->main, note);
 }
 
+/* The session that has asked may have been replaced meanwhile, by one that asks again. */
+static void
+worker_renewed(struct worker *worker, const struct note *note)
+{
+	struct session *session;
+
+	TAILQ_FOREACH(session, &worker->sessions, entry)
+		if (session->renewal == note->token) {
+			session_renewed(session, note);
+			return;
+		}
+}
+
+/* Those that are not here yet are refused when they say HELLO. */
+static void
+worker_revoke(struct worker *worker, const struct note *note)
+{
+	struct note *reply = note_new(NOTE_REVOKED);
+	struct session *session, *next;
+
+	for (session = TAILQ_FIRST(&worker->sessions); session != NULL; session = next) {
+		next = TAILQ_NEXT(session, entry);
+		if (session->state == SESSION_CLOSING || strcmp(session->identity.uuid, note->uuid) != 0)
+			continue;
+		session_revoked(session);
+		reply->version++;
+	}
+	reply->token = note->token;
+	mailbox_post(worker->all->main, reply);
+}
+
 /* Files are closed and connections noted as ended before the last commit; BYE comes after its acknowledgements. */
 static void
 worker_stop(struct worker *worker)
@@ -453,6 +486,13 @@ worker_note(struct worker *worker, struct note *note)
 	case NOTE_STATUS:
 		worker_status(worker, note->token);
 		break;
+	case NOTE_CERTIFICATE:
+		if (!enrol_session_answer(worker, note))
+			worker_renewed(worker, note);
+		break;
+	case NOTE_REVOKE:
+		worker_revoke(worker, note);
+		break;
 	case NOTE_COMMITTED:
 		worker_committed(worker, note->batch);
 		break;
@@ -468,6 +508,8 @@ worker_note(struct worker *worker, struct note *note)
 	case NOTE_POLICY_PUSHED_ALL:
 	case NOTE_POLICY_RESULT:
 	case NOTE_STATUS_REPLY:
+	case NOTE_REVOKED:
+	case NOTE_DESK:
 	case NOTE_METRICS:
 	case NOTE_STOPPED:
 	case NOTE_LOST:
@@ -523,6 +565,8 @@ worker_main(void *arg)
 	event_base_dispatch(worker->base);
 	while ((session = TAILQ_FIRST(&worker->sessions)) != NULL)
 		session_free(session);
+	while (!TAILQ_EMPTY(&worker->enrols))
+		enrol_session_free(TAILQ_FIRST(&worker->enrols));
 	mailbox_post(main_box, note_new(NOTE_STOPPED));
 	return NULL;
 }
@@ -554,9 +598,11 @@ worker_init(struct worker *worker, const struct worker_settings *settings, char 
 	    .rotate_interval_ms = settings->rotate_interval_ms };
 
 	TAILQ_INIT(&worker->sessions);
+	TAILQ_INIT(&worker->enrols);
 	buf_init(&worker->out, WORKER_OUT_MAX);
 	worker->keepalive_ms = settings->keepalive_ms;
 	worker->dedup = settings->dedup;
+	worker->enrol_life_ms = settings->enrol_life_ms;
 	worker->hint_lease_ms = settings->hint_lease_ms;
 	if (worker_make_events(worker) == -1 || (worker->stats = calloc(MSG_STATS_MAX, sizeof(*worker->stats))) == NULL ||
 	    (worker->hints = calloc(1, sizeof(*worker->hints))) == NULL) {
@@ -670,6 +716,7 @@ workers_tell(struct workers *workers, const struct note *like)
 
 		note->token = like->token;
 		note->settings = like->settings;
+		memcpy(note->uuid, like->uuid, sizeof(note->uuid));
 		memcpy(note->text, like->text, sizeof(note->text));
 		if (like->policy != NULL)
 			note->policy = policy_set_ref(like->policy);

@@ -15,12 +15,14 @@
 #include "collector/note.h"
 
 struct committer;
+struct desk;
 struct conf_list;
 struct event;
 struct hint_hub;
 struct event_base;
 struct policy_set;
 struct retainer;
+struct revoked;
 struct tenants;
 struct tls_context;
 
@@ -51,6 +53,7 @@ struct worker {
 	struct policy_set	*policy;
 	uint64_t		 keepalive_ms;
 	int			 dedup;		/* of the settings */
+	uint64_t		 enrol_life_ms;
 	struct archive		 archive;
 	struct committer	*committer;
 	bool			 committing;	/* a batch is at the committer */
@@ -62,6 +65,9 @@ struct worker {
 	bool			 stopping, finished;
 	TAILQ_HEAD(, session)	 sessions;
 	unsigned		 handshakes;
+	TAILQ_HEAD(, enrol_session) enrols;	/* connections for enrolment alone */
+	unsigned		 enrol_count;
+	uint64_t		 last_ticket;	/* of what the desk was asked */
 	struct event		*hint_timer;	/* each sixth of the lease of hints */
 	uint64_t		 hint_lease_ms;
 	struct msg_stat		*stats;		/* MSG_STATS_MAX, to decode into */
@@ -79,12 +85,14 @@ struct workers {
 	const struct conf_list	*tenants;	/* empty: all; as long as the workers live */
 	struct tenants		*known;		/* likewise */
 	struct hint_hub		*hints;
+	struct desk		*desk;		/* as long as the workers live */
+	struct revoked		*revoked;	/* likewise */
 };
 
 /* Makes and starts count workers; tls: one context for each, taken; policy is referenced. -1 with a line for people. */
 int	workers_start(struct workers *, unsigned count, struct tls_context *tls[], struct policy_set *,
 	    const struct worker_settings *, char *error, size_t error_size);
-/* A note for each of them; like's token, settings and text are copied, its policy referenced. Any worker's thread may. */
+/* A note for each of them; like's token, uuid, settings and text are copied, its policy referenced. Any worker's thread may. */
 void	workers_tell(struct workers *, const struct note *like);
 /* After each has told NOTE_STOPPED. */
 void	workers_join(struct workers *);

@@ -52,12 +52,15 @@ static int log_fd;
 
 /* --- the collector --- */
 
+#define CALLS_MAX	16
 static struct {
 	struct evconnlistener *listener;
 	struct tls_context *tls;
-	struct tlsio	*io;
+	struct tlsio	*io[CALLS_MAX];		/* by call */
 	enum answer	 answer;
-	unsigned	 calls, asked;
+	const char	*uuid;			/* of the next certificate */
+	time_t		 life;
+	unsigned	 calls, asked, renewals, sessions, errors;
 	uint16_t	 port;
 	struct msg_enroll enroll;	/* the last one */
 	uint8_t		 key[4][PKI_KEY_HASH_SIZE];	/* of each that asked */
@@ -85,11 +88,12 @@ sign(struct pki_csr *csr, struct pki_chain *chain)
 	const char *ca = collector.answer == OTHER_CA ? "evil" : "good";
 	char error[PKI_ERROR_SIZE] = "";
 	time_t now = time(NULL);
-	struct pki_request request = { .identity = { .role = ROLE_AGENT, .tenant = "acme", .name = "web9", .uuid = UUID },
-	    .not_before = now - 7200, .not_after = now + 3600 };
+	struct pki_request request = { .identity = { .role = ROLE_AGENT, .tenant = "acme", .name = "web9" },
+	    .not_before = now - 7200, .not_after = now + collector.life };
 	struct pki_issuer *issuer = pki_issuer_load(lab_path(ca, "ca.crt"), NULL, lab_path(ca, "ca.key"), error);
 
 	ck_assert_msg(issuer != NULL, "%s", error);
+	snprintf(request.identity.uuid, sizeof(request.identity.uuid), "%s", collector.uuid);
 	if (collector.answer == OPERATOR)
 		request.identity = (struct identity){ .role = ROLE_OPERATOR, .tenant = "acme", .name = "web9" };
 	ck_assert_msg(pki_sign(issuer, &request, csr, chain, error) == 0, "%s", error);
@@ -97,10 +101,10 @@ sign(struct pki_csr *csr, struct pki_chain *chain)
 }
 
 static void
-put_granted(struct buf *out, const struct msg_enroll *enroll)
+put_granted(struct buf *out, const uint8_t *der, size_t len)
 {
 	char error[PKI_ERROR_SIZE] = "";
-	struct pki_csr *csr = pki_csr_new(enroll->csr, enroll->csr_len, error);
+	struct pki_csr *csr = pki_csr_new(der, len, error);
 	struct msg_certificate msg = { .count = 1 };
 	struct pki_chain chain = { 0 };
 
@@ -121,28 +125,36 @@ put_granted(struct buf *out, const struct msg_enroll *enroll)
 }
 
 static void
-answer(struct tlsio *io, const struct msg_enroll *enroll)
+put_answer(struct buf *out, const uint8_t *csr, size_t len)
 {
 	static const struct msg_end token = { .code = MSG_ERR_TOKEN }, limit = { .code = MSG_ERR_LIMIT, .text = "too many at a time" };
-	struct msg_certificate refused = { .reason = "the token was used by another key" };
+	const struct msg_certificate refused = { .reason = "the token was used by another key" };
+
+	put_granted(out, csr, len);
+	if (collector.answer == REASON || collector.answer == TOKEN_ERROR || collector.answer == LIMIT_ERROR || collector.answer == NOISE)
+		buf_consume(out, out->len);
+	if (collector.answer == REASON)
+		msg_put_certificate(out, &refused);
+	else if (collector.answer == TOKEN_ERROR)
+		msg_put_error(out, &token);
+	else if (collector.answer == LIMIT_ERROR)
+		msg_put_error(out, &limit);
+	else if (collector.answer == NOISE)
+		buf_put(out, "HTTP/1.0 200 OK\r\n\r\n", 19);
+	else if (collector.answer == TRAILING) {
+		out->data[7]++;		/* the frame's length says more than is in it */
+		buf_put_u8(out, 0);
+	}
+}
+
+static void
+on_enroll(struct tlsio *io, const struct frame *frame)
+{
 	struct buf out;
 
+	ck_assert_int_eq(msg_get_enroll(frame, &collector.enroll), 0);
 	buf_init(&out, 64 * 1024);
-	put_granted(&out, enroll);
-	if (collector.answer == REASON || collector.answer == TOKEN_ERROR || collector.answer == LIMIT_ERROR || collector.answer == NOISE)
-		buf_consume(&out, out.len);
-	if (collector.answer == REASON)
-		msg_put_certificate(&out, &refused);
-	else if (collector.answer == TOKEN_ERROR)
-		msg_put_error(&out, &token);
-	else if (collector.answer == LIMIT_ERROR)
-		msg_put_error(&out, &limit);
-	else if (collector.answer == NOISE)
-		buf_put(&out, "HTTP/1.0 200 OK\r\n\r\n", 19);
-	else if (collector.answer == TRAILING)
-		out.data[7]++;		/* the frame's length says more than is in it */
-	if (collector.answer == TRAILING)
-		buf_put_u8(&out, 0);
+	put_answer(&out, collector.enroll.csr, collector.enroll.csr_len);
 	if (collector.answer != LOSE)
 		tlsio_write(io, out.data, out.len - (collector.answer == LOSE_LATE ? 100 : 0));
 	tlsio_shutdown(io, "answered", 1000);
@@ -150,25 +162,64 @@ answer(struct tlsio *io, const struct msg_enroll *enroll)
 }
 
 static void
+on_renew(struct tlsio *io, const struct frame *frame)
+{
+	struct msg_renew renew;
+	struct buf out;
+
+	ck_assert_int_eq(msg_get_renew(frame, &renew), 0);
+	buf_init(&out, 64 * 1024);
+	collector.renewals++;
+	put_answer(&out, renew.csr, renew.csr_len);
+	if (collector.answer == LOSE)
+		tlsio_shutdown(io, "lost", 0);
+	else
+		tlsio_write(io, out.data, out.len);
+	buf_clear(&out);
+}
+
+static void
+welcome(struct tlsio *io)
+{
+	const struct msg_welcome msg = { .version = FRAME_VERSION, .codecs = UINT32_MAX, .keepalive_ms = 10000 };
+	struct buf out;
+
+	collector.sessions++;
+	buf_init(&out, 4096);
+	ck_assert_int_eq(msg_put_welcome(&out, &msg), 0);
+	tlsio_write(io, out.data, out.len);
+	buf_clear(&out);
+}
+
+static void
 on_readable(struct tlsio *io, void *arg)
 {
-	const struct buf *input = tlsio_input(io);
+	struct buf *input = tlsio_input(io);
 	struct frame frame;
 
 	(void)arg;
-	if (frame_parse(input->data, input->len, &frame) == FRAME_MORE)
-		return;
-	ck_assert_int_eq(msg_get_enroll(&frame, &collector.enroll), 0);
-	answer(io, &collector.enroll);
+	while (frame_parse(input->data, input->len, &frame) == FRAME_OK) {
+		if (frame.type == FRAME_ENROLL)
+			on_enroll(io, &frame);
+		else if (frame.type == FRAME_HELLO)
+			welcome(io);
+		else if (frame.type == FRAME_RENEW)
+			on_renew(io, &frame);
+		else if (frame.type == FRAME_ERROR)
+			collector.errors++;
+		buf_consume(input, FRAME_HEADER_SIZE + frame.length);
+	}
+	tlsio_input_taken(io);
 }
 
 static void
 on_closed(struct tlsio *io, const char *why, void *arg)
 {
+	struct tlsio **place = arg;
+
 	(void)why;
-	(void)arg;
 	tlsio_free(io);
-	collector.io = NULL;
+	*place = NULL;
 }
 
 static void
@@ -181,9 +232,9 @@ on_accept(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *
 	(void)address;
 	(void)len;
 	(void)arg;
+	ck_assert_uint_lt(collector.calls, CALLS_MAX);
+	collector.io[collector.calls] = tlsio_new(link_role->base, collector.tls, fd, &options, &callbacks, &collector.io[collector.calls]);
 	collector.calls++;
-	tlsio_free(collector.io);
-	collector.io = tlsio_new(link_role->base, collector.tls, fd, &options, &callbacks, NULL);
 }
 
 static void
@@ -200,6 +251,8 @@ collector_open(void)
 	struct sockaddr_in sin = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
 	socklen_t len = sizeof(sin);
 
+	collector.uuid = UUID;
+	collector.life = 3600;
 	collector_use("good", "col");
 	collector.listener = evconnlistener_new_bind(link_role->base, on_accept, NULL, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 8,
 	    (struct sockaddr *)&sin, sizeof(sin));
@@ -444,7 +497,8 @@ teardown(void)
 	if (link_role->enroll != NULL)
 		end();
 	evconnlistener_free(collector.listener);
-	tlsio_free(collector.io);
+	for (unsigned i = 0; i < CALLS_MAX; i++)
+		tlsio_free(collector.io[i]);
 	tls_context_free(collector.tls);
 	ipc_free(others.ipc);
 	ipc_free(others.capture);
@@ -761,7 +815,7 @@ START_TEST(test_wrong_fingerprint)
 	char *right = link_role->options.ca_fingerprint;
 
 	link_role->options.ca_fingerprint = strdup(right);
-	link_role->options.ca_fingerprint[10] ^= 1;
+	link_role->options.ca_fingerprint[10] = right[10] == '0' ? '1' : '0';
 	put_token(TOKEN);
 	begin();
 	wait_line("or the fingerprint is wrong");
@@ -941,6 +995,149 @@ START_TEST(test_expired)
 }
 END_TEST
 
+/* --- renewal --- */
+
+static unsigned wanted_sessions;
+
+static bool
+has_sessions(void)
+{
+	return collector.sessions >= wanted_sessions;
+}
+
+/* Enrolled, and in a session with the collector, with a certificate of that life. */
+static void
+begin_session(time_t life)
+{
+	struct conf_error error;
+	char text[64];
+
+	snprintf(text, sizeof(text), "collector = 127.0.0.1:%u\n", collector.port);
+	ck_assert_int_eq(conf_parse_text(agent_rows, &link_role->options, "test", text, &error), 0);
+	collector.life = life;
+	put_token(TOKEN);
+	begin();
+	run_until(enrolled);
+	wanted_sessions = 1;
+	run_until(has_sessions);
+}
+
+static const char *first_certificate;
+
+static bool
+renewed(void)
+{
+	return others.stored[STORE_RENEWED] > 0 && strcmp(content("agent.pem"), first_certificate) != 0;
+}
+
+/* A second session takes over from the first. */
+START_TEST(test_renewed)
+{
+	begin_session(6);
+	first_certificate = strdup(content("agent.pem"));
+	collector.life = 3600;
+	run_until(renewed);
+	wanted_sessions = 2;
+	run_until(has_sessions);
+	wait_line("another session is opened with the new certificate");
+	ck_assert_str_eq(link_role->own.uuid, UUID);
+	ck_assert_mem_ne(collector.key[0], collector.key[1], PKI_KEY_HASH_SIZE);
+	ck_assert_ptr_null(strstr(log_text(), "PRIVATE"));
+	ck_assert_uint_eq(collector.renewals, 1);
+	ck_assert_uint_eq(collector.errors, 0);
+	free((void *)(uintptr_t)first_certificate);
+}
+END_TEST
+
+/* Whatever the collector answers, what there is stays in use, and it is asked again. */
+static const struct {
+	enum answer	answer;
+	const char	*uuid, *words;
+} bad_renewals[] = {
+	{ REASON, UUID, "is not renewed yet: the collector refuses: the token was used by another key" },
+	{ MALFORMED, UUID, "is not renewed yet: the certificate is damaged" },
+	{ OTHER_KEY, UUID, "is not renewed yet: the certificate is for another key" },
+	{ OTHER_CA, UUID, "is not renewed yet: the certificate is not acceptable" },
+	{ OPERATOR, UUID, "is not renewed yet: the certificate is another VM's" },
+	{ GRANT, "99999999-2222-4333-8444-555555555555", "is not renewed yet: the certificate is another VM's" },
+	{ LOSE, UUID, "is not renewed yet: the session ended before the collector's answer" },
+	{ TRAILING, UUID, "is not renewed yet: the session ended before the collector's answer" },
+};
+
+START_TEST(test_bad_renewal)
+{
+	begin_session(10);
+	first_certificate = strdup(content("agent.pem"));
+	collector.life = 3600;
+	collector.answer = bad_renewals[_i].answer;
+	collector.uuid = bad_renewals[_i].uuid;
+	wait_line(bad_renewals[_i].words);
+	ck_assert_str_eq(content("agent.pem"), first_certificate);
+	collector.answer = GRANT;
+	collector.uuid = UUID;
+	run_until(renewed);
+	ck_assert_str_eq(link_role->own.uuid, UUID);
+	free((void *)(uintptr_t)first_certificate);
+}
+END_TEST
+
+START_TEST(test_renewal_not_kept)
+{
+	begin_session(10);
+	first_certificate = strdup(content("agent.pem"));
+	collector.life = 3600;
+	others.store_error[STORE_RENEWED] = EROFS;
+	wait_line("is not renewed yet: the state folder cannot keep it: Read-only file system");
+	ck_assert_str_eq(content("agent.pem"), first_certificate);
+	others.store_error[STORE_RENEWED] = 0;
+	run_until(renewed);
+	free((void *)(uintptr_t)first_certificate);
+}
+END_TEST
+
+static bool
+has_errors(void)
+{
+	return collector.errors > 0;
+}
+
+START_TEST(test_certificate_not_asked_for)
+{
+	struct msg_certificate refused = { .reason = "no" };
+	struct buf out;
+
+	begin_session(3600);
+	buf_init(&out, 4096);
+	msg_put_certificate(&out, &refused);
+	tlsio_write(collector.io[collector.calls - 1], out.data, out.len);
+	buf_clear(&out);
+	run_until(has_errors);
+	wait_line("a certificate that was not asked for");
+}
+END_TEST
+
+/* Streams go on under another id where their VM has become another one. */
+START_TEST(test_stream_ids)
+{
+	const uint8_t id[MSG_ID_SIZE] = "0123456789abcde";
+	struct sender sender = { .mask = { 0 } };
+	uint8_t told[2][MSG_ID_SIZE], back[MSG_ID_SIZE];
+
+	begin_session(3600);
+	for (unsigned i = 0; i < 2; i++) {
+		enroll_mask_streams(link_role, sender.mask);
+		sender_stream_id(&sender, id, told[i]);
+		sender_stream_id(&sender, told[i], back);
+		ck_assert_mem_eq(back, id, MSG_ID_SIZE);
+		link_role->own.uuid[35] ^= 1;
+	}
+	ck_assert_mem_ne(told[0], told[1], MSG_ID_SIZE);
+	ck_assert_mem_ne(told[0], id, MSG_ID_SIZE);
+	ck_assert_uint_eq(sender.mask[0], 0x11);
+	ck_assert_uint_eq(sender.mask[4], 0x22);
+}
+END_TEST
+
 /* --- the suite --- */
 
 static Suite *
@@ -968,6 +1165,11 @@ enroll_suite(void)
 	tcase_add_test(tc, test_clone_without_token);
 	tcase_add_test(tc, test_clone_noticed_late);
 	tcase_add_test(tc, test_expired);
+	tcase_add_test(tc, test_renewed);
+	tcase_add_loop_test(tc, test_bad_renewal, 0, sizeof(bad_renewals) / sizeof(bad_renewals[0]));
+	tcase_add_test(tc, test_renewal_not_kept);
+	tcase_add_test(tc, test_certificate_not_asked_for);
+	tcase_add_test(tc, test_stream_ids);
 	suite_add_tcase(suite, tc);
 	return suite;
 }

@@ -53,7 +53,7 @@ resolved(void)
 	static char *text;
 
 	free(text);
-	policy_set_resolve(set, "acme", "web1", UUID, &policy, &dedup);
+	policy_set_resolve(set, "acme", "web1", UUID, "", &policy, &dedup);
 	text = policy_to_text(&policy, &dedup);
 	return text;
 }
@@ -74,9 +74,9 @@ END_TEST
 START_TEST(nothing_set_is_no_policy)
 {
 	parse("[tenant blue]\nsnaplen = 96\n[vm web1]\nlabels = x\n");
-	ck_assert(!policy_set_resolve(set, "acme", "web1", UUID, &policy, &dedup));
+	ck_assert(!policy_set_resolve(set, "acme", "web1", UUID, "", &policy, &dedup));
 	ck_assert_str_eq(resolved(), "");
-	ck_assert(policy_set_resolve(set, "blue", "other", UUID, &policy, &dedup));
+	ck_assert(policy_set_resolve(set, "blue", "other", UUID, "", &policy, &dedup));
 }
 END_TEST
 
@@ -111,7 +111,7 @@ START_TEST(dedup_asks_for_digests)
 		struct policy_set *one = policy_set_new();
 
 		ck_assert_int_eq(policy_set_override(one, "vm web1", cases[i].text, error, sizeof(error)), 0);
-		policy_set_resolve(one, "acme", "web1", UUID, &policy, &dedup);
+		policy_set_resolve(one, "acme", "web1", UUID, "", &policy, &dedup);
 		ck_assert_int_eq(dedup.mode, cases[i].mode);
 		ck_assert_int_eq(dedup.mode_set, cases[i].set);
 		ck_assert_int_eq(policy.digest, cases[i].digest);
@@ -138,7 +138,7 @@ START_TEST(an_interface_has_its_network)
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		snprintf(text, sizeof(text), "network = %s\n", cases[i].list);
 		override("vm web1", text);
-		policy_set_resolve(set, "acme", "web1", UUID, &policy, &dedup);
+		policy_set_resolve(set, "acme", "web1", UUID, "", &policy, &dedup);
 		policy_network(&dedup, cases[i].ifname, name, sizeof(name));
 		ck_assert_msg(strcmp(name, cases[i].network) == 0, "%s: %s is in \"%s\"", cases[i].list, cases[i].ifname, name);
 	}
@@ -228,7 +228,7 @@ START_TEST(every_cut_and_flip_is_survived)
 		memcpy(text, good, sizeof(good));
 		text[bit / 8] = (char)(text[bit / 8] ^ (1 << bit % 8));
 		taken += policy_set_parse(one, "f", text, error, sizeof(error)) == 0;
-		policy_set_resolve(one, "acme", "web1", UUID, &policy, &dedup);
+		policy_set_resolve(one, "acme", "web1", UUID, "", &policy, &dedup);
 		policy_set_unref(one);
 	}
 	for (size_t len = 0; len < sizeof(good); len++) {

@@ -14,10 +14,14 @@
 #include <unistd.h>
 
 #include <check.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
 
 #include "common/buf.h"
 #include "common/tls.h"
 #include "common/tls_internal.h"
+
+#include "collector/pki.h"
 
 #include "tests/tls_lab.h"
 
@@ -170,6 +174,138 @@ check_bulk(struct lab_end *end)
 }
 
 /* Both ways at once, with new keys every 64 records, while each reader stops until its sender is stuck. */
+/* What a client of OpenSSL's own is shown that offers the name, and has no certificate. */
+struct visitor {
+	int		 fd;
+	const char	*alpn;		/* length byte first */
+	int		 shook;		/* 1: the handshake was good for it */
+	int		 shown;		/* certificates */
+	uint8_t		 last[TLS_FINGERPRINT_SIZE];	/* the last one's */
+};
+
+static void *
+visit(void *arg)
+{
+	struct visitor	*v = arg;
+	SSL_CTX		*ctx = SSL_CTX_new(TLS_client_method());
+	SSL		*ssl = SSL_new(ctx);
+	STACK_OF(X509)	*chain;
+	char		 byte;
+
+	SSL_set_alpn_protos(ssl, (const uint8_t *)v->alpn, (unsigned)strlen(v->alpn));
+	SSL_set_fd(ssl, v->fd);
+	v->shook = SSL_connect(ssl);
+	chain = SSL_get_peer_cert_chain(ssl);
+	v->shown = sk_X509_num(chain);
+	if (v->shown > 0)
+		X509_digest(sk_X509_value(chain, v->shown - 1), EVP_sha256(), v->last, NULL);
+	SSL_read(ssl, &byte, 1);	/* until the end, which says whether the server was content */
+	SSL_free(ssl);
+	SSL_CTX_free(ctx);
+	close(v->fd);
+	return NULL;
+}
+
+static void
+enrolment_context(uint8_t root[TLS_FINGERPRINT_SIZE])
+{
+	FILE	*file = fopen(lab_path("good", "ca.crt"), "r");
+	X509	*ca = PEM_read_X509(file, NULL, NULL, NULL);
+
+	X509_digest(ca, EVP_sha256(), root, NULL);
+	X509_free(ca);
+	fclose(file);
+	ck_assert_int_eq(tls_context_add_alpn(col, "vmtap-ctl/1", 0), 0);
+	ck_assert_int_eq(tls_context_add_alpn(col, "vmtap-enroll/1", TLS_ALPN_ANONYMOUS | TLS_ALPN_ROOT), 0);
+}
+
+/* Each name by its own rules, whatever the ones before were. */
+START_TEST(several_names)
+{
+	static const struct {
+		const char	*alpn, *name;
+		int		 shown;
+		bool		 opens;
+	} cases[] = { { "\16vmtap-enroll/1", "vmtap-enroll/1", 2, true }, { "\7vmtap/1", "", 1, false },
+	    { "\13vmtap-ctl/1", "", 1, false }, { "\7other/1\16vmtap-enroll/1", "vmtap-enroll/1", 2, true }, { "\7vmtap/2", "", -1, false } };
+	uint8_t			 root[TLS_FINGERPRINT_SIZE];
+
+	enrolment_context(root);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct lab_end	 server = { 0 };
+		struct visitor	 v = { .alpn = cases[i].alpn };
+		pthread_t	 thread;
+		int		 fd;
+
+		lab_connect(&v.fd, &fd);
+		ck_assert_int_eq(pthread_create(&thread, NULL, visit, &v), 0);
+		lab_end_open(&server, base, col, fd, TLSIO_SERVER);
+		lab_run(base, cases[i].opens ? &server.opened : &server.closed);
+		ck_assert_uint_eq(server.opened, cases[i].opens);
+		if (cases[i].opens) {
+			ck_assert_str_eq(tlsio_alpn(server.t), cases[i].name);
+			ck_assert_str_eq(tlsio_peer_uri(server.t), "");
+			ck_assert_str_eq(tlsio_peer_common_name(server.t), "");
+			ck_assert_int_gt(tlsio_peer_not_after(server.t), time(NULL) + 86400);
+		}
+		tlsio_free(server.t);
+		pthread_join(thread, NULL);
+		ck_assert_int_eq(v.shown, cases[i].shown);
+		if (cases[i].opens)
+			ck_assert_mem_eq(v.last, root, sizeof(root));
+	}
+}
+END_TEST
+
+static struct tls_context *
+load_chain(const char *pem)
+{
+	char			 error[TLS_ERROR_SIZE] = "";
+	struct tls_context	*context = tls_context_load(lab_path("good", "ca.crt"), pem, pem, LAB_ALPN, error);
+
+	ck_assert_msg(context != NULL, "%s", error);
+	return context;
+}
+
+/* Of an issuer below the CA: known by the CA alone, if the issuer's certificate is shown with it. */
+START_TEST(chain_in_the_file)
+{
+	struct lab_end		 client = { 0 }, server = { 0 };
+	char			 command[1024];
+	struct pki_made		 made;
+	struct tls_context	*with, *without;
+	char			 error[PKI_ERROR_SIZE];
+	time_t			 now = time(NULL);
+	int			 fds[2];
+
+	ck_assert_msg(pki_intermediate(lab_path("good", ""), "issuer", PKI_P256, now - 300, now + 86400, &made, error) == 0, "%s", error);
+	snprintf(command, sizeof(command), "set -e; cd %s; mkdir below; cp issuer.crt below/ca.crt; cp issuer.key below/ca.key", lab_path("good", ""));
+	ck_assert_int_eq(system(command), 0);
+	lab_issue("good/below", "leaf", now - 300, now + 3600);
+	snprintf(command, sizeof(command), "set -e; cd %s/below; umask 77; cat leaf.key leaf.crt > without.pem; cat leaf.key leaf.crt"
+	    " ca.crt ../ca.crt > with.pem", lab_path("good", ""));
+	ck_assert_int_eq(system(command), 0);
+	with = load_chain(lab_path("good", "below/with.pem"));
+	without = load_chain(lab_path("good", "below/without.pem"));	/* with a warning */
+	lab_connect(&fds[0], &fds[1]);
+	lab_end_open(&client, base, with, fds[0], TLSIO_CLIENT);
+	lab_end_open(&server, base, col, fds[1], TLSIO_SERVER);
+	lab_run(base, &server.opened);
+	ck_assert_int_eq(strncmp(tlsio_peer_uri(server.t), "vmtap://acme/", 13), 0);
+	free_both(&client, &server);
+	memset(&client, 0, sizeof(client));
+	memset(&server, 0, sizeof(server));
+	lab_connect(&fds[0], &fds[1]);
+	lab_end_open(&client, base, without, fds[0], TLSIO_CLIENT);
+	lab_end_open(&server, base, col, fds[1], TLSIO_SERVER);
+	lab_run(base, &server.closed);
+	ck_assert_uint_eq(server.opened, 0);
+	free_both(&client, &server);
+	tls_context_free(with);
+	tls_context_free(without);
+}
+END_TEST
+
 START_TEST(bulk)
 {
 	struct bulk	 up = { 0 }, down = { 0 };
@@ -564,6 +700,8 @@ main(void)
 	tcase_add_unchecked_fixture(tc, lab_open, lab_close);
 	tcase_add_checked_fixture(tc, set_up, tear_down);
 	tcase_add_test(tc, names);
+	tcase_add_test(tc, several_names);
+	tcase_add_test(tc, chain_in_the_file);
 	tcase_add_test(tc, bulk);
 	tcase_add_test(tc, full_input_waits);
 	tcase_add_test(tc, shutdown_delivers_all);

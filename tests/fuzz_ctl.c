@@ -15,6 +15,7 @@
 #include "collector/catalog.h"
 #include "collector/collector.h"
 #include "collector/ctl_internal.h"
+#include "collector/enrol_desk.h"
 #include "collector/note.h"
 #include "collector/policy.h"
 
@@ -29,6 +30,93 @@ int	LLVMFuzzerTestOneInput(const uint8_t *, size_t);
 static struct collector collector;
 static struct ctl *ctl;
 static struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+static uint64_t asked;		/* the ticket of what waits at the desk, which is none; 0: nothing */
+
+static int
+ask(uint64_t ticket)
+{
+	asked = ticket;
+	return ticket % 8 == 7 ? -1 : 0;
+}
+
+int
+desk_create_token(struct desk *desk, uint64_t ticket, const struct token *token, uint64_t ttl_s)
+{
+	char error[512];
+
+	(void)desk;
+	script_assert(identity_name_valid(token->tenant) && (token->name[0] == '\0' || identity_name_valid(token->name)));
+	script_assert(token_check_labels(token->labels, error, sizeof(error)) == 0);
+	script_assert(token->uses > 0 && token->uses <= TOKEN_USES_MAX && ttl_s > 0 && ttl_s <= TOKEN_TTL_MAX_S);
+	return ask(ticket);
+}
+
+int
+desk_list_tokens(struct desk *desk, uint64_t ticket, const char *tenant)
+{
+	(void)desk;
+	(void)tenant;
+	return ask(ticket);
+}
+
+int
+desk_revoke_token(struct desk *desk, uint64_t ticket, const char *id, const char *tenant)
+{
+	(void)desk;
+	(void)tenant;
+	script_assert(strlen(id) < MSG_NAME_SIZE);
+	return ask(ticket);
+}
+
+int
+desk_revoke(struct desk *desk, uint64_t ticket, const char *vm, const char *tenant)
+{
+	(void)desk;
+	(void)tenant;
+	script_assert(strlen(vm) < MSG_NAME_SIZE);
+	return ask(ticket);
+}
+
+/* There is no worker to ask these. */
+enum desk_answer
+desk_enrol(struct desk *desk, struct mailbox *to, uint64_t ticket, const struct desk_enrol *enrol)
+{
+	(void)desk;
+	(void)to;
+	(void)ticket;
+	(void)enrol;
+	return DESK_BUSY;
+}
+
+enum desk_answer
+desk_renew(struct desk *desk, struct mailbox *to, uint64_t ticket, const struct identity *identity, const struct msg_renew *renew)
+{
+	(void)desk;
+	(void)to;
+	(void)ticket;
+	(void)identity;
+	(void)renew;
+	return DESK_BUSY;
+}
+
+/* Some of it is done, of some nothing is heard. */
+static void
+desk_answers(void)
+{
+	struct note *note;
+
+	if (asked == 0 || asked % 4 == 3)
+		return;
+	note = note_new(NOTE_DESK);
+	note->token = asked;
+	note->json = json_pack("{s:b, s:s}", "ok", asked % 4 != 2, "error", "no");
+	if (asked % 4 == 1)
+		memcpy(note->uuid, "11111111-2222-3333-4444-555555555555", sizeof(note->uuid));
+	asked = 0;
+	ctl_note(ctl, note);
+	note_free(note);
+}
 
 static void
 start(void)
@@ -75,6 +163,7 @@ run(int fd)
 	for (unsigned i = 0; i < 64 && ctl->client_count > 0; i++) {
 		script_loop(collector.base, 2);
 		take_answers(fd, &answers);
+		desk_answers();
 		if ((client = TAILQ_FIRST(&ctl->clients)) != NULL && client->token != 0)
 			event_active(client->timer, EV_TIMEOUT, 1);
 	}

@@ -17,7 +17,12 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct ipc_lease lease;
 	struct ipc_interface_gone gone;
 	struct ipc_message message = { 0 };
+	struct ipc_enrolment enrolment;
+	enum ipc_store what;
+	const uint8_t *bytes;
 	uint32_t left_ms;
+	size_t len;
+	int error;
 
 	if (size == 0)
 		return 0;
@@ -29,5 +34,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	(void)ipc_get_tap_result(&message, &result);
 	(void)ipc_get_interface_gone(&message, &gone);
 	(void)ipc_get_shutdown(&message, &left_ms);
+	(void)ipc_get_enrolment(&message, &enrolment);
+	(void)ipc_get_store(&message, &what, &bytes, &len);
+	(void)ipc_get_stored(&message, &what, &error);
 	return 0;
 }

@@ -3,17 +3,21 @@
 #include "config.h"
 
 #include <sys/socket.h>
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include <event2/event.h>
 
+#include "agent/link_renew.h"
 #include "agent/link_session.h"
 #include "agent/spool.h"
 #include "common/clock.h"
 #include "common/deadline.h"
 #include "common/tls_internal.h"
+#include "collector/pki_sign.h"
 #include "proto/codec.h"
 
 #include "tests/link_lab.h"
@@ -27,6 +31,7 @@ int	LLVMFuzzerTestOneInput(const uint8_t *, size_t);
  */
 #define PEERS		3
 #define OPENS_MAX	6
+#define RENEWALS_MAX	4
 #define STEPS_MAX	256
 #define SPOOL_SIZE	(64 * 1024)
 #define TAIL_MAX	(MSG_BLOCK_MAX + 4096)
@@ -47,9 +52,34 @@ struct fuzz {
 	unsigned	 opens;
 	uint8_t		 streams;	/* begun so far; 1 is the first */
 	uint64_t	 published;	/* of the newest stream of tap 0 */
+	unsigned	 renewals;
+	struct pki_chain chain;		/* for what was asked for last */
 };
 
 /* --- what comes from the agent --- */
+
+/* What a collector would grant. */
+static void
+take_renew(struct fuzz *fuzz, const struct frame *frame)
+{
+	static struct pki_issuer *issuer;
+	char path[2][256], error[PKI_ERROR_SIZE];
+	struct pki_request request = { .not_before = time(NULL) - 300, .not_after = time(NULL) + 3600,
+	    .identity = { .role = ROLE_AGENT, .tenant = "acme", .name = "web1" } };
+	struct msg_renew renew;
+	struct pki_csr *csr;
+
+	snprintf(path[0], sizeof(path[0]), "%s/pki/ca.crt", script_folder());
+	snprintf(path[1], sizeof(path[1]), "%s/pki/ca.key", script_folder());
+	if (issuer == NULL)
+		script_assert((issuer = pki_issuer_load(path[0], NULL, path[1], error)) != NULL);
+	script_assert(msg_get_renew(frame, &renew) == 0);
+	script_assert((csr = pki_csr_new(renew.csr, renew.csr_len, error)) != NULL);
+	memcpy(request.identity.uuid, fuzz->lab.link.own.uuid, sizeof(request.identity.uuid));
+	pki_chain_clear(&fuzz->chain);
+	script_assert(pki_sign(issuer, &request, csr, &fuzz->chain, error) == 0);
+	pki_csr_free(csr);
+}
 
 /* One after another within a stream, by block or gap. */
 static void
@@ -76,7 +106,8 @@ take_frame(struct script_peer *script, const struct frame *frame)
 	} else if (frame->type == FRAME_GAP) {
 		script_assert(msg_get_gap(frame, &gap) == 0);
 		check_number(peer, gap.stream, gap.first, gap.last);
-	}
+	} else if (frame->type == FRAME_RENEW)
+		take_renew(peer->fuzz, frame);
 }
 
 static void
@@ -244,6 +275,39 @@ step_bye(struct peer *peer, struct cursor *cursor)
 	(void)(end.code & 1 ? msg_put_error(&peer->script.out, &end) : msg_put_bye(&peer->script.out, &end));
 }
 
+/* A few times in a run, since keys take their time. */
+static void
+step_renew(struct peer *peer, struct cursor *cursor)
+{
+	struct link *link = &peer->fuzz->lab.link;
+	uint8_t what = script_u8(cursor);
+
+	if (what & 1)
+		renew_stored(link, what & 2 ? EROFS : 0);
+	else if (peer->fuzz->renewals++ < RENEWALS_MAX) {
+		link->renewal->due = 1;
+		renew_session_live(link);
+	}
+}
+
+/* The one asked for, or anything. */
+static void
+step_certificate(struct peer *peer, struct cursor *cursor)
+{
+	const struct pki_chain *chain = &peer->fuzz->chain;
+	uint8_t what = script_u8(cursor), bytes[128];
+	struct msg_certificate msg = { .reason = "" };
+
+	if (what & 1)
+		strcpy(msg.reason, "not today\x1b[2J");
+	for (msg.count = 0; !(what & 1) && msg.count < (what >> 1 & 3) + 1; msg.count++) {
+		msg.certificate[msg.count].der = chain->count > 0 && msg.count == 0 ? chain->der : bytes;
+		msg.certificate[msg.count].len = chain->count > 0 && msg.count == 0 ? chain->certificate[0].len :
+		    script_bytes(cursor, bytes, sizeof(bytes));
+	}
+	(void)msg_put_certificate(&peer->script.out, &msg);
+}
+
 static void
 step_raw(struct peer *peer, struct cursor *cursor)
 {
@@ -362,7 +426,7 @@ static void (*const steps[32])(struct peer *, struct cursor *) = {
 	step_open, step_close, step_welcome, step_policy, step_ack, step_ack_all, step_ping, step_bye,
 	step_raw, step_frame, step_spoil, step_stream, step_block, step_wake, step_result, step_time,
 	step_pulse, step_block, step_block, step_wake, step_welcome, step_ack, step_ack_all, step_result,
-	step_open, step_stream, step_block, step_policy, step_time, step_hints, step_lease_end, step_hints,
+	step_open, step_stream, step_block, step_renew, step_time, step_hints, step_lease_end, step_certificate,
 };
 
 /* An acknowledgement beyond what was published would move the spool's begin there. */
@@ -401,6 +465,7 @@ static void
 begin(struct fuzz *fuzz)
 {
 	link_lab_open(&fuzz->lab, SPOOL_SIZE);
+	fuzz->lab.link.renewal = renew_new(&fuzz->lab.link);
 	for (unsigned i = 0; i < PEERS; i++) {
 		fuzz->peer[i].fuzz = fuzz;
 		fuzz->peer[i].script.more = &fuzz->peer[i];
@@ -418,6 +483,9 @@ end(struct fuzz *fuzz)
 		session_free(s);
 	for (unsigned i = 0; i < PEERS; i++)
 		script_peer_close(&fuzz->peer[i].script);
+	renew_free(fuzz->lab.link.renewal);
+	fuzz->lab.link.renewal = NULL;
+	pki_chain_clear(&fuzz->chain);
 	link_lab_close(&fuzz->lab);
 }
 

@@ -24,7 +24,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	char network[IDENTITY_NAME_SIZE];
 
 	if (policy_set_parse(set, "f", text, error, sizeof(error)) == 0) {
-		policy_set_resolve(set, "acme", "web1", "11111111-2222-3333-4444-555555555555", &policy, &dedup);
+		policy_set_resolve(set, "acme", "web1", "11111111-2222-3333-4444-555555555555", "", &policy, &dedup);
 		policy_network(&dedup, "eth0", network, sizeof(network));
 		if (network[0] != '\0' && !identity_name_valid(network))
 			abort();

@@ -21,6 +21,9 @@
 #include "proto/pcapng.h"
 
 #include "collector/catalog.h"
+#include "collector/enrol_desk.h"
+#include "collector/pki_sign.h"
+#include "collector/revoked.h"
 #include "collector/session.h"
 #include "collector/stream.h"
 #include "collector/store_retain.h"
@@ -37,7 +40,7 @@
 int	LLVMFuzzerTestOneInput(const uint8_t *, size_t);
 
 /*
- * The input is a script: each step one call of the table below. Up to PEERS connections of two VMs (and of somebody who is no agent) say
+ * The input is a script: each step one call of the table below. Up to PEERS connections of two VMs (and of somebody who is no agent, or has no certificate) say
  * frames, well-formed or not, go away, come again as the same instance or another; policies and settings change, commits end or
  * fail, timers run out. At the end the collector stops as after SIGTERM, and what the catalog promises is compared with the disk.
  */
@@ -80,6 +83,66 @@ retainer_poke(struct retainer *retainer)
 	(void)retainer;
 }
 
+/* The desk: what it is asked waits until the script has it answered. */
+static struct asked {
+	struct mailbox	*to;
+	uint64_t	 ticket;
+} asked;
+
+static enum desk_answer
+ask(struct mailbox *to, uint64_t ticket, const uint8_t *csr, size_t csr_len)
+{
+	char error[PKI_ERROR_SIZE];
+
+	pki_csr_free(pki_csr_new(csr, csr_len, error));
+	asked = (struct asked){ to, ticket };
+	return ticket % 8 == 6 ? DESK_BUSY : DESK_QUEUED;
+}
+
+enum desk_answer
+desk_enrol(struct desk *desk, struct mailbox *to, uint64_t ticket, const struct desk_enrol *enrol)
+{
+	(void)desk;
+	return ticket % 8 == 7 ? DESK_STRANGER : ask(to, ticket, enrol->csr, enrol->csr_len);
+}
+
+enum desk_answer
+desk_renew(struct desk *desk, struct mailbox *to, uint64_t ticket, const struct identity *identity, const struct msg_renew *renew)
+{
+	(void)desk;
+	script_assert(identity->role == ROLE_AGENT);
+	return ask(to, ticket, renew->csr, renew->csr_len);
+}
+
+/* There is no control socket to ask these; what frees an operator's connection is linked with it. */
+int
+desk_create_token(struct desk *desk, uint64_t ticket, const struct token *token, uint64_t ttl_s)
+{
+	(void)desk, (void)ticket, (void)token, (void)ttl_s;
+	return -1;
+}
+
+int
+desk_list_tokens(struct desk *desk, uint64_t ticket, const char *tenant)
+{
+	(void)desk, (void)ticket, (void)tenant;
+	return -1;
+}
+
+int
+desk_revoke_token(struct desk *desk, uint64_t ticket, const char *id, const char *tenant)
+{
+	(void)desk, (void)ticket, (void)id, (void)tenant;
+	return -1;
+}
+
+int
+desk_revoke(struct desk *desk, uint64_t ticket, const char *vm, const char *tenant)
+{
+	(void)desk, (void)ticket, (void)vm, (void)tenant;
+	return -1;
+}
+
 /* --- once --- */
 
 static struct tls_context *
@@ -87,6 +150,8 @@ context(unsigned who)
 {
 	static const char *const names[] = { "web1", "web2", "web1", "col" };
 
+	if (who & 0x40)
+		return script_stranger();
 	return script_context(who % 4 == 3 ? ROLE_COLLECTOR : ROLE_AGENT, who % 4 == 3 ? "" : "acme", names[who % 4]);
 }
 
@@ -106,6 +171,8 @@ start(void)
 			encoder[id] = codec_by_id(id)->state_new(codec_by_id(id)->level_initial);
 	for (unsigned who = 0; who < 4; who++)
 		context(who);
+	script_assert(tls_context_add_alpn(context(3), FRAME_ALPN_ENROLL, TLS_ALPN_ANONYMOUS | TLS_ALPN_ROOT) == 0);
+	context(0x40);
 }
 
 /* --- what runs by itself --- */
@@ -496,6 +563,7 @@ step_settings(struct peer *peer, struct cursor *cursor)
 	note->settings.keepalive_ms = 60000;
 	note->settings.hint_lease_ms = 5000;
 	note->settings.dedup = DEDUP_TAG;
+	note->settings.enrol_life_ms = 60000;
 	mailbox_post(worker_of(peer)->inbox, note);
 }
 
@@ -547,17 +615,93 @@ step_hints(struct peer *peer, struct cursor *cursor)
 }
 
 static void
-step_nothing(struct peer *peer, struct cursor *cursor)
+put_enroll(struct peer *peer, struct cursor *cursor)
 {
-	(void)peer;
-	(void)cursor;
+	struct msg_enroll msg = { .software = "fuzz" };
+	uint8_t bytes[256];
+
+	script_bytes(cursor, (uint8_t *)msg.token, sizeof(msg.token) - 1);
+	script_bytes(cursor, (uint8_t *)msg.name, sizeof(msg.name) - 1);
+	msg.csr = bytes;
+	msg.csr_len = script_bytes(cursor, bytes, sizeof(bytes));
+	msg_put_enroll(&peer->script.out, &msg);
+}
+
+static void
+put_renew(struct peer *peer, struct cursor *cursor)
+{
+	uint8_t bytes[256];
+	const struct msg_renew msg = { .csr = bytes, .csr_len = script_bytes(cursor, bytes, sizeof(bytes)) };
+
+	msg_put_renew(&peer->script.out, &msg);
+}
+
+/* granted: one certificate, which need not be one. */
+static void
+desk_answers(bool granted, const char *reason)
+{
+	struct note *note;
+
+	if (asked.to == NULL)
+		return;
+	note = note_new(NOTE_CERTIFICATE);
+	note->token = asked.ticket;
+	note->good = granted;
+	snprintf(note->text, sizeof(note->text), "%s", reason);
+	if (granted && (note->chain = calloc(1, sizeof(*note->chain))) != NULL) {
+		note->chain->der = calloc(1, 100);
+		note->chain->len = note->chain->certificate[0].len = 100;
+		note->chain->count = 1;
+	}
+	mailbox_post(asked.to, note);
+}
+
+static void
+revoke_somebody(struct peer *peer)
+{
+	struct note note = { .kind = NOTE_REVOKE };
+	struct session *session = TAILQ_FIRST(&worker_of(peer)->sessions);
+	char error[512];
+
+	if (session == NULL || session->identity.uuid[0] == '\0')
+		return;
+	memcpy(note.uuid, session->identity.uuid, sizeof(note.uuid));
+	script_assert(revoked_add(peer->fuzz->workers.revoked, db, note.uuid, 1, error, sizeof(error)) == 0);
+	workers_tell(&peer->fuzz->workers, &note);
+}
+
+static void
+step_enrol(struct peer *peer, struct cursor *cursor)
+{
+	switch (script_u8(cursor) % 8) {
+	case 0:
+		put_renew(peer, cursor);
+		break;
+	case 1:
+		put_enroll(peer, cursor);
+		break;
+	case 2:
+		desk_answers(true, "");
+		break;
+	case 3:
+		desk_answers(false, "the token has been revoked");
+		break;
+	case 4:
+		desk_answers(false, "");
+		break;
+	case 5:
+		revoke_somebody(peer);
+		break;
+	default:
+		break;
+	}
 }
 
 static void (*const steps[32])(struct peer *, struct cursor *) = {
 	step_open, step_hello, step_interface, step_block, step_gap, step_end, step_stats, step_policy_result,
 	step_ping, step_pong, step_bye, step_raw, step_frame, step_spoil, step_close, step_commit,
 	step_commit_fails, step_time, step_policy, step_settings, step_tick, step_stop, step_hints, step_block,
-	step_block, step_interface, step_hello, step_commit, step_open, step_gap, step_time, step_nothing,
+	step_block, step_interface, step_hello, step_commit, step_open, step_gap, step_time, step_enrol,
 };
 
 /* Bits: together, peer, step. */
@@ -624,7 +768,9 @@ stop(struct fuzz *fuzz)
 		script_assert(worker->finished);
 		while ((session = TAILQ_FIRST(&worker->sessions)) != NULL)
 			session_free(session);
-		script_assert(worker->handshakes == 0);
+		while (!TAILQ_EMPTY(&worker->enrols))
+			enrol_session_free(TAILQ_FIRST(&worker->enrols));
+		script_assert(worker->handshakes == 0 && worker->enrol_count == 0);
 	}
 	for (unsigned i = 0; i < PEERS; i++)
 		script_peer_close(&fuzz->peer[i].script);
@@ -634,7 +780,7 @@ static void
 begin(struct fuzz *fuzz)
 {
 	const struct worker_settings settings = { .rotate_size = 1u << 20, .rotate_interval_ms = 3600000, .keepalive_ms = 60000,
-	    .hint_lease_ms = 5000, .dedup = DEDUP_TAG };
+	    .hint_lease_ms = 5000, .dedup = DEDUP_TAG, .enrol_life_ms = 60000 };
 	static const struct conf_list tenants;
 	struct tls_context *tls[WORKERS];
 	struct policy_set *policy = policy_set_new();
@@ -642,11 +788,13 @@ begin(struct fuzz *fuzz)
 
 	for (unsigned w = 0; w < WORKERS; w++)
 		tls[w] = tls_context_ref(context(3));
+	asked = (struct asked){ 0 };
 	fuzz->base = event_base_new();
 	fuzz->workers.main = mailbox_new();
 	fuzz->workers.store = &store;
 	fuzz->workers.tenants = &tenants;
 	script_assert((fuzz->workers.known = tenants_new(store.path, error, sizeof(error))) != NULL);
+	script_assert((fuzz->workers.revoked = revoked_new(db, error, sizeof(error))) != NULL);
 	script_assert(workers_start(&fuzz->workers, WORKERS, tls, policy, &settings, error, sizeof(error)) == 0);
 	policy_set_unref(policy);
 	for (unsigned i = 0; i < PEERS; i++) {
@@ -674,11 +822,12 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	workers_join(&fuzz.workers);
 	take_notes(&fuzz);
 	tenants_free(fuzz.workers.known);
+	revoked_free(fuzz.workers.revoked);
 	mailbox_free(fuzz.workers.main);
 	event_base_free(fuzz.base);
 	check_files();
 	script_assert(sqlite3_exec(db, "DELETE FROM point; DELETE FROM file; DELETE FROM interface; DELETE FROM loss; DELETE FROM stat;"
-	    " DELETE FROM stream; DELETE FROM vm", NULL, NULL, NULL) == SQLITE_OK);
+	    " DELETE FROM stream; DELETE FROM vm; DELETE FROM revoked", NULL, NULL, NULL) == SQLITE_OK);
 	script_remove_files(vm_folder);
 	return 0;
 }

@@ -114,12 +114,23 @@ issue(enum identity_role role, const char *tenant, const char *name)
 		script_failed(error, name, 0);
 }
 
+static struct tls_context *
+load_context(const char *name, const char *alpn)
+{
+	char error[TLS_ERROR_SIZE] = "";
+	struct tls_context *context = tls_context_load(certificate_path("ca", ".crt"), certificate_path(name, ".crt"),
+	    certificate_path(name, ".key"), alpn, error);
+
+	if (context == NULL)
+		script_failed(error, name, 0);
+	return context;
+}
+
 struct tls_context *
 script_context(enum identity_role role, const char *tenant, const char *name)
 {
 	static struct tls_context *context[CONTEXTS_MAX];
 	static const char *names[CONTEXTS_MAX];
-	char error[TLS_ERROR_SIZE] = "";
 	size_t i;
 
 	for (i = 0; i < CONTEXTS_MAX && names[i] != NULL; i++)
@@ -127,12 +138,22 @@ script_context(enum identity_role role, const char *tenant, const char *name)
 			return context[i];
 	script_assert(i < CONTEXTS_MAX);
 	issue(role, tenant, name);
-	context[i] = tls_context_load(certificate_path("ca", ".crt"), certificate_path(name, ".crt"), certificate_path(name, ".key"),
-	    FRAME_ALPN, error);
-	if (context[i] == NULL)
-		script_failed(error, name, 0);
+	context[i] = load_context(name, FRAME_ALPN);
 	names[i] = name;
 	return context[i];
+}
+
+/* It is not asked for its certificate. */
+struct tls_context *
+script_stranger(void)
+{
+	static struct tls_context *context;
+
+	if (context == NULL) {
+		issue(ROLE_AGENT, "acme", "stranger");
+		context = load_context("stranger", FRAME_ALPN_ENROLL);
+	}
+	return context;
 }
 
 /* --- the input --- */

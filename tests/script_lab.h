@@ -27,6 +27,8 @@ void		 script_remove_files(const char *below);	/* all but folders, below a folde
 
 /* A certificate of the one CA, made at the first call of its name; holds what is returned until the process ends. */
 struct tls_context *script_context(enum identity_role, const char *tenant, const char *name);
+/* Of one that wants to enrol. */
+struct tls_context *script_stranger(void);
 
 /* As often as something happens, but for timers; a bounded number of times. */
 void		 script_loop(struct event_base *, unsigned times);

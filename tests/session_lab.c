@@ -14,7 +14,9 @@
 #include "proto/pcapng.h"
 
 #include "collector/catalog.h"
+#include "collector/enrol_desk.h"
 #include "collector/policy.h"
+#include "collector/revoked.h"
 #include "collector/store_retain.h"
 #include "collector/tenant.h"
 
@@ -31,13 +33,42 @@ mailbox_readable(evutil_socket_t fd, short what, void *arg)
 	mailbox_clear(session_lab.workers.main);
 }
 
+static void
+lab_tell(const struct note *like, void *arg)
+{
+	(void)arg;
+	workers_tell(&session_lab.workers, like);
+}
+
+static void
+lab_open_desk(void)
+{
+	const struct desk_settings settings = { .ca = lab_path("good", "ca.crt"), .key = lab_path("good", "ca.key"), .life_ms = 3600000 };
+	char error[1024] = "";
+	struct sqlite3 *db = catalog_open_read_only(session_lab.path, error, sizeof(error));
+
+	ck_assert_msg(db != NULL && (session_lab.workers.revoked = revoked_new(db, error, sizeof(error))) != NULL &&
+	    (session_lab.workers.desk = desk_new(session_lab.path, &settings, session_lab.workers.revoked, session_lab.workers.main,
+	    lab_tell, NULL, error, sizeof(error))) != NULL, "%s", error);
+	sqlite3_close(db);
+}
+
+static struct tls_context *
+lab_server_context(void)
+{
+	struct tls_context *context = lab_context("good", "good", "col");
+
+	ck_assert_int_eq(tls_context_add_alpn(context, FRAME_ALPN_ENROLL, TLS_ALPN_ANONYMOUS | TLS_ALPN_ROOT), 0);
+	return context;
+}
+
 void
 session_lab_open(void)
 {
 	const struct worker_settings settings = { .rotate_size = 1u << 20, .rotate_interval_ms = 3600000, .keepalive_ms = 60000,
-	    .hint_lease_ms = 5000, .dedup = DEDUP_TAG };
+	    .hint_lease_ms = 5000, .enrol_life_ms = 3600000, .dedup = DEDUP_TAG };
 	const struct retain_limits limits = { 0 };
-	struct tls_context *tls[2] = { lab_context("good", "good", "col"), lab_context("good", "good", "col") };
+	struct tls_context *tls[2] = { lab_server_context(), lab_server_context() };
 	struct policy_set *policy = policy_set_new();
 	char error[512] = "";
 
@@ -49,6 +80,7 @@ session_lab_open(void)
 	session_lab.workers.tenants = &session_lab.tenants;
 	session_lab.workers.known = tenants_new(session_lab.path, error, sizeof(error));
 	ck_assert_msg(session_lab.workers.known != NULL, "%s", error);
+	lab_open_desk();
 	session_lab.workers.retainer = retainer_new(&session_lab.store, &limits, error, sizeof(error));
 	session_lab.base = event_base_new();
 	session_lab.mailbox = event_new(session_lab.base, mailbox_fd(session_lab.workers.main), EV_READ | EV_PERSIST,
@@ -93,6 +125,7 @@ session_lab_stop(void)
 	workers_tell(&session_lab.workers, &stop);
 	while (session_lab.stopped < session_lab.workers.count)
 		note_free(session_lab_note(NOTE_STOPPED));
+	desk_free(session_lab.workers.desk);
 	workers_join(&session_lab.workers);
 }
 
@@ -105,6 +138,7 @@ session_lab_close(void)
 		session_lab_stop();
 	retainer_free(session_lab.workers.retainer);
 	tenants_free(session_lab.workers.known);
+	revoked_free(session_lab.workers.revoked);
 	event_free(session_lab.mailbox);
 	mailbox_free(session_lab.workers.main);
 	store_close(&session_lab.store);
@@ -140,13 +174,19 @@ leave_input(struct lab_end *end)
 void
 agent_open(struct agent *agent, const char *name, uint8_t instance)
 {
+	agent_open_context(agent, lab_context("good", "good", name), instance);
+}
+
+void
+agent_open_context(struct agent *agent, struct tls_context *context, uint8_t instance)
+{
 	struct note *note = note_new(NOTE_CONNECTION);
 	int client;
 
 	memset(agent, 0, sizeof(*agent));
 	buf_init(&agent->out, 4 * 1024 * 1024);
 	agent->instance = instance;
-	agent->tls = lab_context("good", "good", name);
+	agent->tls = context;
 	lab_connect(&client, &note->fd);
 	mailbox_post(session_lab.workers.worker[session_lab.turn++ % session_lab.workers.count].inbox, note);
 	agent->end.on_readable = leave_input;

@@ -50,6 +50,8 @@ struct agent {
 
 /* Connects with the good CA's certificate of name; the handshake is done when it returns. */
 void	agent_open(struct agent *, const char *name, uint8_t instance);
+/* The same by a context, which is taken. */
+void	agent_open_context(struct agent *, struct tls_context *, uint8_t instance);
 void	agent_close(struct agent *);
 /* What has been put to out. */
 void	agent_send(struct agent *);

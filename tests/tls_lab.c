@@ -97,10 +97,16 @@ file_of(const char *ca, const char *name, const char *suffix)
 struct tls_context *
 lab_context(const char *trusted, const char *ca, const char *name)
 {
+	return lab_context_alpn(trusted, ca, name, LAB_ALPN);
+}
+
+struct tls_context *
+lab_context_alpn(const char *trusted, const char *ca, const char *name, const char *alpn)
+{
 	char			 error[TLS_ERROR_SIZE] = "";
 	struct tls_context	*context;
 
-	context = tls_context_load(file_of(trusted, "ca", "crt"), file_of(ca, name, "crt"), file_of(ca, name, "key"), LAB_ALPN, error);
+	context = tls_context_load(file_of(trusted, "ca", "crt"), file_of(ca, name, "crt"), file_of(ca, name, "key"), alpn, error);
 	ck_assert_msg(context != NULL, "%s", error);
 	return context;
 }

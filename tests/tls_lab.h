@@ -25,6 +25,7 @@ void		 lab_issue(const char *ca, const char *name, time_t not_before, time_t not
 
 /* Certificate and key of "ca/name", trusting trusted. */
 struct tls_context *lab_context(const char *trusted, const char *ca, const char *name);
+struct tls_context *lab_context_alpn(const char *trusted, const char *ca, const char *name, const char *alpn);
 
 /* Two ends of a TCP connection on 127.0.0.1. */
 void	lab_connect(int *client, int *server);
