@@ -97,6 +97,24 @@ START_TEST(the_nearest_scope_wins)
 }
 END_TEST
 
+START_TEST(labels_of_enrolment_count_too)
+{
+	parse("[label role=web]\nsnaplen = 1\n[label edge]\nfilter = e\n[label role=db]\nsnaplen = 2\n[label role]\nsnaplen = 3\n"
+	    "[vm other]\nlabels = role=db\n");
+	ck_assert(!policy_set_resolve(set, "acme", "web1", UUID, "", &policy, &dedup));
+	ck_assert(policy_set_resolve(set, "acme", "web1", UUID, "role=web,edge", &policy, &dedup));
+	ck_assert_uint_eq(policy.snaplen, 1);
+	ck_assert_str_eq(policy.filter, "e");
+	ck_assert(!policy_set_resolve(set, "acme", "web1", UUID, "role=we,edg,xrole=web", &policy, &dedup));
+	ck_assert(policy_set_resolve(set, "acme", "other", UUID, "edge", &policy, &dedup));	/* both, and in the file's order */
+	ck_assert_uint_eq(policy.snaplen, 2);
+	ck_assert_str_eq(policy.filter, "e");
+	override("label role=web", "filter = w");
+	ck_assert(policy_set_resolve(set, "acme", "web1", UUID, "role=web", &policy, &dedup));
+	ck_assert_str_eq(policy.filter, "w");
+}
+END_TEST
+
 /* Off that is said is another thing than nothing said, which the tenant's other VMs change. */
 START_TEST(dedup_asks_for_digests)
 {
@@ -310,6 +328,7 @@ main(void)
 	tcase_add_test(tcase, every_key_is_taken);
 	tcase_add_test(tcase, nothing_set_is_no_policy);
 	tcase_add_test(tcase, the_nearest_scope_wins);
+	tcase_add_test(tcase, labels_of_enrolment_count_too);
 	tcase_add_test(tcase, dedup_asks_for_digests);
 	tcase_add_test(tcase, an_interface_has_its_network);
 	tcase_add_test(tcase, overrides_add_up);
