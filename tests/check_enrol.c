@@ -22,6 +22,7 @@
 
 #include "collector/enrol_command.h"
 #include "collector/enrol_desk.h"
+#include "collector/enrol_session.h"
 #include "collector/note.h"
 #include "collector/pki_sign.h"
 #include "collector/session.h"
@@ -168,8 +169,10 @@ set_desk(const char *cert, const char *key, const char *command)
 	const struct desk_settings settings = { .ca = lab_path("good", "ca.crt"), .cert = cert, .key = key, .command = command,
 	    .life_ms = LIFE_MS };
 	char error[1024] = "";
+	struct desk_signing *signing = desk_signing_new(&settings, error, sizeof(error));
 
-	ck_assert_msg(desk_set(session_lab.workers.desk, &settings, error, sizeof(error)) == 0, "%s", error);
+	ck_assert_msg(signing != NULL, "%s", error);
+	desk_set(session_lab.workers.desk, signing);
 }
 
 /* --- who enrols --- */
@@ -391,6 +394,30 @@ START_TEST(nothing_else_is_said_there)
 }
 END_TEST
 
+/* Of one worker, whose sessions have places of their own. */
+START_TEST(the_silent_make_way)
+{
+	static struct agent silent[ENROLS_MAX];
+	EVP_PKEY *key = make_key("P-256");
+	struct msg_certificate msg;
+	char token[TOKEN_TEXT_SIZE];
+
+	create_token(1, token);
+	for (unsigned i = 0; i < ENROLS_MAX; i++) {
+		session_lab.turn = 0;
+		open_stranger(&silent[i]);
+	}
+	session_lab.turn = 0;
+	enrol(&agent, token, key, &msg);
+	ck_assert_uint_eq(msg.count, 1);
+	agent_wait_closed(&silent[0]);
+	ck_assert_uint_eq(silent[1].end.closed, 0);
+	for (unsigned i = 0; i < ENROLS_MAX; i++)
+		agent_close(&silent[i]);
+	EVP_PKEY_free(key);
+}
+END_TEST
+
 /* Without a certificate there is no session. */
 START_TEST(a_session_needs_a_certificate)
 {
@@ -468,18 +495,18 @@ START_TEST(bad_keys_are_not_taken)
 	struct desk_settings settings = { .ca = lab_path("good", "ca.crt"), .key = lab_path("good", "web1.key"), .life_ms = LIFE_MS };
 	char error[1024] = "";
 
-	ck_assert_int_eq(desk_set(session_lab.workers.desk, &settings, error, sizeof(error)), -1);
+	ck_assert_ptr_null(desk_signing_new(&settings, error, sizeof(error)));
 	ck_assert_ptr_nonnull(strstr(error, "is not the key of"));
 	settings.key = lab_path("good", "no.key");
-	ck_assert_int_eq(desk_set(session_lab.workers.desk, &settings, error, sizeof(error)), -1);
+	ck_assert_ptr_null(desk_signing_new(&settings, error, sizeof(error)));
 	ck_assert_ptr_nonnull(strstr(error, "No such file"));
 	settings.cert = lab_path("good", "web1.crt");
 	settings.key = lab_path("good", "web1.key");
-	ck_assert_int_eq(desk_set(session_lab.workers.desk, &settings, error, sizeof(error)), -1);
+	ck_assert_ptr_null(desk_signing_new(&settings, error, sizeof(error)));
 	ck_assert_ptr_nonnull(strstr(error, "may not sign"));
 	settings.cert = lab_path("evil", "ca.crt");
 	settings.key = lab_path("evil", "ca.key");
-	ck_assert_int_eq(desk_set(session_lab.workers.desk, &settings, error, sizeof(error)), -1);
+	ck_assert_ptr_null(desk_signing_new(&settings, error, sizeof(error)));
 	ck_assert_ptr_nonnull(strstr(error, "does not lead to"));
 }
 END_TEST
@@ -832,6 +859,7 @@ add_tests(TCase *tc)
 	tcase_add_test(tc, a_stranger_is_told_nothing);
 	tcase_add_test(tc, what_is_no_request_uses_nothing);
 	tcase_add_test(tc, nothing_else_is_said_there);
+	tcase_add_test(tc, the_silent_make_way);
 	tcase_add_test(tc, a_session_needs_a_certificate);
 	tcase_add_test(tc, who_does_not_sign_says_so);
 	tcase_add_test(tc, an_issuer_below_the_ca);
