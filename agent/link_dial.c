@@ -177,6 +177,13 @@ dial_start(struct dial *d)
 }
 
 void
+dial_hurry(struct dial *d)
+{
+	if (d->state == DIAL_WAIT)
+		round_start(d);
+}
+
+void
 dial_resume(struct dial *d)
 {
 	if (d->state == DIAL_OFF)

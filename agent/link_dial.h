@@ -24,6 +24,7 @@ struct dial	*dial_new(struct link *);
 void		 dial_free(struct dial *);
 void		 dial_start(struct dial *);		/* now; again after the configuration changed */
 void		 dial_stop(struct dial *);
+void		 dial_hurry(struct dial *);		/* the wait is over: what made a round fail may be gone */
 void		 dial_resume(struct dial *);		/* as dial_start(), if it stands still */
 /* The addresses being called or talked to; returns how many were written. */
 size_t		 dial_endpoints(const struct dial *, struct ipc_endpoint *, size_t max);

@@ -22,8 +22,8 @@
 #include "common/clockwatch.h"
 #include "common/log.h"
 
-#define REFUSED_MS	600000		/* a token that was refused is tried again: it may have been the collector's fault */
-#define REFUSED_STEPS	5		/* doublings of that */
+#define REFUSED_MS	60000		/* a token that was refused is tried again: it may have been the collector's fault */
+#define REFUSED_STEPS	6		/* doublings of that */
 #define PENDING_MAX	(16u * 1024)
 
 /* --- standing --- */
@@ -184,16 +184,22 @@ say(struct enroll *e, enum standing standing)
 
 /* --- what follows --- */
 
-/* The original's certificate is of no use here; nor is what was made with it. */
 static void
-leave_identity(struct link *link)
+end_sessions(struct link *link, const char *why)
 {
 	struct session *s, *next;
 
 	for (s = TAILQ_FIRST(&link->sessions); s != NULL; s = next) {
 		next = TAILQ_NEXT(s, entry);
-		session_bye(s, 0, "this machine is not the one that the certificate was given to");
+		session_bye(s, 0, why);
 	}
+}
+
+/* The original's certificate is of no use here; nor is what was made with it. */
+static void
+leave_identity(struct link *link)
+{
+	end_sessions(link, "this machine is not the one that the certificate was given to");
 	tls_context_free(link->tls);
 	link->tls = NULL;
 	dial_stop(link->dial);
@@ -223,6 +229,8 @@ enroll_review(struct link *link)
 	}
 	if (standing == STANDING_CLONE && link->tls != NULL)
 		leave_identity(link);
+	else if (standing == STANDING_REVOKED)
+		end_sessions(link, "this VM has been revoked");
 	review_call(e, standing);
 	tap_update_all(link);
 	listener_check(link->listener);
@@ -439,8 +447,8 @@ on_clock_stepped(void *arg)
 	struct enroll *e = arg;
 
 	enroll_call_now(e->call);
-	if (e->managed)
-		credentials_request(e->link);
+	credentials_request(e->link);
+	dial_hurry(e->link->dial);
 }
 
 void

@@ -16,6 +16,7 @@
 #include "agent/supervisor_identity.h"
 
 #define TEMPORARY	".new"
+#define SAID_MS		3600000
 #define FILE_MAX	(IPC_STORE_MAX + MACHINE_TEXT_SIZE)
 
 /* --- files --- */
@@ -194,12 +195,14 @@ look_at_pending(const struct agent_options *options, int folder, const struct ma
 static void
 open_secrets(const struct agent_options *options, int folder, struct ipc_enrolment *enrolment, int fds[2])
 {
+	static struct log_limit limit;
 	size_t count = 0;
 
 	if ((fds[count] = open(options->token_file, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)) != -1) {
 		enrolment->token = true;
 		count++;
-	}
+	} else if (errno != ENOENT)
+		log_limited(&limit, SAID_MS, LOG_LEVEL_ERROR, "%s: the token cannot be read: %s", options->token_file, strerror(errno));
 	if (folder != -1 && (fds[count] = open_file(folder, IDENTITY_PENDING)) != -1)
 		enrolment->pending = true;
 }

@@ -240,7 +240,8 @@ catalog_query_vm(sqlite3 *db, const char *where, const char *tenant, const char 
 	char sql[256];
 	int n = -1;
 
-	snprintf(sql, sizeof(sql), "SELECT uuid, tenant, name FROM vm WHERE (%s) AND (?2 IS NULL OR tenant = ?2) ORDER BY name, uuid", where);
+	snprintf(sql, sizeof(sql), "SELECT uuid, tenant, name FROM vm WHERE (%s) AND (?2 IS NULL OR tenant = ?2)"
+	    " ORDER BY name, uuid", where);
 	if (sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) == SQLITE_OK &&
 	    sqlite3_bind_text(stmt, 1, text, -1, SQLITE_STATIC) == SQLITE_OK &&
 	    sqlite3_bind_text(stmt, 2, tenant, -1, SQLITE_STATIC) == SQLITE_OK)

@@ -82,7 +82,7 @@ void
 read_warning(const char *text, void *arg)
 {
 	(void)arg;
-	fprintf(stderr, "vmtap read: %s\n", text);
+	cmd_fail("read", "%s", text);
 }
 
 static void

@@ -97,11 +97,13 @@ collector_reload_policy(struct collector *collector)
 static int
 collector_reload_desk(struct collector *collector)
 {
-	const struct desk_settings settings = collector_desk_settings(collector);
 	char error[COLLECTOR_ERROR_SIZE];
+	struct desk_signing *signing = collector_load_signing(collector, error, sizeof(error));
 
-	if (desk_set(collector->desk, &settings, error, sizeof(error)) == 0)
+	if (signing != NULL) {
+		desk_set(collector->desk, signing);
 		return 0;
+	}
 	log_error("reload: %s; certificates are signed as before", error);
 	return -1;
 }

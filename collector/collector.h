@@ -15,7 +15,7 @@
 struct credentials;
 struct ctl;
 struct desk;
-struct desk_settings;
+struct desk_signing;
 struct event;
 struct event_base;
 struct listeners;
@@ -45,6 +45,7 @@ struct collector {
 	struct policy_set	*policy;
 	struct tenants		*known;
 	struct revoked		*revoked;
+	struct desk_signing	*signing;	/* until the desk has it */
 	struct desk		*desk;		/* enrolment */
 	struct tls_context	*tls[WORKERS_MAX];	/* until the workers have them */
 	time_t			 not_after;	/* of the certificate in use */
@@ -66,7 +67,7 @@ int	collector_main(struct collector_options *, int argc, char **argv);
 void	collector_start(struct collector *);
 void	collector_clear(struct collector *);
 void	collector_fill_settings(const struct collector *, struct worker_settings *);
-struct desk_settings collector_desk_settings(const struct collector *);
+struct desk_signing *collector_load_signing(const struct collector *, char *error, size_t error_size);
 
 /* collector_policy.c. A set of the policy file and all overrides; the override of scope gets text on top, or is left out if text is
  * NULL (scope NULL: all as they are). NULL with a line for people. */

@@ -45,13 +45,14 @@ collector_fill_settings(const struct collector *collector, struct worker_setting
 	settings->enrol_life_ms = collector->options.enroll_life_ms;
 }
 
-struct desk_settings
-collector_desk_settings(const struct collector *collector)
+struct desk_signing *
+collector_load_signing(const struct collector *collector, char *error, size_t error_size)
 {
 	const struct collector_options *options = &collector->options;
-
-	return (struct desk_settings){ .ca = options->ca, .cert = options->enroll_cert, .key = options->enroll_key,
+	const struct desk_settings settings = { .ca = options->ca, .cert = options->enroll_cert, .key = options->enroll_key,
 	    .command = options->enroll_command, .life_ms = options->enroll_life_ms };
+
+	return desk_signing_new(&settings, error, error_size);
 }
 
 /* Every VM is a socket and a file or two. */
@@ -140,12 +141,13 @@ start_tell(const struct note *like, void *arg)
 static void
 start_desk(struct collector *collector)
 {
-	const struct desk_settings settings = collector_desk_settings(collector);
 	char error[COLLECTOR_ERROR_SIZE];
 
-	if ((collector->desk = desk_new(collector->options.store, &settings, collector->revoked, collector->inbox, start_tell,
-	    collector, error, sizeof(error))) == NULL)
+	collector->desk = desk_new(collector->options.store, collector->signing, collector->revoked, collector->inbox, start_tell,
+	    collector, error, sizeof(error));
+	if (collector->desk == NULL)
 		fatal("%s", error);
+	collector->signing = NULL;
 }
 
 static void
@@ -193,7 +195,8 @@ collector_start(struct collector *collector)
 		sigaddset(&set, ours[i]);
 	memory_init();
 	start_raise_limits((unsigned)collector->options.workers);
-	if (credentials_load(collector, collector->tls, error, sizeof(error)) == -1)
+	if (credentials_load(collector, collector->tls, error, sizeof(error)) == -1 ||
+	    (collector->signing = collector_load_signing(collector, error, sizeof(error))) == NULL)
 		fatal("%s", error);
 	if (collector->options.daemon && daemon_detach() == -1)
 		fatal("daemon: %s", strerror(errno));

@@ -28,6 +28,7 @@
  */
 #define OPERATOR_HELD		(64u * 1024)
 #define OPERATOR_LINGER_MS	2000
+#define OPERATOR_ENDS		2u	/* descriptors of the pump, which are not to be used up for agents */
 /* One who vanished while nothing is said, as with a reading that follows, is found out by TCP. */
 #define OPERATOR_PROBE_AFTER_S	60
 #define OPERATOR_PROBE_EACH_S	20
@@ -59,7 +60,7 @@ remote_free(struct ctl_remote *remote)
 	TAILQ_REMOVE(&remote->ctl->remotes, remote, entry);
 	bufferevent_free(remote->bev);
 	tlsio_free(remote->io);
-	quota_give_connection();
+	quota_give_connections(1 + OPERATOR_ENDS);
 	free(remote);
 }
 
@@ -242,22 +243,35 @@ become_client(struct ctl *ctl, const struct ctl_operator *operator, int fd)
 	snprintf(client->who, sizeof(client->who), "operator %s of tenant %s", operator->identity.name, operator->identity.tenant);
 }
 
+/* The remote takes the connection, and with it the places of its ends. */
+static struct ctl_remote *
+operator_open(struct ctl *ctl, struct ctl_operator *operator)
+{
+	struct ctl_remote *remote;
+	int fd[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fd) == -1)
+		return NULL;
+	if ((remote = remote_new(ctl, operator->io, fd[1])) == NULL) {
+		close(fd[0]);
+		return NULL;
+	}
+	operator->io = NULL;
+	watch_peer(tlsio_fd(remote->io));
+	become_client(ctl, operator, fd[0]);
+	return remote;
+}
+
 void
 ctl_take_operator(struct ctl *ctl, struct ctl_operator *operator)
 {
 	struct ctl_remote *remote = NULL;
-	int fd[2];
 
-	if (ctl != NULL && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fd) == 0) {
-		if ((remote = remote_new(ctl, operator->io, fd[1])) == NULL)
-			close(fd[0]);
-		else {
-			operator->io = NULL;
-			watch_peer(tlsio_fd(remote->io));
-			become_client(ctl, operator, fd[0]);
-		}
-	}
-	if (remote != NULL && tlsio_attach(remote->io, ctl->collector->base) == -1)
+	if (ctl != NULL && quota_take_connections(OPERATOR_ENDS) && (remote = operator_open(ctl, operator)) == NULL)
+		quota_give_connections(OPERATOR_ENDS);
+	if (remote == NULL)
+		log_warn("operator %s of tenant %s: no descriptors, or no memory", operator->identity.name, operator->identity.tenant);
+	else if (tlsio_attach(remote->io, ctl->collector->base) == -1)
 		remote_free(remote);
 	ctl_operator_free(operator);
 }

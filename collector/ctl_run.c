@@ -20,6 +20,7 @@
 
 #include "collector/collector.h"
 #include "collector/ctl_internal.h"
+#include "collector/quota.h"
 #include "collector/run.h"
 
 /*
@@ -68,6 +69,7 @@ run_free(struct ctl_run *run)
 	TAILQ_REMOVE(&run->ctl->runs, run, entry);
 	run->ctl->run_count--;
 	run->tenant->runs--;
+	quota_give_connections(2);
 	free(run);
 }
 
@@ -236,13 +238,17 @@ pipe_open(struct ctl_run *run, int i, uint8_t channel, int fd)
 	return pipe->event != NULL && event_add(pipe->event, NULL) == 0 ? 0 : -1;
 }
 
+/* With the places of its pipes. */
 static struct ctl_run *
 run_new(struct ctl_client *client)
 {
 	struct ctl_run *run = calloc(1, sizeof(*run));
 
-	if (run == NULL)
+	if (run == NULL || !quota_take_connections(2)) {
+		free(run);
+		errno = ENFILE;
 		return NULL;
+	}
 	run->ctl = client->ctl;
 	run->client = client;
 	run->tenant = client->tenant;

@@ -43,8 +43,8 @@ signing_free(struct desk_signing *signing)
 	free(signing);
 }
 
-static struct desk_signing *
-signing_new(const struct desk_settings *settings, char *error, size_t error_size)
+struct desk_signing *
+desk_signing_new(const struct desk_settings *settings, char *error, size_t error_size)
 {
 	struct desk_signing *signing = calloc(1, sizeof(*signing));
 	char reason[PKI_ERROR_SIZE] = "out of memory";
@@ -88,19 +88,16 @@ desk_signing_put(struct desk_signing *signing)
 		signing_free(signing);
 }
 
-int
-desk_set(struct desk *desk, const struct desk_settings *settings, char *error, size_t error_size)
+void
+desk_set(struct desk *desk, struct desk_signing *signing)
 {
-	struct desk_signing *signing = signing_new(settings, error, error_size), *old;
+	struct desk_signing *old;
 
-	if (signing == NULL)
-		return -1;
 	pthread_mutex_lock(&desk->mutex);
 	old = desk->signing;
 	desk->signing = signing;
 	pthread_mutex_unlock(&desk->mutex);
 	desk_signing_put(old);
-	return 0;
 }
 
 /* --- queues --- */
@@ -318,7 +315,7 @@ desk_start(struct desk *desk, const char *store, char *error, size_t error_size)
 }
 
 struct desk *
-desk_new(const char *store, const struct desk_settings *settings, struct revoked *revoked, struct mailbox *to,
+desk_new(const char *store, struct desk_signing *signing, struct revoked *revoked, struct mailbox *to,
     void (*tell)(const struct note *, void *), void *arg, char *error, size_t error_size)
 {
 	struct desk *desk = calloc(1, sizeof(*desk));
@@ -326,8 +323,10 @@ desk_new(const char *store, const struct desk_settings *settings, struct revoked
 
 	if (desk == NULL) {
 		snprintf(error, error_size, "out of memory");
+		desk_signing_put(signing);
 		return NULL;
 	}
+	desk->signing = signing;
 	pthread_mutex_init(&desk->mutex, NULL);
 	pthread_mutex_init(&desk->binding, NULL);
 	queue_init(&desk->sign, DESK_QUEUE_MAX);
@@ -338,8 +337,7 @@ desk_new(const char *store, const struct desk_settings *settings, struct revoked
 	desk->tell_arg = arg;
 	if ((desk->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) == -1)
 		snprintf(error, error_size, "eventfd: %s", strerror(errno));
-	else if ((desk->signing = signing_new(settings, error, error_size)) != NULL &&
-	    (db = catalog_open_read_only(store, error, error_size)) != NULL &&
+	else if ((db = catalog_open_read_only(store, error, error_size)) != NULL &&
 	    (desk->limit = enrol_limit_new(db, error, error_size)) != NULL && desk_start(desk, store, error, error_size) == 0) {
 		sqlite3_close(db);
 		return desk;

@@ -34,17 +34,21 @@ struct desk_settings {
 	uint64_t	 life_ms;
 };
 
+/* With the key, if there is one. NULL with a line for people: bad key, bad certificate. */
+struct desk_signing;
+struct desk_signing *desk_signing_new(const struct desk_settings *, char *error, size_t error_size);
+void		 desk_signing_put(struct desk_signing *);	/* gives it up; NULL is fine */
+
 struct desk;
 /*
- * tell: a note for all workers; in the clerk's thread, only on behalf of a request. to: where what the control socket has asked is
- * answered. NULL with a line for people: bad key, no catalog. revoked must outlive it.
+ * Takes the signing, in any case. tell: a note for all workers; in the clerk's thread, only on behalf of a request. to: where what the
+ * control socket has asked is answered. NULL with a line for people. revoked must outlive it.
  */
-struct desk	*desk_new(const char *store, const struct desk_settings *, struct revoked *, struct mailbox *to,
+struct desk	*desk_new(const char *store, struct desk_signing *, struct revoked *, struct mailbox *to,
 		    void (*tell)(const struct note *like, void *arg), void *arg, char *error, size_t error_size);
 /* Requests that wait are forgotten, a running command is killed; no note comes any more. NULL is fine. */
 void		 desk_free(struct desk *);
-/* For requests from now on. -1 with a line, and all stays as it is. */
-int		 desk_set(struct desk *, const struct desk_settings *, char *error, size_t error_size);
+void		 desk_set(struct desk *, struct desk_signing *);	/* takes it: for requests from now on */
 
 /* What is asked, by any thread. The note has the ticket as its token. */
 struct desk_enrol {			/* NOTE_CERTIFICATE */

@@ -84,8 +84,7 @@ struct desk {
 	struct desk_thread thread[DESK_THREADS];
 };
 
-struct desk_signing *desk_signing_get(struct desk *);
-void	desk_signing_put(struct desk_signing *);
+struct desk_signing *desk_signing_get(struct desk *);	/* desk_signing_put() */
 
 void	desk_run_enrol(struct desk_thread *, struct desk_request *);
 void	desk_run_renew(struct desk_thread *, struct desk_request *);

@@ -27,7 +27,7 @@ policy_trim(char *text)
 	return text;
 }
 
-/* "role=web", of enrolment. */
+/* "role=web": a name and a value. */
 static bool
 policy_label_valid(const char *label)
 {
@@ -313,7 +313,7 @@ policy_set_labels(struct policy_section *section, const char *value, char *error
 	section->labels[0] = '\0';
 	while ((label = strsep(&rest, ",")) != NULL) {
 		label = policy_trim(label);
-		if (!identity_name_valid(label))
+		if (!identity_name_valid(label) && !policy_label_valid(label))
 			return policy_value_error(error, error_size, label, "a label");
 		if (section->labels[0] != '\0')
 			strcat(section->labels, ",");

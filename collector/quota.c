@@ -28,26 +28,38 @@ quota_init(uint64_t descriptors, unsigned workers)
 }
 
 static bool
-take(atomic_uint *taken, unsigned max)
+take(atomic_uint *taken, unsigned count, unsigned max)
 {
 	unsigned now = atomic_load(taken);
 
-	while (now < max)
-		if (atomic_compare_exchange_weak(taken, &now, now + 1))
+	while (max >= count && now <= max - count)
+		if (atomic_compare_exchange_weak(taken, &now, now + count))
 			return true;
 	return false;
 }
 
 bool
+quota_take_connections(unsigned count)
+{
+	return take(&connections, count, connections_max);
+}
+
+void
+quota_give_connections(unsigned count)
+{
+	atomic_fetch_sub(&connections, count);
+}
+
+bool
 quota_take_connection(void)
 {
-	return take(&connections, connections_max);
+	return quota_take_connections(1);
 }
 
 void
 quota_give_connection(void)
 {
-	atomic_fetch_sub(&connections, 1);
+	quota_give_connections(1);
 }
 
 /* Others take theirs at the same time: a place more or less does no harm. */
@@ -64,7 +76,7 @@ is_fair(unsigned mine)
 bool
 quota_take_vm(atomic_uint *mine)
 {
-	if (is_fair(atomic_load(mine)) && take(&vms, vms_max)) {
+	if (is_fair(atomic_load(mine)) && take(&vms, 1, vms_max)) {
 		if (atomic_fetch_add(mine, 1) == 0)
 			atomic_fetch_add(&tenants_here, 1);
 		return true;
@@ -86,7 +98,7 @@ quota_take_waiting(atomic_uint *mine)
 {
 	bool is_short = atomic_load(&connections) >= connections_max - connections_max / QUOTA_WAITING_PART;
 
-	return take(mine, is_short ? (connections_max - vms_max) / QUOTA_WAITING_PART + 1 : UINT_MAX);
+	return take(mine, 1, is_short ? (connections_max - vms_max) / QUOTA_WAITING_PART + 1 : UINT_MAX);
 }
 
 bool

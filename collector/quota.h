@@ -30,6 +30,8 @@
 void		quota_init(uint64_t descriptors, unsigned workers);
 bool		quota_take_connection(void);
 void		quota_give_connection(void);
+bool		quota_take_connections(unsigned count);	/* all or none; descriptors that count as connections, too */
+void		quota_give_connections(unsigned count);
 /* mine: how many VMs of the same tenant have a place; counted here. */
 bool		quota_take_vm(atomic_uint *mine);
 void		quota_give_vm(atomic_uint *mine);

@@ -195,10 +195,21 @@ write_all(int fd, const uint8_t *bytes, size_t len)
 	return 0;
 }
 
+/* Messages are for a terminal, whatever the collector is. */
+static void
+clean_messages(uint8_t *bytes, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if ((bytes[i] < 0x20 && bytes[i] != '\n') || bytes[i] >= 0x7f)
+			bytes[i] = '?';
+}
+
 /* One piece of the command's output. 1: go on; else *status is set: its end, or that of whoever reads ours. */
 static int
-take_piece(struct reach *reach, uint8_t channel, const uint8_t *bytes, size_t len, int out, int *status)
+take_piece(struct reach *reach, uint8_t channel, uint8_t *bytes, size_t len, int out, int *status)
 {
+	if (channel == CTL_RUN_ERR)
+		clean_messages(bytes, len);
 	if (channel == CTL_RUN_END) {
 		*status = len == 1 ? bytes[0] : 1;
 		return 0;

@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,30 +68,57 @@ log_set_level(enum log_level level)
 	atomic_store(&threshold, (int)level);
 }
 
-/* C0, DEL and C1 (alone or as UTF-8) would speak to the reader's terminal; the rest of UTF-8 is text. */
-static bool
-is_control(unsigned char c, unsigned char before)
+/* The bytes of the UTF-8 sequence there and the character, or 0: it is none (RFC 3629). A NUL ends it like any byte that does not fit. */
+static size_t
+utf8_next(const unsigned char *p, uint32_t *character)
 {
-	return c < 0x20 || c == 0x7f || (c >= 0x80 && c < 0xa0 && (before < 0x80 || before == 0xc2));
+	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
+	size_t	 len = *p < 0x80 ? 1 : *p >= 0xc2 && *p < 0xe0 ? 2 : *p >= 0xe0 && *p < 0xf0 ? 3 : *p >= 0xf0 && *p < 0xf5 ? 4 : 0;
+
+	*character = len == 1 ? *p : *p & (0xffu >> (len + 1));
+	for (size_t i = 1; i < len; i++) {
+		if ((p[i] & 0xc0) != 0x80)
+			return 0;
+		*character = *character << 6 | (p[i] & 0x3f);
+	}
+	return len > 0 && *character >= least[len] && *character <= 0x10ffff && (*character < 0xd800 || *character > 0xdfff) ? len : 0;
+}
+
+/*
+ * C0, DEL and C1 would speak to the reader's terminal; line and paragraph separators end a line; marks and overrides of the direction
+ * of writing, and what has no width, make a text look like another one.
+ */
+static bool
+is_control(uint32_t c)
+{
+	static const struct { uint32_t first, last; } ranges[] = { { 0, 0x1f }, { 0x7f, 0x9f }, { 0xad, 0xad }, { 0x61c, 0x61c },
+	    { 0x200b, 0x200f }, { 0x2028, 0x202e }, { 0x2060, 0x206f }, { 0xfeff, 0xfeff }, { 0xfff9, 0xfffb }, { 0xe0000, 0xe0fff } };
+
+	for (size_t i = 0; i < sizeof(ranges) / sizeof(ranges[0]); i++)
+		if (c >= ranges[i].first && c <= ranges[i].last)
+			return true;
+	return false;
 }
 
 size_t
 log_escape(char *dst, size_t dst_size, const char *text)
 {
-	static const char hex[] = "0123456789abcdef";
-	unsigned char	 before = 0;
-	size_t		 at = 0;
+	const unsigned char	*p = (const unsigned char *)text;
+	uint32_t		 character;
+	size_t			 at = 0, len;
+	bool			 plain;
 
-	for (const unsigned char *p = (const unsigned char *)text; *p != '\0'; before = *p++) {
-		if (at + 4 > dst_size - 4)
+	for (; *p != '\0'; p += len) {
+		len = utf8_next(p, &character);
+		plain = len > 0 && !is_control(character);
+		len = len > 0 ? len : 1;
+		if (at + (plain ? len : 4 * len) > dst_size - 4)
 			return at + (size_t)snprintf(dst + at, dst_size - at, "...");
-		if (is_control(*p, before)) {
-			dst[at++] = '\\';
-			dst[at++] = 'x';
-			dst[at++] = hex[*p >> 4];
-			dst[at++] = hex[*p & 15];
-		} else
-			dst[at++] = (char)*p;
+		for (size_t i = 0; i < len; i++)
+			if (plain)
+				dst[at++] = (char)p[i];
+			else
+				at += (size_t)snprintf(dst + at, dst_size - at, "\\x%02x", p[i]);
 	}
 	dst[at] = '\0';
 	return at;

@@ -13,7 +13,8 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBU
 void	log_init(const char *identity, enum log_level);		/* identity: "vmtap-agent[capture]"; copied */
 void	log_to_syslog(void);
 void	log_set_level(enum log_level);
-/* Text from outside, fit for a terminal: control bytes as \xNN, UTF-8 as it is; cut with "..." if it does not fit dst_size (8 or
+/* Text from outside, fit for a terminal: control bytes and what is no UTF-8, changes the direction of writing or cannot be seen as
+ * \xNN, other UTF-8 as it is; cut with "..." if it does not fit dst_size (8 or
  * more). Returns its length. */
 size_t	log_escape(char *dst, size_t dst_size, const char *text);
 

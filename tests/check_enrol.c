@@ -168,8 +168,10 @@ set_desk(const char *cert, const char *key, const char *command)
 	const struct desk_settings settings = { .ca = lab_path("good", "ca.crt"), .cert = cert, .key = key, .command = command,
 	    .life_ms = LIFE_MS };
 	char error[1024] = "";
+	struct desk_signing *signing = desk_signing_new(&settings, error, sizeof(error));
 
-	ck_assert_msg(desk_set(session_lab.workers.desk, &settings, error, sizeof(error)) == 0, "%s", error);
+	ck_assert_msg(signing != NULL, "%s", error);
+	desk_set(session_lab.workers.desk, signing);
 }
 
 /* --- who enrols --- */
@@ -468,18 +470,18 @@ START_TEST(bad_keys_are_not_taken)
 	struct desk_settings settings = { .ca = lab_path("good", "ca.crt"), .key = lab_path("good", "web1.key"), .life_ms = LIFE_MS };
 	char error[1024] = "";
 
-	ck_assert_int_eq(desk_set(session_lab.workers.desk, &settings, error, sizeof(error)), -1);
+	ck_assert_ptr_null(desk_signing_new(&settings, error, sizeof(error)));
 	ck_assert_ptr_nonnull(strstr(error, "is not the key of"));
 	settings.key = lab_path("good", "no.key");
-	ck_assert_int_eq(desk_set(session_lab.workers.desk, &settings, error, sizeof(error)), -1);
+	ck_assert_ptr_null(desk_signing_new(&settings, error, sizeof(error)));
 	ck_assert_ptr_nonnull(strstr(error, "No such file"));
 	settings.cert = lab_path("good", "web1.crt");
 	settings.key = lab_path("good", "web1.key");
-	ck_assert_int_eq(desk_set(session_lab.workers.desk, &settings, error, sizeof(error)), -1);
+	ck_assert_ptr_null(desk_signing_new(&settings, error, sizeof(error)));
 	ck_assert_ptr_nonnull(strstr(error, "may not sign"));
 	settings.cert = lab_path("evil", "ca.crt");
 	settings.key = lab_path("evil", "ca.key");
-	ck_assert_int_eq(desk_set(session_lab.workers.desk, &settings, error, sizeof(error)), -1);
+	ck_assert_ptr_null(desk_signing_new(&settings, error, sizeof(error)));
 	ck_assert_ptr_nonnull(strstr(error, "does not lead to"));
 }
 END_TEST

@@ -87,7 +87,7 @@ START_TEST(control_bytes_are_escaped)
 	listen_to_stderr();
 	log_init("a", LOG_LEVEL_INFO);
 	log_info("%s", "x\n<3>forged\r\t\x1b[2J\x7f\x9b" "1m \xc2\x9b" "2m caf\xc3\xa9 \xe2\x82\x80");
-	ck_assert_str_eq(heard(), "a: x\\x0a<3>forged\\x0d\\x09\\x1b[2J\\x7f\\x9b1m \xc2\\x9b2m caf\xc3\xa9 \xe2\x82\x80\n");
+	ck_assert_str_eq(heard(), "a: x\\x0a<3>forged\\x0d\\x09\\x1b[2J\\x7f\\x9b1m \\xc2\\x9b2m caf\xc3\xa9 \xe2\x82\x80\n");
 }
 END_TEST
 
@@ -159,14 +159,39 @@ START_TEST(fatal_exits_1)
 }
 END_TEST
 
+/* What deceives a reader, and what is no UTF-8; text of any script stays. */
+static const struct {
+	const char	*text, *escaped;
+} scripts[] = {
+	{ "gr\xc3\xbc\xc3\x9f \xd0\xb4\xd0\xb0 \xe6\x97\xa5 \xf0\x9f\x98\x80", "gr\xc3\xbc\xc3\x9f \xd0\xb4\xd0\xb0 \xe6\x97\xa5 \xf0\x9f\x98\x80" },
+	{ "a\x1b]0;t\x07", "a\\x1b]0;t\\x07" },
+	{ "\xc2\x9b" "31m", "\\xc2\\x9b31m" },
+	{ "x\xe2\x80\xaey", "x\\xe2\\x80\\xaey" },	/* right-to-left override */
+	{ "\xe2\x81\xa6\xd8\x9c", "\\xe2\\x81\\xa6\\xd8\\x9c" },	/* isolate, Arabic letter mark */
+	{ "we\xe2\x80\x8b" "b1", "we\\xe2\\x80\\x8bb1" },	/* no width */
+	{ "\xe2\x80\xa8", "\\xe2\\x80\\xa8" },		/* line separator */
+	{ "\xff\xc0\x80\xc3", "\\xff\\xc0\\x80\\xc3" },	/* no UTF-8: too long a form, cut off */
+	{ "\xed\xa0\x80\xf4\x90\x80\x80", "\\xed\\xa0\\x80\\xf4\\x90\\x80\\x80" },	/* surrogate, beyond the last */
+	{ "\x80\xe6\x97", "\\x80\\xe6\\x97" },
+};
+
+START_TEST(escapes_what_deceives)
+{
+	char	 text[128];
+
+	ck_assert_uint_eq(log_escape(text, sizeof(text), scripts[_i].text), strlen(scripts[_i].escaped));
+	ck_assert_str_eq(text, scripts[_i].escaped);
+}
+END_TEST
+
 START_TEST(escape)
 {
 	char	 text[16], wide[32];
 
 	ck_assert_uint_eq(log_escape(wide, sizeof(wide), "a\x1b[1m\xc3\xa9"), 10);
 	ck_assert_str_eq(wide, "a\\x1b[1m\xc3\xa9");
-	ck_assert_uint_eq(log_escape(text, sizeof(text), "twelve bytes and more"), 12);
-	ck_assert_str_eq(text, "twelve by...");
+	ck_assert_uint_eq(log_escape(text, sizeof(text), "twelve bytes and more"), 15);
+	ck_assert_str_eq(text, "twelve bytes...");
 	ck_assert_uint_eq(log_escape(text, sizeof(text), "123456789\n"), 12);
 	ck_assert_str_eq(text, "123456789...");
 	ck_assert_uint_eq(log_escape(text, 8, "\n\n\n\n"), 7);
@@ -191,6 +216,7 @@ main(void)
 	tcase_add_test(tc, limited_says_what_it_held_back);
 	tcase_add_test(tc, fatal_exits_1);
 	tcase_add_test(tc, escape);
+	tcase_add_loop_test(tc, escapes_what_deceives, 0, sizeof(scripts) / sizeof(scripts[0]));
 	srunner_run_all(runner, CK_NORMAL);
 	failed = srunner_ntests_failed(runner);
 	srunner_free(runner);

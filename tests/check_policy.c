@@ -97,6 +97,24 @@ START_TEST(the_nearest_scope_wins)
 }
 END_TEST
 
+START_TEST(labels_of_enrolment_count_too)
+{
+	parse("[label role=web]\nsnaplen = 1\n[label edge]\nfilter = e\n[label role=db]\nsnaplen = 2\n[label role]\nsnaplen = 3\n"
+	    "[vm other]\nlabels = role=db\n");
+	ck_assert(!policy_set_resolve(set, "acme", "web1", UUID, "", &policy, &dedup));
+	ck_assert(policy_set_resolve(set, "acme", "web1", UUID, "role=web,edge", &policy, &dedup));
+	ck_assert_uint_eq(policy.snaplen, 1);
+	ck_assert_str_eq(policy.filter, "e");
+	ck_assert(!policy_set_resolve(set, "acme", "web1", UUID, "role=we,edg,xrole=web", &policy, &dedup));
+	ck_assert(policy_set_resolve(set, "acme", "other", UUID, "edge", &policy, &dedup));	/* both, and in the file's order */
+	ck_assert_uint_eq(policy.snaplen, 2);
+	ck_assert_str_eq(policy.filter, "e");
+	override("label role=web", "filter = w");
+	ck_assert(policy_set_resolve(set, "acme", "web1", UUID, "role=web", &policy, &dedup));
+	ck_assert_str_eq(policy.filter, "w");
+}
+END_TEST
+
 /* Off that is said is another thing than nothing said, which the tenant's other VMs change. */
 START_TEST(dedup_asks_for_digests)
 {
@@ -159,6 +177,34 @@ START_TEST(overrides_add_up)
 }
 END_TEST
 
+/* What a tenant may take is of no VM's policy, and an override's quotas are told from its other keys. */
+START_TEST(quotas)
+{
+	struct tenant_quota quota;
+	char *text;
+
+	ck_assert_int_eq(policy_set_parse(set, "f", "[tenant acme]\ntenant-store = 2G\ntenant-rate = 10M\ntenant-sessions = 7\n", error,
+	    sizeof(error)), 0);
+	policy_set_quota(set, "acme", &quota);
+	ck_assert_uint_eq(quota.store, UINT64_C(2) << 30);
+	ck_assert_uint_eq(quota.rate, 10000000);
+	ck_assert_uint_eq(quota.sessions, 7);
+	ck_assert(!policy_set_resolve(set, "acme", "web1", UUID, "", &policy, &dedup));
+	policy_set_quota(set, "globex", &quota);
+	ck_assert(quota.store == 0 && quota.rate == 0 && quota.sessions == 0);
+	ck_assert_int_eq(policy_set_override(set, "tenant acme", "filter = tcp\ntenant-sessions = 0\n", error, sizeof(error)), 0);
+	policy_set_quota(set, "acme", &quota);
+	ck_assert_uint_eq(quota.sessions, 0);
+	ck_assert_uint_eq(quota.store, UINT64_C(2) << 30);
+	ck_assert_ptr_nonnull(text = policy_set_override_quotas(set, "tenant acme"));
+	ck_assert_str_eq(text, "tenant-sessions = 0\n");
+	free(text);
+	ck_assert_ptr_nonnull(text = policy_set_override_quotas(set, "tenant globex"));
+	ck_assert_str_eq(text, "");
+	free(text);
+}
+END_TEST
+
 START_TEST(what_is_wrong_is_said_with_its_place)
 {
 	static const struct { const char *text, *error; } cases[] = {
@@ -174,6 +220,11 @@ START_TEST(what_is_wrong_is_said_with_its_place)
 		    "f:2: labels can be given" },
 		{ "[vm x]\nlabels = a,,b\n", "f:2: \"\" is not a label" }, { "[default]\nfilters = tcp\n",
 		    "f:2: unknown key \"filters\"" },
+		{ "[vm x]\ntenant-store = 1G\n", "f:2: tenant-store, tenant-sessions and tenant-rate can be given to a tenant only" },
+		{ "[default]\ntenant-rate = 1G\n", "f:2: tenant-store," }, { "[label x]\ntenant-sessions = 1\n", "f:2: tenant-store," },
+		{ "[tenant x]\ntenant-store = 1P\n", "f:2: \"1P\" is not a size" },
+		{ "[tenant x]\ntenant-store = 9999999999T\n", "f:2:" }, { "[tenant x]\ntenant-store = -1\n", "f:2:" },
+		{ "[tenant x]\ntenant-sessions = 1.5\n", "f:2:" }, { "[tenant x]\ntenant-rate = fast\n", "f:2:" },
 		{ "[default]\nslice = header\n", "f:2: \"header\" is not none, headers" }, { "[default]\nslice = headers:\n", "f:2:" },
 		{ "[default]\nslice = headers:65536\n", "f:2:" }, { "[default]\nslice = headers:-1\n", "f:2:" },
 		{ "[default]\nmask = 1\n", "f:2: \"1\" is not yes or no" },
@@ -277,9 +328,11 @@ main(void)
 	tcase_add_test(tcase, every_key_is_taken);
 	tcase_add_test(tcase, nothing_set_is_no_policy);
 	tcase_add_test(tcase, the_nearest_scope_wins);
+	tcase_add_test(tcase, labels_of_enrolment_count_too);
 	tcase_add_test(tcase, dedup_asks_for_digests);
 	tcase_add_test(tcase, an_interface_has_its_network);
 	tcase_add_test(tcase, overrides_add_up);
+	tcase_add_test(tcase, quotas);
 	tcase_add_test(tcase, what_is_wrong_is_said_with_its_place);
 	tcase_add_test(tcase, values_too_long_are_refused);
 	tcase_add_test(tcase, every_cut_and_flip_is_survived);

@@ -19,6 +19,7 @@
 
 #include "collector/catalog.h"
 #include "collector/store_retain.h"
+#include "collector/tenant.h"
 
 #include "tests/store_lab.h"
 
@@ -305,6 +306,30 @@ make_files(int count)
 	archive_vm_changed(&lab.archive, lab.vm);
 	store_lab_commit(&lab);
 }
+
+/* Of one tenant alone; the other's stay, however many there are. */
+START_TEST(retention_by_tenant)
+{
+	struct retain_limits limits = { 0 };
+	char error[512] = "";
+	struct sqlite3 *db;
+	int64_t total;
+
+	make_files(6);
+	total = store_lab_number(&lab, "SELECT sum(length) FROM file");
+	ck_assert_ptr_nonnull(db = catalog_open(lab.path, error, sizeof(error)));
+	ck_assert_ptr_nonnull(limits.tenants = tenants_new(lab.path, error, sizeof(error)));
+	tenant_use_set(tenants_use(limits.tenants, "globex"), &(struct tenant_quota){ .store = 1 });
+	ck_assert_int_eq(store_retain(&lab.store, db, &limits, error, sizeof(error)), 0);
+	tenant_use_set(tenants_use(limits.tenants, "acme"), &(struct tenant_quota){ .store = (uint64_t)total });
+	ck_assert_int_eq(store_retain(&lab.store, db, &limits, error, sizeof(error)), 0);
+	tenant_use_set(tenants_use(limits.tenants, "acme"), &(struct tenant_quota){ .store = (uint64_t)total / 2 });
+	ck_assert_int_eq(store_retain(&lab.store, db, &limits, error, sizeof(error)), 3);
+	ck_assert_int_eq(store_lab_number(&lab, "SELECT min(id) FROM file"), 4);
+	tenants_free(limits.tenants);
+	sqlite3_close(db);
+}
+END_TEST
 
 START_TEST(retention_by_size)
 {
@@ -619,6 +644,7 @@ main(void)
 	tcase_add_test(tcase, recovery_finishes_names);
 	tcase_add_test(tcase, recovery_removes_only_what_is_unfinished);
 	tcase_add_test(tcase, retention_by_size);
+	tcase_add_test(tcase, retention_by_tenant);
 	tcase_add_test(tcase, retention_by_age);
 	tcase_add_test(tcase, retention_tells_receivers);
 	tcase_add_test(tcase, retention_forgets_who_withheld);

@@ -227,7 +227,8 @@ START_TEST(several_names)
 		int		 shown;
 		bool		 opens;
 	} cases[] = { { "\16vmtap-enroll/1", "vmtap-enroll/1", 2, true }, { "\7vmtap/1", "", 1, false },
-	    { "\13vmtap-ctl/1", "", 1, false }, { "\7other/1\16vmtap-enroll/1", "vmtap-enroll/1", 2, true }, { "\7vmtap/2", "", -1, false } };
+	    { "\13vmtap-ctl/1", "", 1, false }, { "\7other/1\16vmtap-enroll/1", "vmtap-enroll/1", 2, true },
+	    { "\7vmtap/2", "", -1, false } };
 	uint8_t			 root[TLS_FINGERPRINT_SIZE];
 
 	enrolment_context(root);
@@ -279,7 +280,8 @@ START_TEST(chain_in_the_file)
 	int			 fds[2];
 
 	ck_assert_msg(pki_intermediate(lab_path("good", ""), "issuer", PKI_P256, now - 300, now + 86400, &made, error) == 0, "%s", error);
-	snprintf(command, sizeof(command), "set -e; cd %s; mkdir below; cp issuer.crt below/ca.crt; cp issuer.key below/ca.key", lab_path("good", ""));
+	snprintf(command, sizeof(command), "set -e; cd %s; mkdir below; cp issuer.crt below/ca.crt; cp issuer.key below/ca.key",
+	    lab_path("good", ""));
 	ck_assert_int_eq(system(command), 0);
 	lab_issue("good/below", "leaf", now - 300, now + 3600);
 	snprintf(command, sizeof(command), "set -e; cd %s/below; umask 77; cat leaf.key leaf.crt > without.pem; cat leaf.key leaf.crt"

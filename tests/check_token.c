@@ -110,7 +110,8 @@ START_TEST(the_text_is_nowhere_but_in_the_answer)
 	ck_assert_uint_eq(strlen(text), 50);
 	ck_assert_int_eq(token_text_valid(text), 1);
 	ck_assert_str_ne(text, other);
-	snprintf(sql, sizeof(sql), "SELECT count(*) FROM token WHERE instr(CAST(hash AS TEXT) || id || name || labels, '%s') > 0", text + 7);
+	snprintf(sql, sizeof(sql), "SELECT count(*) FROM token WHERE instr(CAST(hash AS TEXT) || id || name || labels, '%s') > 0",
+	    text + 7);
 	ck_assert_int_eq(number(sql), 0);
 	ck_assert_int_eq(number("SELECT count(*) FROM token WHERE length(hash) = 32 AND length(id) = 8"), 2);
 }
@@ -310,9 +311,9 @@ START_TEST(a_tenant_has_so_many)
 	char text[TOKEN_TEXT_SIZE];
 	struct token token = { .tenant = "acme", .uses = 1, .expires_ns = NOW + HOUR };
 
-	ck_assert_int_eq(sqlite3_exec(db, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000) INSERT INTO token"
-	    " (id, hash, tenant, name, labels, uses, created_ns, expires_ns) SELECT i, i, 'acme', '', '', 1, 1, 9e18 FROM n", NULL, NULL,
-	    NULL), SQLITE_OK);
+	ck_assert_int_eq(sqlite3_exec(db, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000)"
+	    " INSERT INTO token (id, hash, tenant, name, labels, uses, created_ns, expires_ns)"
+	    " SELECT i, i, 'acme', '', '', 1, 1, 9e18 FROM n", NULL, NULL, NULL), SQLITE_OK);
 	ck_assert_int_eq(token_create(db, &token, NOW, text, error, sizeof(error)), -1);
 	ck_assert_ptr_nonnull(strstr(error, "10000 tokens in force"));
 	snprintf(token.tenant, sizeof(token.tenant), "blue");

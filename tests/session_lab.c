@@ -46,9 +46,10 @@ lab_open_desk(void)
 	const struct desk_settings settings = { .ca = lab_path("good", "ca.crt"), .key = lab_path("good", "ca.key"), .life_ms = 3600000 };
 	char error[1024] = "";
 	struct sqlite3 *db = catalog_open_read_only(session_lab.path, error, sizeof(error));
+	struct desk_signing *signing = desk_signing_new(&settings, error, sizeof(error));
 
-	ck_assert_msg(db != NULL && (session_lab.workers.revoked = revoked_new(db, error, sizeof(error))) != NULL &&
-	    (session_lab.workers.desk = desk_new(session_lab.path, &settings, session_lab.workers.revoked, session_lab.workers.main,
+	ck_assert_msg(signing != NULL && db != NULL && (session_lab.workers.revoked = revoked_new(db, error, sizeof(error))) != NULL &&
+	    (session_lab.workers.desk = desk_new(session_lab.path, signing, session_lab.workers.revoked, session_lab.workers.main,
 	    lab_tell, NULL, error, sizeof(error))) != NULL, "%s", error);
 	sqlite3_close(db);
 }
