@@ -14,7 +14,7 @@ _vmtap()
 	COMPREPLY=()
 	help=$("$command" --help 2>/dev/null) || return
 	for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
-		[[ $word =~ ^[a-z]+$ && $help =~ (^|$'\n')'  '"$word"' ' ]] || continue
+		[[ $word =~ ^[a-z][a-z-]*$ && $help =~ (^|$'\n')'  '"$word"' ' ]] || continue
 		verbs+=("$word")
 		help=$("$command" "${verbs[@]}" --help 2>/dev/null) || return
 	done
@@ -33,7 +33,7 @@ _vmtap()
 		mapfile -t COMPREPLY < <(compgen -W "$(grep -oE -- '^ +(-., )?--[a-z-]+=?' <<<"$help" | grep -oE -- '--[a-z-]+=?')" -- "$current")
 		[[ ${#COMPREPLY[@]} != 1 || ${COMPREPLY[0]} != *= ]] || compopt -o nospace
 	else
-		mapfile -t COMPREPLY < <(compgen -W "$(sed -n 's/^  \([a-z][a-z]*\)  *.*/\1/p' <<<"$help")" -- "$current")
+		mapfile -t COMPREPLY < <(compgen -W "$(sed -n 's/^  \([a-z][a-z-]*\)  *.*/\1/p' <<<"$help")" -- "$current")
 	fi
 } &&
 complete -F _vmtap vmtap vmtap-agent vmtap-collector
