@@ -25,7 +25,7 @@ _vmtap()
 	fi
 	if [[ $option == -* ]] && _vmtap_argument "$option" "$help"; then
 		case $option,$REPLY in
-		-i,*|--interface,*) mapfile -t COMPREPLY < <(compgen -W "$(command ls /sys/class/net 2>/dev/null)" -- "$current");;
+		-i,*|--interface,*) mapfile -t COMPREPLY < <(cd /sys/class/net && compgen -f -- "$current");;
 		*,FILE|*,DIR|*,PATH*|*'|'PATH*) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$current");;
 		*,*[a-z]'|'[a-z]*) mapfile -t COMPREPLY < <(compgen -W "$(tr "|[" "  " <<<"${REPLY%%[*}")" -- "$current");;
 		esac
