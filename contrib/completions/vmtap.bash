@@ -34,6 +34,11 @@ _vmtap()
 		[[ ${#COMPREPLY[@]} != 1 || ${COMPREPLY[0]} != *= ]] || compopt -o nospace
 	else
 		mapfile -t COMPREPLY < <(compgen -W "$(sed -n 's/^  \([a-z][a-z-]*\)  *.*/\1/p' <<<"$help")" -- "$current")
+		# "usage: vmtap token create ... | list ..." of a verb whose own are not a table
+		if [[ ${#verbs[@]} != 0 && $option == "${verbs[-1]}" && ${#COMPREPLY[@]} == 0 ]]; then
+			mapfile -t COMPREPLY < <(compgen -W "$(sed -n '1{s/^usage: [a-z]* '"$option"' /| /;s/ | /\n/g;s/^| //;p;}' <<<"$help" |
+				sed -n 's/^\([a-z][a-z]*\)\( .*\)*$/\1/p')" -- "$current")
+		fi
 	fi
 } &&
 complete -F _vmtap vmtap vmtap-agent vmtap-collector
