@@ -19,6 +19,7 @@ struct revoked;
 /*
  * The desk signs certificates and keeps tokens: threads with connections of their own to the catalog, so that nobody else waits for a
  * disk, or for who signs elsewhere. Requests queue there, and a note answers each; what is granted is durable by then.
+ * Of each tenant that waits one is served, then the next of each: nobody's flood is before another's wish.
  * Signers sign, one after the other if the key is here; a clerk does what the control socket asks, and never waits for a signer.
  */
 #define DESK_QUEUE_MAX		1024u	/* requests to sign */
