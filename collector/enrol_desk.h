@@ -72,7 +72,7 @@ enum desk_answer desk_renew(struct desk *, struct mailbox *to, uint64_t ticket, 
 int	desk_create_token(struct desk *, uint64_t ticket, const struct token *, uint64_t ttl_s);
 int	desk_list_tokens(struct desk *, uint64_t ticket, const char *tenant);		/* NULL: of all */
 int	desk_revoke_token(struct desk *, uint64_t ticket, const char *id, const char *tenant);
-/* vm: name, UUID, or the begin of either. The workers are told (NOTE_REVOKE, with the ticket) when it is durable. */
+/* vm: name or UUID, whole. The workers are told (NOTE_REVOKE, with the ticket) when it is durable. */
 int	desk_revoke(struct desk *, uint64_t ticket, const char *vm, const char *tenant);
 
 #endif

@@ -646,6 +646,7 @@ START_TEST(a_revoked_vm_is_out_at_once)
 	agent_wait(&agent, FRAME_PING);
 	revoke_fails("web", "blue", "no VM is called");
 	revoke_fails("nobody", NULL, "no VM is called");
+	revoke_fails("web", NULL, "to revoke web1 (");		/* not for its begin */
 	revoke_vm("web1", "acme", 2);
 	agent_wait_error(&agent, MSG_ERR_REVOKED, "revoked");
 	agent_wait_error(&other, MSG_ERR_REVOKED, "revoked");
