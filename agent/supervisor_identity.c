@@ -240,7 +240,8 @@ identity_look(const struct agent_options *options, const struct machine *now, st
 }
 
 static int
-store_in(const struct agent_options *options, int folder, const struct machine *now, enum ipc_store what, const void *bytes, size_t len)
+store_in(const struct agent_options *options, int folder, const struct machine *now, enum ipc_store what, const void *bytes,
+    size_t len)
 {
 	struct ipc_enrolment enrolment = { 0 };
 	char head[MACHINE_TEXT_SIZE];

@@ -11,8 +11,8 @@
 struct agent_options;
 
 /*
- * What enrolment got, in files of fixed names in the state folder: ca.crt, agent.pem (key, certificate and chain), pending.key while
- * a token is being used, and machine, which says what this machine was when it enrolled. They are written whole, forced to the disk
+ * What enrolment got, in files of fixed names in the state folder: ca.crt, agent.pem (key, certificate and chain), pending.key
+ * while a token is being used, and machine, which says what this machine was when it enrolled. They are written whole, forced to the disk
  * and renamed into place, for nobody else to read; what is in them is the link role's to understand.
  */
 #define IDENTITY_CA		"ca.crt"
@@ -47,8 +47,8 @@ const char *identity_name_of(const struct agent_options *, const char *path);
  * be had through root.
  */
 int	identity_open(const struct agent_options *, const char *path);
-/* What there is on this machine; fds of two: token and pending key, as far as they are there, the caller's. Ends an enrolment that was
- * cut short behind its last certificate, and throws a pending key away that another machine made. */
+/* What there is on this machine; fds of two: token and pending key, as far as they are there, the caller's. Ends an enrolment that
+ * was cut short behind its last certificate, and throws a pending key away that another machine made. */
 void	identity_look(const struct agent_options *, const struct machine *, struct ipc_enrolment *, int fds[2]);
 /* 0, or -1 with errno: what was there before still is. */
 int	identity_store(const struct agent_options *, const struct machine *, enum ipc_store, const void *, size_t);
