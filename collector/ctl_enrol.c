@@ -172,7 +172,7 @@ ctl_token_revoke(struct ctl_client *client, const json_t *question)
 	ctl_asked(client, desk_revoke_token(client->ctl->collector->desk, client->token, id, tenant[0] != '\0' ? tenant : NULL));
 }
 
-/* Who has the right for all may also revoke one that never was here, and begin a name. */
+/* Who has the right for all may also revoke one that never was here. */
 void
 ctl_revoke(struct ctl_client *client, const json_t *question)
 {

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include <jansson.h>
 #include <sqlite3.h>
@@ -98,12 +99,25 @@ desk_run_revoke_token(struct desk_thread *thread, struct desk_request *request)
 	answer(request, json_pack("{s:b, s:s, s:s}", "ok", 1, "id", token.id, "tenant", token.tenant), "");
 }
 
+/* What cannot be taken back is not done to whoever's name begins so. */
+static int
+find_named(struct desk_thread *thread, const struct desk_request *request, struct catalog_vm *vm, char *error)
+{
+	if (catalog_find_vm_of(thread->db, request->has_tenant ? request->tenant : NULL, request->what, vm, error, DESK_ERROR_SIZE) == -1)
+		return -1;
+	if (strcmp(vm->name, request->what) == 0 || strcasecmp(vm->uuid, request->what) == 0)
+		return 0;
+	snprintf(error, DESK_ERROR_SIZE, "no VM is called so; to revoke %s (%s of tenant %s), give its whole name or UUID", vm->name,
+	    vm->uuid, vm->tenant);
+	return -1;
+}
+
 /* One whose certificate was made elsewhere may never have been here, and have no row. */
 static int
 find_vm(struct desk_thread *thread, const struct desk_request *request, struct catalog_vm *vm, char *error)
 {
 	*vm = (struct catalog_vm){ 0 };
-	if (catalog_find_vm_of(thread->db, request->has_tenant ? request->tenant : NULL, request->what, vm, error, DESK_ERROR_SIZE) == 0)
+	if (find_named(thread, request, vm, error) == 0)
 		return 0;
 	if (request->has_tenant || !identity_uuid_valid(request->what))
 		return -1;

@@ -113,6 +113,26 @@ queued_of_tenant(const struct desk_queue *queue, const char *tenant)
 	return n;
 }
 
+/* Behind all of its round, which is the one after its tenant's last. */
+static void
+queue_insert(struct desk_queue *queue, struct desk_request *request)
+{
+	struct desk_request *other, *before = NULL;
+
+	request->round = queue->round;
+	STAILQ_FOREACH(other, &queue->requests, entry)
+		if (strcmp(other->tenant, request->tenant) == 0)
+			request->round = other->round + 1;
+	STAILQ_FOREACH(other, &queue->requests, entry)
+		if (other->round <= request->round)
+			before = other;
+	if (before != NULL)
+		STAILQ_INSERT_AFTER(&queue->requests, before, request, entry);
+	else
+		STAILQ_INSERT_HEAD(&queue->requests, request, entry);
+	queue->count++;
+}
+
 /* Takes the request in any case. Once half of the queue waits, no tenant may have all of the rest. */
 static int
 desk_put(struct desk *desk, struct desk_queue *queue, struct desk_request *request)
@@ -123,8 +143,7 @@ desk_put(struct desk *desk, struct desk_queue *queue, struct desk_request *reque
 	room = queue->count < queue->max &&
 	    (queue->count < queue->max / 2 || queued_of_tenant(queue, request->tenant) < DESK_QUEUE_TENANT);
 	if (room) {
-		STAILQ_INSERT_TAIL(&queue->requests, request, entry);
-		queue->count++;
+		queue_insert(queue, request);
 		pthread_cond_signal(&queue->cond);
 	}
 	pthread_mutex_unlock(&desk->mutex);
@@ -147,6 +166,7 @@ desk_take(struct desk *desk, struct desk_queue *queue)
 		request = STAILQ_FIRST(&queue->requests);
 		STAILQ_REMOVE_HEAD(&queue->requests, entry);
 		queue->count--;
+		queue->round = request->round;
 	}
 	pthread_mutex_unlock(&desk->mutex);
 	return request;
@@ -236,6 +256,7 @@ desk_create_token(struct desk *desk, uint64_t ticket, const struct token *token,
 	if (request == NULL)
 		return -1;
 	request->token = *token;
+	memcpy(request->tenant, token->tenant, sizeof(request->tenant));
 	request->ttl_s = ttl_s;
 	return desk_put(desk, &desk->control, request);
 }

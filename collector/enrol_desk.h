@@ -19,6 +19,7 @@ struct revoked;
 /*
  * The desk signs certificates and keeps tokens: threads with connections of their own to the catalog, so that nobody else waits for a
  * disk, or for who signs elsewhere. Requests queue there, and a note answers each; what is granted is durable by then.
+ * Of each tenant that waits one is served, then the next of each: nobody's flood is before another's wish.
  * Signers sign, one after the other if the key is here; a clerk does what the control socket asks, and never waits for a signer.
  */
 #define DESK_QUEUE_MAX		1024u	/* requests to sign */
@@ -71,7 +72,7 @@ enum desk_answer desk_renew(struct desk *, struct mailbox *to, uint64_t ticket, 
 int	desk_create_token(struct desk *, uint64_t ticket, const struct token *, uint64_t ttl_s);
 int	desk_list_tokens(struct desk *, uint64_t ticket, const char *tenant);		/* NULL: of all */
 int	desk_revoke_token(struct desk *, uint64_t ticket, const char *id, const char *tenant);
-/* vm: name, UUID, or the begin of either. The workers are told (NOTE_REVOKE, with the ticket) when it is durable. */
+/* vm: name or UUID, whole. The workers are told (NOTE_REVOKE, with the ticket) when it is durable. */
 int	desk_revoke(struct desk *, uint64_t ticket, const char *vm, const char *tenant);
 
 #endif

@@ -28,6 +28,7 @@ struct desk_request {
 	void		(*run)(struct desk_thread *, struct desk_request *);
 	struct mailbox	*to;
 	uint64_t	 ticket;
+	uint64_t	 round;				/* of its queue, in which it has its turn */
 	char		 tenant[IDENTITY_NAME_SIZE];	/* "": not known yet */
 	/* Signers. */
 	uint8_t		 hash[TOKEN_HASH_SIZE];		/* of the token */
@@ -44,8 +45,10 @@ struct desk_request {
 };
 void	desk_request_free(struct desk_request *);
 
+/* In rounds, each of which takes one request of each tenant that waits: nobody waits for all that another tenant has asked before. */
 struct desk_queue {
-	STAILQ_HEAD(, desk_request) requests;
+	STAILQ_HEAD(, desk_request) requests;	/* by round */
+	uint64_t	 round;			/* of the last one taken */
 	unsigned	 count, max;
 	pthread_cond_t	 cond;
 };

@@ -92,14 +92,14 @@ enrol_refuse_stranger(struct enrol_session *enrol)
 	enrol_fail(enrol, MSG_ERR_TOKEN, "enrolment is refused");
 }
 
+/* No word on the token, which the holder is to try again soon. */
 static void
 enrol_refuse_busy(struct enrol_session *enrol)
 {
 	count_add(COUNT_ENROL_FAILED, 1);
 	log_limited(&enrol->worker->connect_limit, ENROL_LOG_MS, LOG_LEVEL_WARN, "%s: enrolment put off: too many wait, or the same"
 	    " token is tried too often", tlsio_peer_address(enrol->tls));
-	certificate_put(&enrol->worker->out, "the collector is busy, try again", NULL);
-	enrol_close(enrol, "busy");
+	enrol_fail(enrol, MSG_ERR_LIMIT, "the collector is busy");
 }
 
 static void

@@ -239,12 +239,14 @@ tls_why_client_hello(SSL *ssl, int *alert, void *arg)
 	return SSL_CLIENT_HELLO_SUCCESS;
 }
 
-/* The rest of the handshake goes by what the client wants; RFC 8446 has the request for a certificate behind this. */
+/*
+ * The rest of the handshake goes by what the client wants; RFC 8446 has the request for a certificate behind this. A client that is
+ * asked for another key share says it twice, and by what it says last it goes.
+ */
 static int
 apply_alpn(SSL *ssl, const struct tls_context *context, unsigned flags)
 {
-	if (flags & TLS_ALPN_ANONYMOUS)
-		SSL_set_verify(ssl, SSL_VERIFY_NONE, NULL);
+	SSL_set_verify(ssl, flags & TLS_ALPN_ANONYMOUS ? SSL_VERIFY_NONE : SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
 	return (flags & TLS_ALPN_ROOT) && SSL_add1_chain_cert(ssl, context->root) != 1 ? -1 : 0;
 }
 

@@ -457,6 +457,47 @@ START_TEST(who_does_not_sign_says_so)
 }
 END_TEST
 
+#define FLOOD	12u
+
+static void
+ask_for(const char *tenant, uint64_t ticket, const uint8_t *csr, size_t csr_len)
+{
+	const struct msg_renew wanted = { .csr = csr, .csr_len = csr_len };
+	struct identity identity = { .role = ROLE_AGENT, .uuid = "11111111-2222-3333-4444-555555555555", .name = "web1" };
+
+	snprintf(identity.tenant, sizeof(identity.tenant), "%s", tenant);
+	ck_assert_int_eq(desk_renew(session_lab.workers.desk, session_lab.workers.main, ticket, &identity, &wanted), DESK_QUEUED);
+}
+
+/* All signers are one tenant's, and much of it waits: when two of them are free one does what another tenant has asked last. */
+START_TEST(a_flood_is_not_before_another_tenant)
+{
+	EVP_PKEY *key = make_key("P-256");
+	uint8_t csr[MSG_CERTIFICATE_MAX];
+	size_t len = make_csr(key, NULL, csr);
+	char command[512], gate[256];
+	uint64_t answered = 0;
+	struct note *note;
+	int fd;
+
+	snprintf(gate, sizeof(gate), "%s/gate", session_lab.path);
+	snprintf(command, sizeof(command), "[ $VMTAP_TENANT = blue ] || read go <%s; exit 1", gate);
+	ck_assert_int_eq(mkfifo(gate, 0600), 0);
+	ck_assert_int_ne(fd = open(gate, O_RDWR | O_CLOEXEC), -1);
+	set_desk(NULL, NULL, command);
+	for (unsigned i = 0; i < FLOOD; i++)
+		ask_for("acme", TICKET, csr, len);
+	ask_for("blue", TICKET + 1, csr, len);
+	ck_assert_int_eq((int)write(fd, "\n\n", 2), 2);
+	for (; answered != TICKET + 1; note_free(note)) {
+		note = session_lab_note(NOTE_CERTIFICATE);
+		answered = note->token;
+	}
+	close(fd);
+	EVP_PKEY_free(key);
+}
+END_TEST
+
 START_TEST(an_issuer_below_the_ca)
 {
 	EVP_PKEY *key = make_key("P-256");
@@ -630,6 +671,7 @@ START_TEST(a_revoked_vm_is_out_at_once)
 	agent_wait(&agent, FRAME_PING);
 	revoke_fails("web", "blue", "no VM is called");
 	revoke_fails("nobody", NULL, "no VM is called");
+	revoke_fails("web", NULL, "to revoke web1 (");		/* not for its begin */
 	revoke_vm("web1", "acme", 2);
 	agent_wait_error(&agent, MSG_ERR_REVOKED, "revoked");
 	agent_wait_error(&other, MSG_ERR_REVOKED, "revoked");
@@ -862,6 +904,7 @@ add_tests(TCase *tc)
 	tcase_add_test(tc, the_silent_make_way);
 	tcase_add_test(tc, a_session_needs_a_certificate);
 	tcase_add_test(tc, who_does_not_sign_says_so);
+	tcase_add_test(tc, a_flood_is_not_before_another_tenant);
 	tcase_add_test(tc, an_issuer_below_the_ca);
 	tcase_add_test(tc, signed_elsewhere);
 	tcase_add_test(tc, bad_keys_are_not_taken);
