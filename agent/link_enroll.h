@@ -22,7 +22,7 @@ struct link;
 struct session;
 
 /*
- * What an agent's standing is, and what follows from it: whether it captures, may call collectors, and enrols. With --enroll an agent
+ * What an agent's standing is, and what follows from it: whether it captures, may call collectors, and enrols. With --enroll one
  * without a certificate, with one that has ended, that is another machine's, or that was revoked, enrols as soon as there is a
  * token: it then is another VM than before. link_enroll.c decides, link_enroll_call.c asks the collector, link_renew.c has a
  * certificate replaced in time.
@@ -76,8 +76,8 @@ bool		 enroll_known(const struct link *);
 bool		 enroll_may_dial(const struct link *);
 bool		 enroll_gives_credentials(const struct link *);	/* what is read from the disk may be used */
 bool		 enroll_under_way(const struct link *);
-/* To a collector streams' ids are this machine's own, mixed with the UUID of the VM that it is: a stream that goes on when it has become
- * another one is another stream there. */
+/* To a collector streams' ids are this machine's own, mixed with the UUID of the VM that it is: a stream that goes on when it has
+ * become another one is another stream there. */
 void		 enroll_mask_streams(const struct link *, uint8_t mask[MSG_ID_SIZE]);
 /* Of the certificate on disk that could not be taken, by its dates; 0: not known. */
 void		 enroll_unusable(struct link *, time_t not_after);

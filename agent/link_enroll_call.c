@@ -117,7 +117,7 @@ call_failed_text(struct enroll_call *c, const char *what, const char *why)
 {
 	char text[TLS_ERROR_SIZE];
 
-	snprintf(text, sizeof(text), "%s: %s", what, why);
+	snprintf(text, sizeof(text), "%s: %.400s", what, why);
 	call_failed(c, text);
 }
 

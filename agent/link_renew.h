@@ -16,9 +16,9 @@ struct msg_certificate;
 struct session;
 
 /*
- * With --enroll: from half of the certificate's life on, a little later on each agent, the collector is asked for the next one over the
- * session that there is; then a session is opened with it beside that one (link_dial.h). What fails is tried again after a twentieth
- * of the certificate's life, an hour at most.
+ * With --enroll: from half of the certificate's life on, a little later on each agent, the collector is asked for the next one over
+ * the session that there is; then a session is opened with it beside that one (link_dial.h). What fails is tried again after a
+ * twentieth of the certificate's life, an hour at most.
  */
 struct renew {
 	struct link	*link;

@@ -140,9 +140,9 @@ check_never(const struct agent_options *options, struct conf_error *error)
 static bool
 enroll_keeps(const struct agent_options *options, const char *path, const char *name)
 {
-	size_t len = strlen(options->state_dir);
+	const char *kept = identity_name_of(options, path);
 
-	return strncmp(path, options->state_dir, len) == 0 && path[len] == '/' && strcmp(path + len + 1, name) == 0;
+	return kept != NULL && strcmp(kept, name) == 0;
 }
 
 static int

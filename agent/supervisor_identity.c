@@ -33,6 +33,22 @@ open_file(int folder, const char *name)
 	return openat(folder, name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW | O_NONBLOCK);
 }
 
+const char *
+identity_name_of(const struct agent_options *options, const char *path)
+{
+	size_t len = strlen(options->state_dir);
+
+	return strncmp(path, options->state_dir, len) == 0 && path[len] == '/' ? path + len + 1 : NULL;
+}
+
+int
+identity_open(const struct agent_options *options, const char *path)
+{
+	int follow = identity_name_of(options, path) != NULL ? O_NOFOLLOW : 0;
+
+	return open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | follow);
+}
+
 /* Whose folder it is, so that root by hand leaves nothing behind that the service cannot read. */
 static int
 give_to_owner(int folder, int fd)
@@ -180,9 +196,9 @@ look_at_pending(const struct agent_options *options, int folder, const struct ma
 	machine_parse(pending, &was);
 	differs = machine_differs(&was, now, why, sizeof(why));
 	if (is_finished(folder, pending)) {
-		finish(folder, &was);
 		if (!differs)
 			forget_token(options);
+		finish(folder, &was);
 	} else if (differs) {
 		log_info("an enrolment that another machine began (%s) is not gone on with", why);
 		forget_file(folder, IDENTITY_PENDING);
@@ -198,7 +214,7 @@ open_secrets(const struct agent_options *options, int folder, struct ipc_enrolme
 	static struct log_limit limit;
 	size_t count = 0;
 
-	if ((fds[count] = open(options->token_file, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)) != -1) {
+	if ((fds[count] = identity_open(options, options->token_file)) != -1) {
 		enrolment->token = true;
 		count++;
 	} else if (errno != ENOENT)
@@ -224,7 +240,8 @@ identity_look(const struct agent_options *options, const struct machine *now, st
 }
 
 static int
-store_in(const struct agent_options *options, int folder, const struct machine *now, enum ipc_store what, const void *bytes, size_t len)
+store_in(const struct agent_options *options, int folder, const struct machine *now, enum ipc_store what, const void *bytes,
+    size_t len)
 {
 	struct ipc_enrolment enrolment = { 0 };
 	char head[MACHINE_TEXT_SIZE];

@@ -11,8 +11,8 @@
 struct agent_options;
 
 /*
- * What enrolment got, in files of fixed names in the state folder: ca.crt, agent.pem (key, certificate and chain), pending.key while
- * a token is being used, and machine, which says what this machine was when it enrolled. They are written whole, forced to the disk
+ * What enrolment got, in files of fixed names in the state folder: ca.crt, agent.pem (key, certificate and chain), pending.key
+ * while a token is being used, and machine, which says what this machine was when it enrolled. They are written whole, forced to the disk
  * and renamed into place, for nobody else to read; what is in them is the link role's to understand.
  */
 #define IDENTITY_CA		"ca.crt"
@@ -34,14 +34,21 @@ void	machine_read(struct machine *);
 #define MACHINE_TEXT_SIZE	(2 * MACHINE_FACT_SIZE + 64)
 size_t	machine_format(const struct machine *, char dst[MACHINE_TEXT_SIZE]);
 void	machine_parse(const char *text, struct machine *);
-/* In something that is known on both sides; why of size bytes then says it. */
+/* In something that is known on both sides; why of size bytes then says it. UUIDs are the same in either order of their bytes. */
 bool	machine_differs(const struct machine *was, const struct machine *now, char *why, size_t size);
 /* What of now was not known is taken over; whether there was any. */
 bool	machine_learn(struct machine *was, const struct machine *now);
 
 /* --- supervisor_identity.c --- */
-/* What there is on this machine; fds of two: token and pending key, as far as they are there, the caller's. Ends an enrolment that was
- * cut short behind its last certificate, and throws a pending key away that another machine made. */
+/* What follows the state folder in path; NULL: it is elsewhere. */
+const char *identity_name_of(const struct agent_options *, const char *path);
+/*
+ * To be handed to a role. No link is followed in the state folder: it belongs to the roles' user, and what that cannot read is not to
+ * be had through root.
+ */
+int	identity_open(const struct agent_options *, const char *path);
+/* What there is on this machine; fds of two: token and pending key, as far as they are there, the caller's. Ends an enrolment that
+ * was cut short behind its last certificate, and throws a pending key away that another machine made. */
 void	identity_look(const struct agent_options *, const struct machine *, struct ipc_enrolment *, int fds[2]);
 /* 0, or -1 with errno: what was there before still is. */
 int	identity_store(const struct agent_options *, const struct machine *, enum ipc_store, const void *, size_t);

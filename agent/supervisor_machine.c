@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 
 #define PRODUCT_UUID	"product_uuid"
 #define INSTANCE_ID	"instance_id"
+#define UUID_LEN	36
 
 static const struct {
 	const char	*name, *words;
@@ -114,13 +116,33 @@ machine_parse(const char *text, struct machine *machine)
 	}
 }
 
+/* A UUID's first three groups are in either order of bytes, as firmware and kernel understand SMBIOS. */
+static void
+swap_bytes(const char *uuid, char swapped[MACHINE_FACT_SIZE])
+{
+	static const uint8_t from[] = { 6, 7, 4, 5, 2, 3, 0, 1, 8, 11, 12, 9, 10, 13, 16, 17, 14, 15 };
+
+	snprintf(swapped, MACHINE_FACT_SIZE, "%s", uuid);
+	for (size_t i = 0; i < sizeof(from) && strlen(uuid) == UUID_LEN; i++)
+		swapped[i] = uuid[from[i]];
+}
+
+static bool
+same_fact(const char *a, const char *b)
+{
+	char swapped[MACHINE_FACT_SIZE];
+
+	swap_bytes(a, swapped);
+	return strcasecmp(a, b) == 0 || strcasecmp(swapped, b) == 0;
+}
+
 bool
 machine_differs(const struct machine *was, const struct machine *now, char *why, size_t size)
 {
 	for (size_t i = 0; i < ROWS; i++) {
 		const char *a = fact_of(was, i), *b = fact_of(now, i);
 
-		if (a[0] == '\0' || b[0] == '\0' || strcasecmp(a, b) == 0)
+		if (a[0] == '\0' || b[0] == '\0' || same_fact(a, b))
 			continue;
 		snprintf(why, size, "its %s was %s and is %s", rows[i].words, a, b);
 		return true;

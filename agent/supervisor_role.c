@@ -77,7 +77,7 @@ role_open_credentials(struct supervisor_role *role)
 	int fd[IPC_FDS_MAX];
 	size_t count = 0;
 
-	while (count < IPC_FDS_MAX && (fd[count] = open(path[count], O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)) != -1)
+	while (count < IPC_FDS_MAX && (fd[count] = identity_open(options, path[count])) != -1)
 		count++;
 	if (count < IPC_FDS_MAX)
 		snprintf(why, sizeof(why), "%s: %s", path[count], strerror(errno));

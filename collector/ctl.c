@@ -498,8 +498,8 @@ ctl_free(struct ctl *ctl)
 		return;
 	while ((client = TAILQ_FIRST(&ctl->clients)) != NULL)
 		ctl_client_free(client);
-	ctl_operators_free(ctl);
 	ctl_runs_free(ctl);
+	ctl_operators_free(ctl);
 	ctl_free_events(ctl);
 	close(ctl->fd);
 	unlink(ctl->path);

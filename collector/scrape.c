@@ -19,6 +19,7 @@
 #include "collector/counts.h"
 #include "collector/hint_hub.h"
 #include "collector/scrape.h"
+#include "collector/tenant.h"
 
 #define SCRAPE_TOKEN	(UINT64_C(1) << 63)	/* the control socket's tokens are below */
 
@@ -186,6 +187,44 @@ put_certificates(struct metrics *metrics, const json_t *workers)
 			put_session(metrics, session);
 }
 
+/* --- tenants --- */
+
+static void
+put_tenant_sessions(const char *name, struct tenant_use *use, void *arg)
+{
+	const struct metrics_label label[] = { { "tenant", name }, { NULL, NULL } };
+
+	metrics_u64(arg, label, atomic_load(&use->sessions));
+}
+
+static void
+put_tenant_places(const char *name, struct tenant_use *use, void *arg)
+{
+	const struct metrics_label label[] = { { "tenant", name }, { NULL, NULL } };
+
+	metrics_u64(arg, label, atomic_load(&use->places));
+}
+
+static void
+put_tenant_received(const char *name, struct tenant_use *use, void *arg)
+{
+	const struct metrics_label label[] = { { "tenant", name }, { NULL, NULL } };
+
+	metrics_u64(arg, label, atomic_load(&use->received));
+}
+
+/* What each takes of what is shared. */
+static void
+put_tenants(struct metrics *metrics, struct tenants *known)
+{
+	metrics_family(metrics, METRICS_GAUGE, "Virtual machines of the tenant with a session.", "vmtap_tenant_sessions");
+	tenants_each(known, put_tenant_sessions, metrics);
+	metrics_family(metrics, METRICS_GAUGE, "Places of virtual machines that the tenant holds.", "vmtap_tenant_vm_places");
+	tenants_each(known, put_tenant_places, metrics);
+	metrics_family(metrics, METRICS_COUNTER, "Bytes taken in from the tenant's agents.", "vmtap_tenant_received_bytes_total");
+	tenants_each(known, put_tenant_received, metrics);
+}
+
 /* --- gathering --- */
 
 static struct http_text *
@@ -200,6 +239,8 @@ scrape_own_text(const struct scrape *scrape)
 	put_collector(&metrics, scrape);
 	put_workers(&metrics, scrape->workers);
 	put_certificates(&metrics, scrape->workers);
+	if (scrape->collector->known != NULL)
+		put_tenants(&metrics, scrape->collector->known);
 	if (metrics_end(&metrics) == 0)
 		text = http_text_new(&buf);
 	buf_clear(&buf);

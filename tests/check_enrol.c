@@ -22,6 +22,7 @@
 
 #include "collector/enrol_command.h"
 #include "collector/enrol_desk.h"
+#include "collector/enrol_session.h"
 #include "collector/note.h"
 #include "collector/pki_sign.h"
 #include "collector/session.h"
@@ -389,6 +390,30 @@ START_TEST(nothing_else_is_said_there)
 		agent_close(&agent);
 	}
 	ck_assert_int_eq(session_lab_number("SELECT count(*) FROM vm"), 0);
+	EVP_PKEY_free(key);
+}
+END_TEST
+
+/* Of one worker, whose sessions have places of their own. */
+START_TEST(the_silent_make_way)
+{
+	static struct agent silent[ENROLS_MAX];
+	EVP_PKEY *key = make_key("P-256");
+	struct msg_certificate msg;
+	char token[TOKEN_TEXT_SIZE];
+
+	create_token(1, token);
+	for (unsigned i = 0; i < ENROLS_MAX; i++) {
+		session_lab.turn = 0;
+		open_stranger(&silent[i]);
+	}
+	session_lab.turn = 0;
+	enrol(&agent, token, key, &msg);
+	ck_assert_uint_eq(msg.count, 1);
+	agent_wait_closed(&silent[0]);
+	ck_assert_uint_eq(silent[1].end.closed, 0);
+	for (unsigned i = 0; i < ENROLS_MAX; i++)
+		agent_close(&silent[i]);
 	EVP_PKEY_free(key);
 }
 END_TEST
@@ -834,6 +859,7 @@ add_tests(TCase *tc)
 	tcase_add_test(tc, a_stranger_is_told_nothing);
 	tcase_add_test(tc, what_is_no_request_uses_nothing);
 	tcase_add_test(tc, nothing_else_is_said_there);
+	tcase_add_test(tc, the_silent_make_way);
 	tcase_add_test(tc, a_session_needs_a_certificate);
 	tcase_add_test(tc, who_does_not_sign_says_so);
 	tcase_add_test(tc, an_issuer_below_the_ca);

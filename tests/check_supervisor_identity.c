@@ -238,6 +238,29 @@ START_TEST(test_left_behind)
 }
 END_TEST
 
+/* Whom the folder belongs to would otherwise read through root what is not theirs. */
+START_TEST(test_links)
+{
+	char outside[96], inside[96];
+	int fd;
+
+	enrol();
+	snprintf(inside, sizeof(inside), "%s/token", state);
+	snprintf(outside, sizeof(outside), "%s/outside", folder);
+	put(outside, "secret");
+	ck_assert_int_eq(symlink(outside, inside), 0);
+	options.token_file = inside;
+	ck_assert(!look_on(&here).token);
+	ck_assert_int_eq(identity_open(&options, inside), -1);
+	ck_assert_int_eq(errno, ELOOP);
+	ck_assert_int_eq(symlink(outside, token), 0);	/* elsewhere it is root's own */
+	options.token_file = token;
+	ck_assert(look_on(&here).token);
+	ck_assert_int_ne(fd = identity_open(&options, path_of("agent.pem")), -1);
+	close(fd);
+}
+END_TEST
+
 /* --- file systems that take nothing --- */
 
 static void
@@ -302,6 +325,10 @@ static const struct {
 } copies[] = {
 	{ { "a", "1" }, { "a", "1" }, NULL, "product_uuid: a\ninstance_id: 1\n" },
 	{ { "a", "1" }, { "A", "1" }, NULL, "product_uuid: a\ninstance_id: 1\n" },
+	{ { "00112233-4455-6677-8899-aabbccddeeff", "1" }, { "33221100-5544-7766-8899-AABBCCDDEEFF", "1" }, NULL,
+	    "product_uuid: 00112233-4455-6677-8899-aabbccddeeff\ninstance_id: 1\n" },
+	{ { "00112233-4455-6677-8899-aabbccddeeff", "" }, { "00112233-4455-6677-9988-aabbccddeeff", "" },
+	    "its product UUID was 00112233-4455-6677-8899-aabbccddeeff and is 00112233-4455-6677-9988-aabbccddeeff", NULL },
 	{ { "a", "1" }, { "b", "1" }, "its product UUID was a and is b", NULL },
 	{ { "a", "1" }, { "a", "2" }, "its cloud-init instance was 1 and is 2", NULL },
 	{ { "a", "1" }, { "b", "2" }, "its product UUID was a and is b", NULL },
@@ -397,6 +424,7 @@ identity_suite(void)
 	tcase_add_loop_test(tc, test_cut_short, 0, 2);
 	tcase_add_test(tc, test_pending_of_another);
 	tcase_add_test(tc, test_left_behind);
+	tcase_add_test(tc, test_links);
 	tcase_add_test(tc, test_read_only);
 	tcase_add_test(tc, test_full);
 	tcase_add_test(tc, test_no_parent);

@@ -26,7 +26,7 @@ int	LLVMFuzzerTestOneInput(const uint8_t *, size_t);
 #define INPUT_MAX	(2 * CTL_LINE_MAX)
 #define READ_SIZE	(64u * 1024)
 
-/* The input is what a client of the control socket writes. There is no worker: who waits for one is told that time is up. */
+/* The input is what a client of the control socket writes, and then what an operator does. There is no worker: who waits for one is told that time is up. */
 static struct collector collector;
 static struct ctl *ctl;
 static struct sockaddr_un address = { .sun_family = AF_UNIX };
@@ -118,6 +118,20 @@ desk_answers(void)
 	note_free(note);
 }
 
+/* What an operator of acme must never be told, and has no part in. */
+#define SECRET	"s3cret-of-globex"
+
+static void
+reset(void)
+{
+	char error[512];
+
+	sqlite3_exec(collector.db, "DELETE FROM policy; INSERT INTO policy VALUES ('tenant globex', 'filter = " SECRET "')", NULL, NULL, NULL);
+	policy_set_unref(collector.policy);
+	collector.policy = policy_set_new();
+	script_assert(policy_set_override(collector.policy, "tenant globex", "filter = " SECRET "\n", error, sizeof(error)) == 0);
+}
+
 static void
 start(void)
 {
@@ -132,6 +146,11 @@ start(void)
 	collector.inbox = collector.workers.main = mailbox_new();
 	ctl = ctl_new(&collector, path, (gid_t)-1, error, sizeof(error));
 	script_assert(ctl != NULL);
+	ctl->run_program = "/nonexistent/program";
+	script_assert(sqlite3_exec(collector.db, "INSERT INTO vm (uuid, tenant, name) VALUES"
+	    " ('11111111-2222-3333-4444-555555555555', 'acme', 'web1'), ('22222222-2222-3333-4444-555555555555', 'globex', 'web1'),"
+	    " ('33333333-2222-3333-4444-555555555555', 'globex', '" SECRET "')", NULL, NULL, NULL) == SQLITE_OK);
+	reset();
 }
 
 /* One JSON object a line. */
@@ -174,6 +193,37 @@ run(int fd)
 	script_assert(ctl->client_count == 0);
 }
 
+/* The same, by an operator who has all rights of one tenant. */
+static void
+run_operator(const uint8_t *data, size_t size)
+{
+	struct ctl_tenant *tenant = ctl_tenant_get(ctl, "acme");
+	static uint8_t answers[READ_SIZE];
+	struct ctl_client *client;
+	ssize_t len;
+	int fd[2];
+
+	script_assert(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fd) == 0);
+	tenant->questions.spent_ns = 0;
+	script_assert((client = ctl_client_new(ctl, fd[0], tenant)) != NULL);
+	script_assert(rights_add(&client->rights, "acme", RIGHTS_EVERY) == 0);
+	(void)!send(fd[1], data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+	for (unsigned i = 0; i < 32 && ctl->operator_count > 0; i++) {
+		script_loop(collector.base, 2);
+		len = recv(fd[1], answers, sizeof(answers), MSG_DONTWAIT);
+		script_assert(len <= 0 || memmem(answers, (size_t)len, SECRET, strlen(SECRET)) == NULL ||
+		    memmem(data, size, SECRET, strlen(SECRET)) != NULL);
+		desk_answers();
+		if ((client = TAILQ_FIRST(&ctl->clients)) != NULL && (client->token != 0 || client->held))
+			event_active(client->timer, EV_TIMEOUT, 1);
+	}
+	close(fd[1]);
+	for (unsigned i = 0; i < 64 && ctl->operator_count > 0; i++)
+		script_loop(collector.base, 1);
+	script_assert(ctl->operator_count == 0 && ctl->run_count == 0 && tenant->clients == 0);
+	script_assert(strcmp(TAILQ_FIRST(&ctl->tenants)->name, "acme") == 0);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -189,8 +239,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	shutdown(fd, SHUT_WR);
 	script_loop(collector.base, 2);
 	run(fd);
-	sqlite3_exec(collector.db, "DELETE FROM policy", NULL, NULL, NULL);
-	policy_set_unref(collector.policy);
-	collector.policy = policy_set_new();
+	reset();
+	run_operator(data, size);
+	reset();
 	return 0;
 }
