@@ -8,6 +8,7 @@
 #include <jansson.h>
 
 #include "common/clock.h"
+#include "common/log.h"
 
 #include "cmd.h"
 #include "reach.h"
@@ -15,6 +16,8 @@
 #include "token.h"
 
 /* vmtap token and vmtap revoke: who may become a VM here, and who may not be one any more. */
+
+#define SHOWN_SIZE	256
 
 struct token_options {
 	char		*store, *ctl;
@@ -95,12 +98,21 @@ list(const struct token_options *options)
 	return 0;
 }
 
+/* What a collector answers reaches no terminal as it is. */
+static const char *
+shown(json_t *answer, const char *key, char text[SHOWN_SIZE])
+{
+	const char *value = json_string_value(json_object_get(answer, key));
+
+	log_escape(text, SHOWN_SIZE, value != NULL ? value : "?");
+	return text;
+}
+
 /* The token alone on standard output, so that a script has it in $(...). */
 static void
 print_token(json_t *answer, bool json)
 {
-	const char *token = json_string_value(json_object_get(answer, "token")), *id = json_string_value(json_object_get(answer, "id")),
-	    *fingerprint = json_string_value(json_object_get(answer, "fingerprint"));
+	char token[SHOWN_SIZE], id[SHOWN_SIZE], expires[SHOWN_SIZE], fingerprint[SHOWN_SIZE];
 
 	json_object_del(answer, "ok");
 	add_time(answer, "expires_ns", "expires");
@@ -109,10 +121,10 @@ print_token(json_t *answer, bool json)
 		fputc('\n', stdout);
 		return;
 	}
-	printf("%s\n", token != NULL ? token : "");
+	printf("%s\n", shown(answer, "token", token));
 	fflush(stdout);
-	fprintf(stderr, "id %s, until %s; agents need --ca-fingerprint %s\n", id != NULL ? id : "",
-	    json_string_value(json_object_get(answer, "expires")), fingerprint != NULL ? fingerprint : "");
+	fprintf(stderr, "id %s, until %s; agents need --ca-fingerprint %s\n", shown(answer, "id", id), shown(answer, "expires", expires),
+	    shown(answer, "fingerprint", fingerprint));
 }
 
 static int
@@ -141,6 +153,7 @@ static int
 revoke_token(const struct token_options *options, const char *id)
 {
 	json_t *question = json_pack("{s:s, s:s}", "command", "token-revoke", "id", id), *answer;
+	char gone[SHOWN_SIZE], tenant[SHOWN_SIZE];
 
 	if (question == NULL)
 		cmd_bad_usage("token", "revoke: an id is 8 hex digits");
@@ -148,8 +161,7 @@ revoke_token(const struct token_options *options, const char *id)
 		json_object_set_new(question, "tenant", json_string(options->tenant));
 	if ((answer = reach_ask_once("token", &options->reach, options->store, options->ctl, question)) == NULL)
 		return 1;
-	printf("token %s of tenant %s is revoked\n", json_string_value(json_object_get(answer, "id")),
-	    json_string_value(json_object_get(answer, "tenant")));
+	printf("token %s of tenant %s is revoked\n", shown(answer, "id", gone), shown(answer, "tenant", tenant));
 	json_decref(answer);
 	return 0;
 }

@@ -16,6 +16,8 @@
 #include <event2/bufferevent.h>
 #include <event2/event.h>
 
+#include "common/clock.h"
+
 #include "collector/collector.h"
 #include "collector/counts.h"
 #include "collector/ctl_internal.h"
@@ -70,6 +72,19 @@ ctl_may_ask(struct ctl_client *client)
 	return false;
 }
 
+/* A question that takes long is many: all sessions, agents' too, wait meanwhile for this thread. */
+static void
+ctl_command_charged(struct ctl_client *client, const char *line, size_t len)
+{
+	static const struct budget_rate rate = { .piece_ns = CTL_QUESTION_NS, .burst = CTL_QUESTION_BURST };
+	struct ctl_tenant *tenant = client->tenant;
+	uint64_t from_ns = clock_mono_ns();
+
+	ctl_command(client, line, len);
+	if (tenant != NULL)
+		budget_spend(&tenant->questions, &rate, (clock_mono_ns() - from_ns) * CTL_QUESTION_SHARE / CTL_QUESTION_NS);
+}
+
 /* One line at a time: the next is looked at when its answer is out, so that answers do not pile up for one who does not read. */
 void
 ctl_next_line(struct ctl_client *client)
@@ -81,7 +96,7 @@ ctl_next_line(struct ctl_client *client)
 	if (ctl_is_busy(client) || (evbuffer_search_eol(input, NULL, NULL, EVBUFFER_EOL_LF).pos != -1 && !ctl_may_ask(client)))
 		return;
 	if ((line = evbuffer_readln(input, &len, EVBUFFER_EOL_LF)) != NULL) {
-		ctl_command(client, line, len);
+		ctl_command_charged(client, line, len);
 		free(line);
 	} else if (evbuffer_get_length(input) >= CTL_LINE_MAX) {
 		evbuffer_drain(input, evbuffer_get_length(input));

@@ -13,11 +13,10 @@
 
 /* --- VMs --- */
 
-/* What the query finds that the client may see: how many, *vm the last of them; -1: SQL error. A UUID comes before names like it. */
+/* What the query finds that the client may see: how many, *vm the last of them; -1: SQL error. */
 static int
-ctl_find_rows(const struct ctl_client *client, const char *text, unsigned set, struct catalog_vm *vm)
+ctl_find_rows(const struct ctl_client *client, const char *sql, const char *text, unsigned set, struct catalog_vm *vm)
 {
-	static const char sql[] = "SELECT uuid, tenant, name FROM vm WHERE uuid = lower(?1) OR name = ?1 ORDER BY uuid = lower(?1)";
 	sqlite3_stmt *stmt = NULL;
 	int n = 0, rc = SQLITE_ERROR;
 
@@ -32,7 +31,7 @@ ctl_find_rows(const struct ctl_client *client, const char *text, unsigned set, s
 			snprintf(vm->uuid, sizeof(vm->uuid), "%s", uuid);
 			snprintf(vm->tenant, sizeof(vm->tenant), "%s", tenant);
 			snprintf(vm->name, sizeof(vm->name), "%s", name);
-			n = strcasecmp(uuid, text) == 0 ? 1 : n + 1;
+			n++;
 		}
 	sqlite3_finalize(stmt);
 	return rc == SQLITE_DONE ? n : -1;
@@ -41,8 +40,11 @@ ctl_find_rows(const struct ctl_client *client, const char *text, unsigned set, s
 int
 ctl_find_vm(const struct ctl_client *client, const char *text, unsigned set, struct catalog_vm *vm, char *error, size_t error_size)
 {
-	int n = ctl_find_rows(client, text, set, vm);
+	/* A UUID comes before names like it, and is found without a look at all VMs. */
+	int n = ctl_find_rows(client, "SELECT uuid, tenant, name FROM vm WHERE uuid = lower(?1)", text, set, vm);
 
+	if (n == 0)
+		n = ctl_find_rows(client, "SELECT uuid, tenant, name FROM vm WHERE name = ?1", text, set, vm);
 	if (n == 1)
 		return 0;
 	if (n == -1)

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <sqlite3.h>
+
 #include "collector/catalog.h"
 #include "collector/collector.h"
 #include "collector/ctl_internal.h"
@@ -109,6 +111,31 @@ ctl_check_text(const struct ctl_client *client, const char *scope, const char *t
 	return rc;
 }
 
+/* Has the VM a policy by command, or may its tenant have one more? -1 with a line. */
+static int
+ctl_check_room(const struct ctl_client *client, const char *scope, char *error, size_t error_size)
+{
+	static const char sql[] = "SELECT EXISTS (SELECT 1 FROM policy WHERE scope = ?1) OR (SELECT count(*) FROM policy WHERE scope IN"
+	    " (SELECT 'vm ' || uuid FROM vm WHERE tenant = (SELECT tenant FROM vm WHERE uuid = substr(?1, 4)))) < ?2";
+	sqlite3 *db = client->ctl->collector->db;
+	sqlite3_stmt *stmt = NULL;
+	int room = -1;
+
+	if (strncmp(scope, "vm ", 3) != 0 || ctl_may(client, RIGHTS_ALL_TENANTS, RIGHT_POLICY))
+		return 0;
+	if (sqlite3_prepare_v2(db, sql, -1, &stmt, NULL) == SQLITE_OK &&
+	    sqlite3_bind_text(stmt, 1, scope, -1, SQLITE_STATIC) == SQLITE_OK &&
+	    sqlite3_bind_int(stmt, 2, (int)CTL_POLICIES_TENANT) == SQLITE_OK && sqlite3_step(stmt) == SQLITE_ROW)
+		room = sqlite3_column_int(stmt, 0);
+	if (room == -1)
+		snprintf(error, error_size, "catalog: %s", sqlite3_errmsg(db));
+	else if (room == 0)
+		snprintf(error, error_size, "VMs of the tenant have %u policies of their own, which is all that there may be by its operators;"
+		    " one of the tenant holds for all", CTL_POLICIES_TENANT);
+	sqlite3_finalize(stmt);
+	return room == 1 ? 0 : -1;
+}
+
 static void
 ctl_ask_change(struct ctl_client *client, const json_t *question, const char *text)
 {
@@ -118,7 +145,8 @@ ctl_ask_change(struct ctl_client *client, const json_t *question, const char *te
 	if (asked == NULL)
 		ctl_error(client, "\"scope\" is missing: default, tenant NAME, label NAME or vm NAME-or-UUID");
 	else if (ctl_allowed_scope(client, asked, scope, error, sizeof(error)) == -1 ||
-	    (text != NULL && ctl_check_text(client, scope, text, error, sizeof(error)) == -1))
+	    (text != NULL && (ctl_check_text(client, scope, text, error, sizeof(error)) == -1 ||
+	    ctl_check_room(client, scope, error, sizeof(error)) == -1)))
 		ctl_error(client, error);
 	else
 		ctl_change_policy(client, scope, text);

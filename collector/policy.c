@@ -306,8 +306,9 @@ policy_applies(const struct policy_section *section, const struct policy_subject
 		return true;
 	case SCOPE_TENANT:
 		return strcmp(section->name, subject->tenant) == 0;
-	case SCOPE_VM:
-		return strcmp(section->name, subject->name) == 0 || strcasecmp(section->name, subject->uuid) == 0;
+	case SCOPE_VM:	/* a name that looks like the UUID of another VM is none */
+		return strcasecmp(section->name, subject->uuid) == 0 ||
+		    (!identity_uuid_valid(section->name) && strcmp(section->name, subject->name) == 0);
 	case SCOPE_LABEL:
 		break;
 	}

@@ -4,6 +4,7 @@
 
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -53,15 +54,30 @@ set_limit(__rlimit_resource_t what, rlim_t most)
 	(void)setrlimit(what, &limit);
 }
 
-/* It reads, and writes to what it was given: no file grows by it. Time has no limit, since a reading may follow for days: instead
- * the collector comes first. */
+/* When memory runs out it is this one, not the collector, that is ended. */
+static void
+go_first(void)
+{
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	if (fd == -1)
+		return;
+	(void)!write(fd, "1000", 4);
+	close(fd);
+}
+
+/* It reads, and writes to what it was given: no file grows by it, and no name in a filter is asked of the network. Time has no limit,
+ * since a reading may follow for days: instead the collector comes first. */
 static void
 become_small(void)
 {
+	char error[SANDBOX_ERROR_SIZE];
+
 	(void)close_range(STDERR_FILENO + 1, ~0u, 0);
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	(void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	(void)!nice(RUN_NICE);
+	go_first();
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
 	set_limit(RLIMIT_CORE, 0);
@@ -69,6 +85,8 @@ become_small(void)
 	set_limit(RLIMIT_NOFILE, RUN_FILES);
 	if (!SANDBOX_FOR_ASAN)
 		set_limit(RLIMIT_DATA, RUN_MEMORY);
+	if (sandbox_seccomp(SANDBOX_READ, error, sizeof(error)) == -1)
+		log_debug("%s", error);
 }
 
 static int

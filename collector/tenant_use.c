@@ -11,7 +11,9 @@ tenant_use_set(struct tenant_use *use, const struct tenant_quota *quota)
 {
 	atomic_store(&use->store, quota->store);
 	atomic_store(&use->sessions_max, quota->sessions);
-	atomic_store(&use->rate, quota->rate);
+	/* What is owed at a rate of a bit a second would be owed for years after it was raised. */
+	if (atomic_exchange(&use->rate, quota->rate) != quota->rate)
+		atomic_store(&use->spent_ns, 0);
 }
 
 bool

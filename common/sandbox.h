@@ -22,8 +22,11 @@ int	sandbox_drop_user(const char *user, bool keep_net_raw, char *error, size_t e
  * remove or write files by name, or listen.
  * CAPTURE opens packet sockets (with libpcap, after this call too) and no others that could be connected; no new executable memory.
  * LINK connects and accepts in the Unix and IP families and asks rtnetlink, resolves names, starts threads; no packet sockets.
+ *
+ * READ is another kind: it forbids what is named here, and may do the rest. No socket of any kind, so that no name is resolved; nothing
+ * is executed; no other process is traced, looked into or signalled.
  */
-enum sandbox_profile { SANDBOX_CAPTURE, SANDBOX_LINK };
+enum sandbox_profile { SANDBOX_CAPTURE, SANDBOX_LINK, SANDBOX_READ };
 int	sandbox_seccomp(enum sandbox_profile, char *error, size_t error_size);
 
 /* The address sanitizer, which needs a few rights more. */

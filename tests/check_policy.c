@@ -115,6 +115,20 @@ START_TEST(labels_of_enrolment_count_too)
 }
 END_TEST
 
+/* An agent may wish for a name: that of another VM's UUID gives it nothing of that one's policy. */
+START_TEST(a_uuid_is_no_name)
+{
+	static const char other[] = "99999999-2222-3333-4444-555555555555";
+
+	parse("[vm 99999999-2222-3333-4444-555555555555]\nfilter = secret\nlabels = a\n[label a]\nsnaplen = 1\n");
+	ck_assert(policy_set_resolve(set, "acme", "web1", other, "", &policy, &dedup));
+	ck_assert(!policy_set_resolve(set, "acme", other, UUID, "", &policy, &dedup));
+	ck_assert_str_eq(policy.filter, "");
+	override("vm 99999999-2222-3333-4444-555555555555", "snaplen = 2");
+	ck_assert(!policy_set_resolve(set, "acme", other, UUID, "", &policy, &dedup));
+}
+END_TEST
+
 /* Off that is said is another thing than nothing said, which the tenant's other VMs change. */
 START_TEST(dedup_asks_for_digests)
 {
@@ -329,6 +343,7 @@ main(void)
 	tcase_add_test(tcase, nothing_set_is_no_policy);
 	tcase_add_test(tcase, the_nearest_scope_wins);
 	tcase_add_test(tcase, labels_of_enrolment_count_too);
+	tcase_add_test(tcase, a_uuid_is_no_name);
 	tcase_add_test(tcase, dedup_asks_for_digests);
 	tcase_add_test(tcase, an_interface_has_its_network);
 	tcase_add_test(tcase, overrides_add_up);

@@ -124,7 +124,11 @@ START_TEST(rate)
 	ck_assert_uint_le(greedy.spent_ns - now, UINT64_C(10100000000));
 	ck_assert_uint_ge(greedy.spent_ns - now, UINT64_C(9000000000));
 	ck_assert_uint_eq(greedy.received, 10100000);
+	tenant_use_set(&greedy, &quota);
+	ck_assert(!tenant_use_may_receive(&greedy));
 	tenant_use_set(&greedy, &none);
+	ck_assert(tenant_use_may_receive(&greedy));
+	tenant_use_set(&greedy, &quota);	/* what was owed at another rate is owed no more */
 	ck_assert(tenant_use_may_receive(&greedy));
 }
 END_TEST

@@ -368,6 +368,31 @@ START_TEST(link_may_connect_and_no_more)
 }
 END_TEST
 
+static void
+seccomp_read(void)
+{
+	char *const nothing[] = { NULL };
+	int	 fds[2], fd;
+
+	EXPECT(pipe(fds) == 0);
+	EXPECT(sandbox_seccomp(SANDBOX_READ, error, sizeof(error)) == 0);
+	REFUSED(socket(AF_INET, SOCK_DGRAM, 0));
+	REFUSED(socket(AF_INET6, SOCK_STREAM, 0));
+	REFUSED(socket(AF_UNIX, SOCK_STREAM, 0));
+	REFUSED(socketpair(AF_UNIX, SOCK_STREAM, 0, fds));
+	REFUSED(execve("/proc/self/exe", nothing, nothing));
+	if (!SANDBOX_FOR_ASAN)
+		REFUSED(kill(getppid(), 0));
+	EXPECT(resolve("name.invalid", 0) != 0);
+	EXPECT((fd = open("/proc/self/status", O_RDONLY)) != -1 && close(fd) == 0);
+}
+
+START_TEST(read_may_read_and_ask_nobody)
+{
+	run_in_child(seccomp_read);
+}
+END_TEST
+
 static void *
 refused_in_thread(void *fd)
 {
@@ -427,6 +452,7 @@ main(void)
 #ifdef HAVE_SECCOMP
 	tcase_add_test(tc, capture_may_capture_and_no_more);
 	tcase_add_test(tc, link_may_connect_and_no_more);
+	tcase_add_test(tc, read_may_read_and_ask_nobody);
 	tcase_add_test(tc, threads_that_run_already_are_held_too);
 #else
 	tcase_add_test(tc, missing_seccomp_is_said);
