@@ -95,7 +95,8 @@ enum role_fd {
 	ROLE_FD_DISK = ROLE_FD_WAKE + IPC_TAPS_MAX,	/* link: segments of the disk spool, if there is one */
 	ROLE_FD_LISTEN = ROLE_FD_DISK + DISK_SEGMENTS,	/* link: listening sockets; as many as agent_options.listens */
 	ROLE_FD_METRICS = ROLE_FD_LISTEN + AGENT_LISTENS_MAX,	/* link: AGENT_METRICS_MAX at most; what is not open is none */
-	ROLE_FD_POLICY = ROLE_FD_METRICS + AGENT_METRICS_MAX	/* link: memory for the collector's policy */
+	ROLE_FD_POLICY = ROLE_FD_METRICS + AGENT_METRICS_MAX,	/* link: memory for the collector's policy */
+	ROLE_FD_LAST			/* capture: memory for a struct last_counts */
 };
 #define AGENT_POLICY_SIZE	(16u * 1024)	/* a POLICY frame has 10 KiB at most */
 

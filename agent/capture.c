@@ -2,6 +2,7 @@
  * Copyright (c) 2026 The vmtap authors */
 #include "config.h"
 
+#include <sys/mman.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,7 @@
 #include "agent/capture_governor.h"
 #include "agent/capture_tap.h"
 #include "agent/ipc.h"
+#include "agent/last_counts.h"
 #include "agent/role.h"
 #include "agent/spool.h"
 
@@ -34,6 +36,7 @@ struct capture {
 	struct event	*tick, *deadline;
 	struct capture_clock clock;
 	struct capture_governor governor;
+	struct last_counts *last;		/* shared with the supervisor */
 	bool		 active;		/* packets came since the last tick */
 	bool		 ready;			/* IPC_READY was sent */
 	bool		 ending;
@@ -366,6 +369,15 @@ capture_attach_spools(struct capture *c)
 	c->totals.spool = c->spool[0];
 }
 
+/* Without it nothing is known of the time before, which has to do. */
+static void
+capture_attach_last(struct capture *c)
+{
+	void *map = mmap(NULL, sizeof(*c->last), PROT_READ | PROT_WRITE, MAP_SHARED, ROLE_FD_LAST, 0);
+
+	c->last = map != MAP_FAILED ? map : NULL;
+}
+
 static void
 capture_begin(struct capture *c)
 {
@@ -378,11 +390,13 @@ capture_begin(struct capture *c)
 	if (c->tick == NULL || c->deadline == NULL || c->supervisor == NULL || c->link == NULL)
 		fatal("start: %s", strerror(errno));
 	capture_attach_spools(c);
+	capture_attach_last(c);
 	for (uint8_t i = 0; i < IPC_TAPS_MAX; i++) {
 		if (capture_tap_init(&c->tap[i], i, c->base, c->spool[i], &c->totals, &tap_callbacks, c) == -1)
 			fatal("start: %s", strerror(errno));
 		capture_tap_set_options(&c->tap[i], c->options);
 	}
+	c->tap[0].last = c->last;
 	if (capture_governor_init(&c->governor, c->base, c->tap, &c->totals) == -1)
 		fatal("start: %s", strerror(errno));
 	capture_governor_set_options(&c->governor, c->options);
@@ -400,6 +414,8 @@ capture_clear(struct capture *c)
 	spool_count_set(c->spool[0], COUNTER_CPU_CAPTURE_US, STATS_AGENT, clock_cpu_us());
 	for (size_t i = 0; i < IPC_TAPS_MAX; i++)
 		spool_detach(c->spool[i]);
+	if (c->last != NULL)
+		munmap(c->last, sizeof(*c->last));
 	ipc_free(c->link);
 	ipc_free(c->supervisor);
 	event_free(c->tick);

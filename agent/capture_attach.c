@@ -174,6 +174,7 @@ capture_ring_close_begin(struct capture_ring *r)
 	struct capture_programs nothing;
 	char error[MSG_TEXT_SIZE];
 
+	capture_ring_poll(r);	/* the interface's count, while all that it counts is captured */
 	r->closing = true;
 	r->has_next = false;
 	if (capture_programs_nothing(&nothing) == -1 || capture_ring_attach(r, &nothing, error) == -1)

@@ -439,6 +439,7 @@ change_commit(struct change *c)
 		if (!r->closing && !change_wants(c, r)) {
 			log_info("%s: no longer captured", r->name);
 			capture_ring_close_begin(r);
+			capture_tap_unwatch(c->tap, r);
 		}
 	for (size_t i = 0; i < c->item_count; i++)
 		change_commit_item(c, &c->item[i]);

@@ -16,6 +16,7 @@
 
 #include "common/log.h"
 #include "agent/capture_ring.h"
+#include "agent/last_counts.h"
 
 #define RING_BUFFER_MAX_KIB	(2047u * 1024)
 
@@ -176,6 +177,26 @@ ring_credit(struct capture_ring *r)
 	ring_forget(r);
 }
 
+/* Once nothing passes, the count is not that of what is captured. */
+static void
+ring_keep_last(struct capture_ring *r)
+{
+	struct last_row now = { .ifindex = r->ifindex, .packets = r->row->interface_packets };
+	uint64_t missed;
+	int seen;
+
+	if (r->last == NULL || r->closing)
+		return;
+	memcpy(now.name, r->name, sizeof(now.name));
+	memcpy(now.mac, r->mac, sizeof(now.mac));
+	seen = last_counts_see(r->last, &now, &missed);
+	r->row->unwatched += missed;
+	if (missed > 0)
+		log_info("%s: up to %llu packets passed while no agent ran", r->name, (unsigned long long)missed);
+	else if (seen == -1)
+		log_warn("%s: its count began anew while no agent ran: how many packets passed is not known", r->name);
+}
+
 /* The interface's own count. */
 static void
 ring_poll_interface(struct capture_ring *r)
@@ -187,6 +208,7 @@ ring_poll_interface(struct capture_ring *r)
 	if (!row->interface_known)
 		row->interface_start = row->interface_packets;
 	row->interface_known = true;
+	ring_keep_last(r);
 }
 
 /* Reading these resets them in the kernel; pcap_stats() would do the same, so nobody else may. */

@@ -16,6 +16,7 @@
 
 struct capture_tap;
 struct event;
+struct last_counts;
 struct pcap;
 
 #define CAPTURE_RING_KIB_STEP		256u	/* a block of TPACKET_V3, as libpcap makes them */
@@ -73,6 +74,7 @@ struct capture_ring {
 	struct capture_cut cut, next_cut;	/* of what comes now, and behind the boundary */
 	struct pcapng_interface description, next_description;	/* likewise */
 	bool		 has_next;
+	struct last_counts *last;		/* the tap's; NULL: none */
 	struct capture_row *row;		/* of description; NULL: the stream has none for it yet */
 	bool		 paused;		/* told in the row's counters */
 	bool		 governed;		/* by the governor */

@@ -156,8 +156,10 @@ tap_drain(struct capture_tap *tap, struct capture_ring *r)
 
 	if (count == -1)
 		tap_stop(tap, RESUME_BUSY_MS);
-	if (r->gone && !r->closing)
+	if (r->gone && !r->closing) {
 		capture_ring_close_begin(r);
+		capture_tap_unwatch(tap, r);
+	}
 	return count;
 }
 
@@ -201,6 +203,7 @@ capture_tap_add_ring(struct capture_tap *tap, struct capture_ring *r)
 {
 	r->tap = tap;
 	r->block = &tap->block;
+	r->last = tap->last;
 	if ((r->readable = event_new(tap->base, r->fd, EV_READ | EV_PERSIST, tap_readable, r)) == NULL ||
 	    (!tap->stopped && event_add(r->readable, NULL) == -1) || tap_watch_offered(tap, r) == -1) {
 		log_error("%s: no memory to watch it", r->name);

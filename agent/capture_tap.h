@@ -18,6 +18,7 @@ struct codec;
 struct deadline;
 struct event;
 struct event_base;
+struct last_counts;
 struct spool;
 
 #define CAPTURE_TAP_BUDGET	4096	/* packets of one interface before others have their turn */
@@ -62,6 +63,7 @@ struct capture_tap {
 	struct governor_orders orders;
 	struct capture_rings rings;
 	struct event	*flush, *settle, *resume;
+	struct last_counts *last;		/* of the collector's tap, which the interfaces' own counts go to; NULL: nowhere */
 	bool		 stopped;		/* no ring is drained: the spool has no room, or no place for one more stream */
 	bool		 ending;
 	struct ipc_tap	 want;			/* accepted last */
@@ -94,6 +96,8 @@ void	capture_tap_end_now(struct capture_tap *);
 
 /* --- capture_count.c --- */
 void	capture_tap_count(struct capture_tap *);	/* all counters to the spool */
+/* The ring closes. What passes from now on is not of a time without an agent, unless it is the end. */
+void	capture_tap_unwatch(const struct capture_tap *, const struct capture_ring *);
 /* The same, and active() is called once a packet is offered: there is nothing to do until then. */
 void	capture_tap_count_and_wait(struct capture_tap *);
 void	capture_tap_note(struct capture_tap *, const char *text);	/* into its stream */

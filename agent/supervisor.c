@@ -23,6 +23,7 @@
 #include "common/log.h"
 #include "common/watchdog.h"
 
+#include "agent/last_counts.h"
 #include "agent/spool.h"
 #include "agent/supervisor.h"
 #include "agent/supervisor_identity.h"
@@ -300,6 +301,8 @@ make_shared(struct supervisor *supervisor)
 	if (supervisor->policy_fd == -1 || ftruncate(supervisor->policy_fd, AGENT_POLICY_SIZE) == -1 ||
 	    fcntl(supervisor->policy_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == -1)
 		return -1;
+	if (supervisor_last_open(supervisor) == -1)
+		return -1;
 	return (supervisor->counters = spool_attach(supervisor->spool_fd[0], SPOOL_OBSERVER)) != NULL ? 0 : -1;
 }
 
@@ -360,6 +363,8 @@ supervisor_clear(struct supervisor *supervisor)
 	filewatch_free(supervisor->credentials);
 	filewatch_free(supervisor->enrolment);
 	spool_detach(supervisor->counters);
+	if (supervisor->last != NULL)
+		munmap(supervisor->last, sizeof(*supervisor->last));
 	supervisor_metrics_clear(supervisor);
 	if (supervisor->base != NULL)
 		event_base_free(supervisor->base);
@@ -407,6 +412,7 @@ supervisor_run(struct supervisor *supervisor)
 		supervisor_watch(supervisor);
 		watch_loop(supervisor);
 		event_base_dispatch(supervisor->base);
+		supervisor_last_keep(supervisor);
 		status = supervisor->status;
 	} else {
 		log_error("cannot start: %s", strerror(errno));

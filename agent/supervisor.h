@@ -16,6 +16,7 @@ struct addrinfo;
 struct event;
 struct event_base;
 struct filewatch;
+struct last_counts;
 struct spool;
 
 #define SUPERVISOR_ROLES	2
@@ -44,6 +45,8 @@ struct supervisor {
 	struct supervisor_role role[SUPERVISOR_ROLES];	/* by enum role */
 	int		 spool_fd[IPC_TAPS_MAX], wake_fd[IPC_TAPS_MAX];
 	int		 policy_fd;	/* what the link role keeps for its successor */
+	int		 last_fd;	/* what the capture role says of the interfaces, and what the agent before has: */
+	struct last_counts *last;
 	struct spool	*counters;	/* of the collector's spool */
 	int		 listen_fd[SUPERVISOR_LISTENS_MAX];
 	size_t		 listen_count;
@@ -80,6 +83,12 @@ int	supervisor_check_metrics(const struct conf_list *, struct conf_error *);
 /* Listens there. One that cannot be had is said, and nothing else: the capture does not depend on it. */
 void	supervisor_metrics_listen(struct supervisor *);
 void	supervisor_metrics_clear(struct supervisor *);
+
+/* --- supervisor_last.c --- */
+/* Makes last, with what an agent has left of this boot in the state folder. -1 with errno. */
+int	supervisor_last_open(struct supervisor *);
+/* Leaves it there, if there is that folder: for this boot, so that no disk has to be waited for. */
+void	supervisor_last_keep(const struct supervisor *);
 
 /* --- supervisor_spawn.c --- */
 /* Starts the role's process with its end of the pairs; peer: the other role's end, which is closed here. -1 with errno. */

@@ -71,9 +71,9 @@ write_all(int fd, const char *bytes, size_t len)
 	return 0;
 }
 
-/* After a crash there is either what was there before, or all of this. */
+/* Forced: after a crash there is either what was there before, or all of this. */
 static int
-write_file(int folder, const char *name, const char *head, size_t head_len, const void *bytes, size_t len)
+write_whole(int folder, const char *name, const char *head, size_t head_len, const void *bytes, size_t len, bool forced)
 {
 	char temporary[32];
 	int fd, saved;
@@ -84,9 +84,9 @@ write_file(int folder, const char *name, const char *head, size_t head_len, cons
 	if ((fd = openat(folder, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600)) == -1)
 		return -1;
 	if (write_all(fd, head, head_len) == 0 && write_all(fd, bytes, len) == 0 && give_to_owner(folder, fd) == 0 &&
-	    fsync(fd) == 0 && renameat(folder, temporary, folder, name) == 0) {
+	    (!forced || fsync(fd) == 0) && renameat(folder, temporary, folder, name) == 0) {
 		close(fd);
-		return fsync(folder);
+		return forced ? fsync(folder) : 0;
 	}
 	saved = errno;
 	close(fd);
@@ -95,9 +95,15 @@ write_file(int folder, const char *name, const char *head, size_t head_len, cons
 	return -1;
 }
 
-/* Its length, with a NUL behind it; 0: there is none. */
+static int
+write_file(int folder, const char *name, const char *head, size_t head_len, const void *bytes, size_t len)
+{
+	return write_whole(folder, name, head, head_len, bytes, len, true);
+}
+
+/* Its length, size - 1 at most, with a NUL behind it; 0: there is none. */
 static size_t
-read_file(int folder, const char *name, char text[FILE_MAX + 1])
+read_file(int folder, const char *name, char *text, size_t size)
 {
 	size_t len = 0;
 	ssize_t n = 0;
@@ -106,7 +112,7 @@ read_file(int folder, const char *name, char text[FILE_MAX + 1])
 	text[0] = '\0';
 	if ((fd = open_file(folder, name)) == -1)
 		return 0;
-	while (len < FILE_MAX && (n = read(fd, text + len, FILE_MAX - len)) > 0)
+	while (len < size - 1 && (n = read(fd, text + len, size - 1 - len)) > 0)
 		len += (size_t)n;
 	close(fd);
 	text[len] = '\0';
@@ -143,7 +149,7 @@ look_at_machine(int folder, const struct machine *now, struct ipc_enrolment *enr
 
 	if (faccessat(folder, IDENTITY_CERTIFICATE, F_OK, AT_SYMLINK_NOFOLLOW) == -1)
 		return;
-	(void)read_file(folder, IDENTITY_MACHINE, text);
+	(void)read_file(folder, IDENTITY_MACHINE, text, sizeof(text));
 	machine_parse(text, &was);
 	enrolment->cloned = machine_differs(&was, now, enrolment->why, sizeof(enrolment->why));
 	if (!enrolment->cloned && machine_learn(&was, now))
@@ -175,7 +181,7 @@ is_finished(int folder, const char *pending)
 {
 	static char text[FILE_MAX + 1];
 	const char *key = strstr(pending, "-----BEGIN");
-	size_t len = read_file(folder, IDENTITY_CERTIFICATE, text);
+	size_t len = read_file(folder, IDENTITY_CERTIFICATE, text, sizeof(text));
 	bool finished = key != NULL && strncmp(text, key, strlen(key)) == 0;
 
 	explicit_bzero(text, len);
@@ -191,7 +197,7 @@ look_at_pending(const struct agent_options *options, int folder, const struct ma
 	bool differs;
 	size_t len;
 
-	if ((len = read_file(folder, IDENTITY_PENDING, pending)) == 0)
+	if ((len = read_file(folder, IDENTITY_PENDING, pending, sizeof(pending))) == 0)
 		return;
 	machine_parse(pending, &was);
 	differs = machine_differs(&was, now, why, sizeof(why));
@@ -283,4 +289,33 @@ identity_store(const struct agent_options *options, const struct machine *now, e
 	close(folder);
 	errno = saved;
 	return result;
+}
+
+/* --- what the last agent counted --- */
+
+int
+identity_keep_last(const struct agent_options *options, const char *text, size_t len)
+{
+	int folder = open_folder(options), result;
+
+	if (folder == -1)
+		return -1;
+	result = write_whole(folder, IDENTITY_LAST, text, len, "", 0, false);
+	close(folder);
+	return result;
+}
+
+size_t
+identity_take_last(const struct agent_options *options, char *text, size_t size)
+{
+	int folder = open_folder(options);
+	size_t len = 0;
+
+	if (folder == -1)
+		return 0;
+	len = read_file(folder, IDENTITY_LAST, text, size);
+	if (unlinkat(folder, IDENTITY_LAST, 0) == -1)
+		len = 0;
+	close(folder);
+	return len;
 }

@@ -19,6 +19,7 @@ struct agent_options;
 #define IDENTITY_CERTIFICATE	"agent.pem"
 #define IDENTITY_PENDING	"pending.key"
 #define IDENTITY_MACHINE	"machine"
+#define IDENTITY_LAST		"last"	/* and this, of whoever ran last: last_counts.h */
 
 /* --- supervisor_machine.c --- */
 #define MACHINE_FACT_SIZE	128
@@ -52,5 +53,9 @@ int	identity_open(const struct agent_options *, const char *path);
 void	identity_look(const struct agent_options *, const struct machine *, struct ipc_enrolment *, int fds[2]);
 /* 0, or -1 with errno: what was there before still is. */
 int	identity_store(const struct agent_options *, const struct machine *, enum ipc_store, const void *, size_t);
+/* For this boot only: not forced to the disk. -1 with errno, if there is no such folder too. */
+int	identity_keep_last(const struct agent_options *, const char *text, size_t len);
+/* Removes it. Its length, size - 1 at most, with a NUL behind it; 0: there is none, or it would be taken again. */
+size_t	identity_take_last(const struct agent_options *, char *text, size_t size);
 
 #endif

@@ -17,7 +17,7 @@
 
 #include "agent/supervisor.h"
 
-#define SPAWN_FDS_MAX	(ROLE_FD_POLICY + 1)
+#define SPAWN_FDS_MAX	(ROLE_FD_LAST + 1)
 
 int
 supervisor_config_fd(const struct agent_options *options)
@@ -95,6 +95,8 @@ spawn_list_fds(const struct supervisor_role *role, int own, int peer, int config
 		list[ROLE_FD_METRICS + i] = supervisor->metrics_fd[i];
 	if (role->role == ROLE_LINK)
 		list[ROLE_FD_POLICY] = supervisor->policy_fd;
+	else
+		list[ROLE_FD_LAST] = supervisor->last_fd;
 }
 
 int

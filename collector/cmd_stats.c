@@ -59,7 +59,8 @@ static const char withheld_sql[] =
 
 static const struct table_column interface_columns[] = {
 	{ "interface", "INTERFACE", TABLE_TEXT }, { "nic_dropped", "NIC DROPPED", TABLE_COUNT },
-	{ "nic_missed", "NIC MISSED", TABLE_COUNT }, { "from", "FROM", TABLE_TIME }, { "to", "TO", TABLE_TIME }, { NULL, NULL, TABLE_TEXT }
+	{ "nic_missed", "NIC MISSED", TABLE_COUNT }, { "from", "FROM", TABLE_TIME }, { "to", "TO", TABLE_TIME },
+	{ "unwatched", "UNWATCHED", TABLE_COUNT }, { NULL, NULL, TABLE_TEXT }
 };
 /* NULL where no agent told it. Counts begin with the stream, so that they add up. */
 static const char interface_sql[] =
@@ -68,10 +69,13 @@ static const char interface_sql[] =
     " total(CASE counter WHEN 'nic_dropped_packets' THEN value END) END AS INTEGER) AS nic_dropped,"
     " CAST(CASE WHEN count(CASE counter WHEN 'nic_missed_packets' THEN 1 END) > 0 THEN"
     " total(CASE counter WHEN 'nic_missed_packets' THEN value END) END AS INTEGER) AS nic_missed,"
-    " min(CASE WHEN value > 0 THEN since_ns END) AS \"from\", max(CASE WHEN value > 0 THEN changed_ns END) AS \"to\""
+    " min(CASE WHEN value > 0 AND counter <> 'unwatched_packets' THEN since_ns END) AS \"from\","
+    " max(CASE WHEN value > 0 AND counter <> 'unwatched_packets' THEN changed_ns END) AS \"to\","
+    " CAST(CASE WHEN count(CASE counter WHEN 'unwatched_packets' THEN 1 END) > 0 THEN"
+    " total(CASE counter WHEN 'unwatched_packets' THEN value END) END AS INTEGER) AS unwatched"
     " FROM stream JOIN interface ON interface.stream = stream.id"
     " LEFT JOIN stat ON stat.vm = stream.vm AND stat.stream = stream.id AND stat.interface = interface.id"
-    " AND counter IN ('nic_dropped_packets', 'nic_missed_packets')"
+    " AND counter IN ('nic_dropped_packets', 'nic_missed_packets', 'unwatched_packets')"
     " WHERE stream.vm = ?1 GROUP BY interface.name ORDER BY interface.name";
 
 static const struct table_column term_columns[] = {
@@ -237,7 +241,7 @@ print_ledger(const struct ledger *ledger)
 static void
 print_interfaces(json_t *interfaces)
 {
-	static const char *const keys[] = { "nic_dropped", "nic_missed" };
+	static const char *const keys[] = { "nic_dropped", "nic_missed", "unwatched" };
 	json_t *row;
 	size_t i, k;
 

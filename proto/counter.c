@@ -67,6 +67,8 @@ static const struct counter_row rows[COUNTER_MAX] = {
 	    "captured bytes in blocks pushed out of the full disk spool"),
 	ROW(COUNTER_DISK_ERRORS, "disk_errors", "disk", false, false, "reads and writes of the disk spool that failed"),
 	ROW(COUNTER_CLOCK_STEPS, "clock_steps", "capture", false, false, "steps of the wall clock, and suspensions"),
+	ROW(COUNTER_UNWATCHED, "unwatched_packets", "interface", true, false,
+	    "packets that the kernel counted on the interface while no agent ran: at most so many are in no capture"),
 #undef ROW
 };
 /* clang-format on */

@@ -62,6 +62,8 @@ enum counter {
 	COUNTER_GOVERNOR_STEPS,		/* down and up */
 	COUNTER_GOVERNOR_LEVEL,		/* level: how many steps of the ladder are in force */
 	COUNTER_KEPT_FLOWS,		/* level: of 64 parts of the flows */
+	/* of one interface */
+	COUNTER_UNWATCHED,		/* the interface itself counted while no agent ran: at most so many are in no capture */
 	COUNTER_MAX
 };
 

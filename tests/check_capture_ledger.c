@@ -15,6 +15,7 @@
 #include <check.h>
 #include <event2/event.h>
 
+#include "agent/last_counts.h"
 #include "agent/spool.h"
 #include "tests/capture_lab.h"
 
@@ -241,6 +242,37 @@ START_TEST(the_interface_counts_too)
 	ck_assert_uint_eq(capture_lab_count(COUNTER_INTERFACE_PACKETS, 0), 0);
 	ck_assert_uint_eq(capture_lab_count(COUNTER_INTERFACE_START, 1), packets + 1);
 	ck_assert_uint_eq(capture_lab_count(COUNTER_INTERFACE_PACKETS, 1), packets + 3);
+}
+END_TEST
+
+/* Up to the first packet that is captured again, and from the last one on that was; told under the first id, and once. */
+START_TEST(what_passed_while_no_agent_ran)
+{
+	struct last_counts last = { 0 };
+	uint64_t packets;
+
+	if (!interface_counts(&packets))
+		return;
+	last.row[0] = (struct last_row){ .ifindex = if_nametoindex("near0"), .before = 1, .packets = packets };
+	lab.tap.last = &last;
+	send_udp(lab.far_fd, 53);
+	send_udp(lab.near_fd, 53);
+	change();
+	ck_assert_uint_eq(capture_lab_count(COUNTER_UNWATCHED, 0), 2);
+	send_udp(lab.far_fd, 53);
+	change_filter("udp port 53");
+	ck_assert_uint_eq(capture_lab_count(COUNTER_UNWATCHED, 0), 2);
+	ck_assert_uint_eq(capture_lab_count(COUNTER_UNWATCHED, 1), 0);
+	send_udp(lab.near_fd, 53);
+	if (_i == 0) {
+		lab.want->interface_count = 0;
+		change();
+		ck_assert_uint_eq(last.row[0].ifindex, 0);
+		return;
+	}
+	capture_lab_end();
+	send_udp(lab.far_fd, 53);
+	ck_assert_uint_eq(last.row[0].packets, packets + 4);
 }
 END_TEST
 
@@ -497,6 +529,7 @@ main(void)
 	tcase_add_loop_test(t, levels, 0, 2);
 	tcase_add_test(t, refused_packets_wake);
 	tcase_add_test(t, the_interface_counts_too);
+	tcase_add_loop_test(t, what_passed_while_no_agent_ran, 0, 2);
 	tcase_add_test(t, a_block_brings_both_counts);
 	tcase_add_test(t, exchanged_under_traffic);
 	tcase_add_test(t, streams_exchanged_under_traffic);

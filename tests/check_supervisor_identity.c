@@ -19,6 +19,7 @@
 #include "common/log.h"
 
 #include "agent/agent.h"
+#include "agent/last_counts.h"
 #include "agent/supervisor_identity.h"
 
 #define KEY	"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"
@@ -411,6 +412,146 @@ START_TEST(test_machine_credential)
 }
 END_TEST
 
+/* --- what the last agent counted --- */
+
+#define BOOT	"6d1c2f7e-0000-4444-8888-123456789abc"
+#define OTHER	"6d1c2f7e-0000-4444-8888-123456789abd"
+#define LINE	"2 02:00:00:00:00:01 1000 eth0\n"
+#define MAC	{ 2, 0, 0, 0, 0, 1 }
+
+static struct last_counts
+parsed(const char *text)
+{
+	struct last_counts last;
+
+	last_counts_parse(text, BOOT, &last);
+	return last;
+}
+
+static size_t
+count_rows(const struct last_counts *last)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < MSG_INTERFACES_MAX; i++)
+		count += last->row[i].ifindex != 0;
+	return count;
+}
+
+static const struct {
+	const char	*text;
+	size_t		 rows;
+} last_texts[] = {
+	{ "", 0 },
+	{ "boot_id " BOOT "\n", 0 },
+	{ "boot_id " BOOT "\n" LINE, 1 },
+	{ "boot_id " BOOT "\n" LINE "3 00:00:00:00:00:00 18446744073709551615 a*b\n", 2 },
+	{ "boot_id " BOOT "\n" LINE "2 02:00:00:00:00:02 5 eth1\n", 1 },
+	{ "boot_id " OTHER "\n" LINE, 0 },
+	{ "boot_id " BOOT LINE, 0 },
+	{ LINE, 0 },
+	{ "boot_id " BOOT "\nx\n" LINE, 0 },
+	{ "boot_id " BOOT "\n2 02:00:00:00:00:01 1000 eth0", 0 },
+	{ "boot_id " BOOT "\n 2 02:00:00:00:00:01 1000 eth0\n", 0 },
+	{ "boot_id " BOOT "\n2 02:00:00:00:00:01 -1 eth0\n", 0 },
+	{ "boot_id " BOOT "\n2 02:00:00:00:00:01 18446744073709551616 eth0\n", 0 },
+	{ "boot_id " BOOT "\n4294967298 02:00:00:00:00:01 1000 eth0\n", 0 },
+	{ "boot_id " BOOT "\n0 02:00:00:00:00:01 1000 eth0\n", 0 },
+	{ "boot_id " BOOT "\n2 02:00:00:00:00:101 1000 eth0\n", 0 },
+	{ "boot_id " BOOT "\n2 02:00:00:00:00:01 1000 eth0eth0eth0eth0\n", 0 },
+	{ "boot_id " BOOT "\n2 02:00:00:00:00:01 1000 %s%n\n", 1 },
+};
+
+START_TEST(test_last_text)
+{
+	struct last_counts last = parsed(last_texts[_i].text);
+
+	ck_assert_uint_eq(count_rows(&last), last_texts[_i].rows);
+}
+END_TEST
+
+/* All places, the longest of everything, and one more than there are places. */
+START_TEST(test_last_full)
+{
+	struct last_counts last;
+	char text[LAST_TEXT_SIZE], more[LAST_TEXT_SIZE + 64], again[LAST_TEXT_SIZE];
+
+	memset(&last, 0xff, sizeof(last));
+	for (uint32_t i = 0; i < MSG_INTERFACES_MAX; i++) {
+		last.row[i].ifindex -= i;
+		memset(last.row[i].name, 'x', sizeof(last.row[i].name));
+	}
+	ck_assert_uint_eq(last_counts_format(&last, BOOT, text), strlen(text));
+	snprintf(more, sizeof(more), "%s" LINE, text);
+	last = parsed(more);
+	ck_assert_uint_eq(count_rows(&last), MSG_INTERFACES_MAX);
+	ck_assert_uint_eq(last_counts_format(&last, BOOT, again), strlen(text));
+	ck_assert_str_eq(again, text);
+	memset(&last, 0, sizeof(last));
+	ck_assert_uint_eq(last_counts_format(&last, BOOT, text), 0);
+}
+END_TEST
+
+static const struct {
+	struct last_row	now;
+	int		result;
+	uint64_t	missed;
+} last_rows[] = {
+	{ { .ifindex = 2, .mac = MAC, .packets = 1000 }, 1, 0 },
+	{ { .ifindex = 2, .mac = MAC, .packets = 1234 }, 1, 234 },
+	{ { .ifindex = 2, .mac = MAC, .packets = UINT64_MAX }, 1, UINT64_MAX - 1000 },
+	{ { .ifindex = 2, .mac = MAC, .packets = 999 }, -1, 0 },
+	{ { .ifindex = 2, .mac = { 2, 0, 0, 0, 0, 2 }, .packets = 1234 }, 0, 0 },
+	{ { .ifindex = 3, .mac = MAC, .packets = 1234 }, 0, 0 },
+};
+
+/* Once, whoever asks: after that it is this agent's own count. */
+START_TEST(test_last_seen)
+{
+	struct last_counts last = parsed("boot_id " BOOT "\n" LINE);
+	struct last_row now = last_rows[_i].now;
+	char text[LAST_TEXT_SIZE];
+	uint64_t missed;
+
+	strcpy(now.name, "eth1");
+	ck_assert_int_eq(last_counts_see(&last, &now, &missed), last_rows[_i].result);
+	ck_assert_uint_eq(missed, last_rows[_i].missed);
+	now.packets -= 100;
+	ck_assert_int_eq(last_counts_see(&last, &now, &missed), 0);
+	ck_assert_uint_eq(missed, 0);
+	last_counts_format(&last, BOOT, text);
+	last = parsed(text);
+	ck_assert_int_eq(last_counts_see(&last, &now, &missed), 1);
+	ck_assert_uint_eq(missed, 0);
+	last_counts_forget(&last, now.ifindex);
+	last_counts_forget(&last, 4711);
+	ck_assert_uint_eq(count_rows(&last), now.ifindex == 2 ? 0 : 1);
+}
+END_TEST
+
+START_TEST(test_last_file)
+{
+	char text[LAST_TEXT_SIZE];
+	struct stat st;
+
+	ck_assert_int_eq(identity_keep_last(&options, LINE, strlen(LINE)), -1);
+	ck_assert_uint_eq(identity_take_last(&options, text, sizeof(text)), 0);
+	ck_assert_int_eq(access(state, F_OK), -1);
+	ck_assert_int_eq(mkdir(state, 0700), 0);
+	put(path_of("last"), "from long ago, and longer than what is written now");
+	ck_assert_int_eq(identity_keep_last(&options, LINE, strlen(LINE)), 0);
+	ck_assert_int_eq(stat(path_of("last"), &st), 0);
+	ck_assert_uint_eq(st.st_mode & 07777, 0600);
+	ck_assert_uint_eq(identity_take_last(&options, text, sizeof(text)), strlen(LINE));
+	ck_assert_str_eq(text, LINE);
+	ck_assert_uint_eq(identity_take_last(&options, text, sizeof(text)), 0);
+	ck_assert_uint_eq(count_files(), 0);
+	put(path_of("last"), LINE);
+	ck_assert_uint_eq(identity_take_last(&options, text, 8), 7);
+	ck_assert_str_eq(text, "2 02:00");
+}
+END_TEST
+
 static Suite *
 identity_suite(void)
 {
@@ -432,6 +573,10 @@ identity_suite(void)
 	tcase_add_test(tc, test_copy_enrols);
 	tcase_add_test(tc, test_machine_text);
 	tcase_add_test(tc, test_machine_credential);
+	tcase_add_loop_test(tc, test_last_text, 0, sizeof(last_texts) / sizeof(last_texts[0]));
+	tcase_add_test(tc, test_last_full);
+	tcase_add_loop_test(tc, test_last_seen, 0, sizeof(last_rows) / sizeof(last_rows[0]));
+	tcase_add_test(tc, test_last_file);
 	suite_add_tcase(suite, tc);
 	return suite;
 }
