@@ -410,12 +410,13 @@ on_again(evutil_socket_t fd, short what, void *arg)
 
 /* --- sessions --- */
 
+/* Who this VM is is the collectors' to say, not of operators who pull from it. */
 void
 enroll_session_ended(struct link *link, const struct session *s)
 {
 	struct enroll *e = link->enroll;
 
-	if (e == NULL)
+	if (e == NULL || s->peer.role != ROLE_COLLECTOR)
 		return;
 	if (s->peer_error == MSG_ERR_REVOKED) {
 		e->revoked = true;

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
@@ -21,6 +22,7 @@
 
 #define RSA_BITS_MIN	2048
 #define RSA_BITS_MAX	4096	/* what a stranger's signature may cost us */
+#define RSA_E_BITS_MAX	32
 #define GROUP_NAME_SIZE	32
 
 struct pki_csr {
@@ -37,6 +39,18 @@ struct pki_issuer {
 
 /* --- requests --- */
 
+/* Of another exponent than people use a signature costs as much to verify as to make. */
+static bool
+rsa_acceptable(EVP_PKEY *key)
+{
+	BIGNUM	*e = NULL;
+	bool	 good = EVP_PKEY_get_bits(key) >= RSA_BITS_MIN && EVP_PKEY_get_bits(key) <= RSA_BITS_MAX &&
+	    EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_E, &e) == 1 && BN_num_bits(e) <= RSA_E_BITS_MAX;
+
+	BN_free(e);
+	return good;
+}
+
 static bool
 key_acceptable(EVP_PKEY *key)
 {
@@ -45,7 +59,7 @@ key_acceptable(EVP_PKEY *key)
 	if (EVP_PKEY_is_a(key, "ED25519"))
 		return true;
 	if (EVP_PKEY_is_a(key, "RSA"))
-		return EVP_PKEY_get_bits(key) >= RSA_BITS_MIN && EVP_PKEY_get_bits(key) <= RSA_BITS_MAX;
+		return rsa_acceptable(key);
 	return EVP_PKEY_is_a(key, "EC") && EVP_PKEY_get_group_name(key, group, sizeof(group), NULL) == 1 &&
 	    (strcmp(group, "prime256v1") == 0 || strcmp(group, "secp384r1") == 0);
 }

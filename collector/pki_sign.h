@@ -17,7 +17,7 @@
 #define PKI_FINGERPRINT_SIZE	72
 int	pki_fingerprint(const char *path, char text[PKI_FINGERPRINT_SIZE], char error[PKI_ERROR_SIZE]);
 
-/* A certificate request, for its key alone: P-256, P-384, Ed25519 or RSA of 2048 to 4096 bits, which has signed it. */
+/* A certificate request, for its key alone: P-256, P-384, Ed25519 or RSA of 2048 to 4096 bits, exponent up to 32, which signed it. */
 struct pki_csr;
 struct pki_csr	*pki_csr_new(const uint8_t *der, size_t len, char error[PKI_ERROR_SIZE]);
 void		 pki_csr_free(struct pki_csr *);		/* NULL is fine */

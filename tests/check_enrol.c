@@ -15,6 +15,7 @@
 #include <check.h>
 #include <jansson.h>
 #include <openssl/pem.h>
+#include <openssl/rsa.h>
 #include <openssl/x509v3.h>
 
 #include "common/clock.h"
@@ -39,12 +40,32 @@ static char program[512];
 
 /* --- keys --- */
 
+/* Of an exponent that has a signature's check take as long as the signature. */
+static EVP_PKEY *
+make_odd_rsa(void)
+{
+	EVP_PKEY_CTX *ctx = EVP_PKEY_CTX_new_from_name(NULL, "RSA", NULL);
+	EVP_PKEY *key = NULL;
+	BIGNUM *e = NULL;
+
+	ck_assert_int_gt(BN_dec2bn(&e, "170141183460469231731687303715884105727"), 0);
+	ck_assert_int_eq(EVP_PKEY_keygen_init(ctx), 1);
+	ck_assert_int_eq(EVP_PKEY_CTX_set_rsa_keygen_bits(ctx, 2048), 1);
+	ck_assert_int_eq(EVP_PKEY_CTX_set1_rsa_keygen_pubexp(ctx, e), 1);
+	ck_assert_int_eq(EVP_PKEY_keygen(ctx, &key), 1);
+	EVP_PKEY_CTX_free(ctx);
+	BN_free(e);
+	return key;
+}
+
 static EVP_PKEY *
 make_key(const char *kind)
 {
 	EVP_PKEY *key;
 
-	if (strncmp(kind, "RSA", 3) == 0)
+	if (strcmp(kind, "RSA e") == 0)
+		key = make_odd_rsa();
+	else if (strncmp(kind, "RSA", 3) == 0)
 		key = EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)atoi(kind + 3));
 	else
 		key = strcmp(kind, "ED25519") == 0 ? EVP_PKEY_Q_keygen(NULL, NULL, kind) : EVP_EC_gen(kind);
@@ -721,7 +742,7 @@ request_of(const char *name)
 START_TEST(kinds_of_keys)
 {
 	static const struct { const char *kind; bool good; } kinds[] = { { "P-256", true }, { "P-384", true }, { "ED25519", true },
-	    { "RSA2048", true }, { "P-521", false }, { "RSA1024", false }, { "secp256k1", false } };
+	    { "RSA2048", true }, { "P-521", false }, { "RSA1024", false }, { "RSA e", false }, { "secp256k1", false } };
 	uint8_t der[MSG_CERTIFICATE_MAX];
 	char error[PKI_ERROR_SIZE] = "";
 

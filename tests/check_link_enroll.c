@@ -1117,6 +1117,22 @@ START_TEST(test_certificate_not_asked_for)
 END_TEST
 
 /* Streams go on under another id where their VM has become another one. */
+/* Who pulls may not end what the collector gets. */
+START_TEST(test_revoked_by_whom)
+{
+	struct session s = { .link = NULL, .peer_error = MSG_ERR_REVOKED };
+
+	begin_session(3600);
+	memcpy(s.certificate, tls_context_fingerprint(link_role->tls), sizeof(s.certificate));
+	s.peer.role = ROLE_OPERATOR;
+	enroll_session_ended(link_role, &s);
+	ck_assert_int_eq(enroll_standing(link_role), STANDING_VALID);
+	s.peer.role = ROLE_COLLECTOR;
+	enroll_session_ended(link_role, &s);
+	ck_assert_int_eq(enroll_standing(link_role), STANDING_REVOKED);
+}
+END_TEST
+
 START_TEST(test_stream_ids)
 {
 	const uint8_t id[MSG_ID_SIZE] = "0123456789abcde";
@@ -1169,6 +1185,7 @@ enroll_suite(void)
 	tcase_add_loop_test(tc, test_bad_renewal, 0, sizeof(bad_renewals) / sizeof(bad_renewals[0]));
 	tcase_add_test(tc, test_renewal_not_kept);
 	tcase_add_test(tc, test_certificate_not_asked_for);
+	tcase_add_test(tc, test_revoked_by_whom);
 	tcase_add_test(tc, test_stream_ids);
 	suite_add_tcase(suite, tc);
 	return suite;
