@@ -17,6 +17,7 @@ int	cmd_stats(int argc, char **argv);
 int	cmd_policy(int argc, char **argv);
 int	cmd_token(int argc, char **argv);
 int	cmd_revoke(int argc, char **argv);
+int	cmd_cloud_init(int argc, char **argv);
 
 /* What cmd_*.c share. */
 #define CMD_STORE	LOCALSTATEDIR "/lib/vmtap"

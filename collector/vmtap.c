@@ -23,6 +23,7 @@ static const struct command {
 	{ "policy", cmd_policy, "show, set or clear what agents capture" },
 	{ "token", cmd_token, "make, list or revoke the tokens with which agents enrol" },
 	{ "revoke", cmd_revoke, "end a virtual machine's certificates, for good" },
+	{ "cloud-init", cmd_cloud_init, "print user-data with which new virtual machines enrol" },
 	{ "pki", cmd_pki, "make the certificates of a deployment" },
 };
 #define COMMAND_COUNT	(sizeof(commands) / sizeof(commands[0]))
@@ -34,7 +35,7 @@ print_help(void)
 
 	printf("usage: vmtap COMMAND [OPTION...] [OPERAND...]\n\n");
 	for (i = 0; i < COMMAND_COUNT; i++)
-		printf("  %-8s %s\n", commands[i].name, commands[i].help);
+		printf("  %-10s %s\n", commands[i].name, commands[i].help);
 	printf("\n\"vmtap COMMAND --help\" tells more; so does vmtap(1).\n");
 }
 

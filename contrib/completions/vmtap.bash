@@ -14,7 +14,7 @@ _vmtap()
 	COMPREPLY=()
 	help=$("$command" --help 2>/dev/null) || return
 	for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
-		[[ $word =~ ^[a-z]+$ && $help =~ (^|$'\n')'  '"$word"' ' ]] || continue
+		[[ $word =~ ^[a-z][a-z-]*$ && $help =~ (^|$'\n')'  '"$word"' ' ]] || continue
 		verbs+=("$word")
 		help=$("$command" "${verbs[@]}" --help 2>/dev/null) || return
 	done
@@ -25,7 +25,7 @@ _vmtap()
 	fi
 	if [[ $option == -* ]] && _vmtap_argument "$option" "$help"; then
 		case $option,$REPLY in
-		-i,*|--interface,*) mapfile -t COMPREPLY < <(compgen -W "$(command ls /sys/class/net 2>/dev/null)" -- "$current");;
+		-i,*|--interface,*) mapfile -t COMPREPLY < <(cd /sys/class/net && compgen -f -- "$current");;
 		*,FILE|*,DIR|*,PATH*|*'|'PATH*) compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$current");;
 		*,*[a-z]'|'[a-z]*) mapfile -t COMPREPLY < <(compgen -W "$(tr "|[" "  " <<<"${REPLY%%[*}")" -- "$current");;
 		esac
@@ -33,7 +33,7 @@ _vmtap()
 		mapfile -t COMPREPLY < <(compgen -W "$(grep -oE -- '^ +(-., )?--[a-z-]+=?' <<<"$help" | grep -oE -- '--[a-z-]+=?')" -- "$current")
 		[[ ${#COMPREPLY[@]} != 1 || ${COMPREPLY[0]} != *= ]] || compopt -o nospace
 	else
-		mapfile -t COMPREPLY < <(compgen -W "$(sed -n 's/^  \([a-z][a-z]*\)  *.*/\1/p' <<<"$help")" -- "$current")
+		mapfile -t COMPREPLY < <(compgen -W "$(sed -n 's/^  \([a-z][a-z-]*\)  *.*/\1/p' <<<"$help")" -- "$current")
 	fi
 } &&
 complete -F _vmtap vmtap vmtap-agent vmtap-collector
