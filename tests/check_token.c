@@ -318,6 +318,11 @@ START_TEST(a_tenant_has_so_many)
 	ck_assert_ptr_nonnull(strstr(error, "10000 tokens in force"));
 	snprintf(token.tenant, sizeof(token.tenant), "blue");
 	ck_assert_int_eq(token_create(db, &token, NOW, text, error, sizeof(error)), 0);
+	ck_assert_int_eq(sqlite3_exec(db, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000)"
+	    " INSERT INTO token (id, hash, tenant, name, labels, uses, created_ns, expires_ns, revoked_ns)"
+	    " SELECT 'g' || i, 'g' || i, 'green', '', '', 1, 1, 9e18, 1 FROM n", NULL, NULL, NULL), SQLITE_OK);
+	snprintf(token.tenant, sizeof(token.tenant), "green");
+	ck_assert_int_eq(token_create(db, &token, NOW, text, error, sizeof(error)), -1);
 }
 END_TEST
 
