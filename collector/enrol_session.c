@@ -236,6 +236,8 @@ enrol_session_answer(struct worker *worker, struct note *note)
 		if (enrol->state == ENROL_ASKED && enrol->ticket == note->token) {
 			if (!note->good && note->text[0] == '\0')
 				enrol_refuse_stranger(enrol);
+			else if (note->later)
+				enrol_fail(enrol, MSG_ERR_LIMIT, note->text);
 			else {
 				certificate_put(&worker->out, note->text, note->chain);
 				enrol_close(enrol, "answered");

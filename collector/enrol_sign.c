@@ -28,12 +28,14 @@
 #define SIGN_LOG_MS	1000u
 #define ENV_SIZE	(IDENTITY_URI_SIZE + 32)
 
+/* later: the reason is the collector's trouble, and says nothing of the token. */
 static void
-answer(const struct desk_request *request, const char *reason, struct pki_chain *chain)
+answer(const struct desk_request *request, const char *reason, bool later, struct pki_chain *chain)
 {
 	struct note *note = note_new(NOTE_CERTIFICATE);
 
 	note->token = request->ticket;
+	note->later = later;
 	note->good = chain != NULL;
 	snprintf(note->text, sizeof(note->text), "%s", reason);
 	if (chain != NULL) {
@@ -125,6 +127,9 @@ explain(enum token_verdict verdict, const struct token *token, char *reason)
 	case TOKEN_VM_REVOKED:
 		snprintf(reason, DESK_ERROR_SIZE, "the VM that this key has enrolled has been revoked");
 		break;
+	case TOKEN_TENANT_FULL:
+		snprintf(reason, DESK_ERROR_SIZE, "tenant %s has %u VMs, and may have no more", token->tenant, TOKEN_VMS_MAX);
+		break;
 	case TOKEN_FAILED:
 		snprintf(reason, DESK_ERROR_SIZE, "the collector's catalog cannot be used now; try again");
 		break;
@@ -142,7 +147,7 @@ refuse(struct desk_thread *thread, const struct desk_request *request, const str
 	count_add(count, 1);
 	log_limited(&thread->limit, SIGN_LOG_MS, LOG_LEVEL_WARN, "%s: enrolment refused: token %s of tenant %s: %s", request->address,
 	    use->token.id, use->token.tenant, reason);
-	answer(request, reason, NULL);
+	answer(request, reason, count == COUNT_ENROL_FAILED, NULL);
 }
 
 static void
@@ -151,7 +156,7 @@ refuse_stranger(struct desk_thread *thread, const struct desk_request *request)
 	count_add(COUNT_ENROL_STRANGERS, 1);
 	log_limited(&thread->limit, SIGN_LOG_MS, LOG_LEVEL_WARN, "%s: enrolment refused: the token is unknown here, or expired long ago",
 	    request->address);
-	answer(request, "", NULL);
+	answer(request, "", false, NULL);
 }
 
 /* The same that it got, whatever became of the answer then. */
@@ -168,7 +173,7 @@ give_again(struct desk_thread *thread, const struct desk_request *request, const
 	count_add(COUNT_ENROLLED_AGAIN, 1);
 	log_info("%s: VM %s of tenant %s gets its certificate again by token %s", request->address, use->uuid, use->token.tenant,
 	    use->token.id);
-	answer(request, "", &chain);
+	answer(request, "", false, &chain);
 	pki_chain_clear(&chain);
 }
 
@@ -224,7 +229,7 @@ enrol(struct desk_thread *thread, const struct desk_request *request, struct tok
 		count_add(COUNT_ENROLLED, 1);
 		log_info("%s: enrolled VM %s (%s) of tenant %s by token %s", request->address, identity.name, identity.uuid,
 		    identity.tenant, use->token.id);
-		answer(request, "", &chain);
+		answer(request, "", false, &chain);
 	} else if (verdict == TOKEN_AGAIN)
 		give_again(thread, request, use);
 	else {
@@ -281,13 +286,13 @@ desk_run_renew(struct desk_thread *thread, struct desk_request *request)
 		count_add(COUNT_RENEWED, 1);
 		log_info("VM %s (%s) of tenant %s: certificate renewed, until %s", identity->name, identity->uuid, identity->tenant,
 		    clock_iso(clock_ns_of_s(chain.not_after), iso, sizeof(iso)));
-		answer(request, "", &chain);
+		answer(request, "", false, &chain);
 	}
 	if (reason[0] != '\0') {
 		count_add(COUNT_RENEWALS_REFUSED, 1);
 		log_limited(&thread->limit, SIGN_LOG_MS, LOG_LEVEL_WARN, "VM %s (%s) of tenant %s: renewal refused: %s", identity->name,
 		    identity->uuid, identity->tenant, reason);
-		answer(request, reason, NULL);
+		answer(request, reason, false, NULL);
 	}
 	pki_chain_clear(&chain);
 	pki_csr_free(csr);

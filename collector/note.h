@@ -28,7 +28,7 @@ enum note_kind {
 	NOTE_STATUS,		/* token */
 	NOTE_STOP,
 	/* desk -> worker */
-	NOTE_CERTIFICATE,	/* token: ticket; good: chain; else text, why not ("": not even that is told) */
+	NOTE_CERTIFICATE,	/* token: ticket; good: chain; else text, why not ("": not even that is told); later: not now */
 	NOTE_REVOKE,		/* token, uuid: of the VM whose sessions end */
 	/* worker -> worker */
 	NOTE_SESSION,		/* session: its VM is yours */
@@ -61,7 +61,7 @@ struct note {
 	enum note_kind	 kind;
 	uint64_t	 token, version;
 	int		 fd, pull;
-	bool		 good;
+	bool		 good, later;
 	struct session	*session;
 	struct tls_context *tls;
 	struct policy_set *policy;

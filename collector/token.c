@@ -407,6 +407,19 @@ token_name_taken(struct sqlite3 *db, const char *tenant, const char *name)
 	return rc;
 }
 
+/* Has the tenant as many VMs as it may? 1, 0, -1. */
+static int
+token_tenant_full(struct sqlite3 *db, const char *tenant)
+{
+	sqlite3_stmt *stmt;
+	int rc = token_prepare(db, "SELECT 1 FROM vm WHERE tenant = ?1 LIMIT 1 OFFSET ?2", &stmt);
+
+	if (rc == 0)
+		rc = token_step(stmt, bind_text(stmt, 1, tenant) + bind_u64(stmt, 2, TOKEN_VMS_MAX - 1));
+	sqlite3_finalize(stmt);
+	return rc;
+}
+
 /* The number after the largest one of NAME-number, of up to six digits; 2 if there is none. -1. */
 static int
 token_next_number(struct sqlite3 *db, const char *tenant, const char *base)
@@ -485,8 +498,10 @@ token_bind(struct sqlite3 *db, struct token_use *use, const struct token_vm *vm,
 
 	*taken = false;
 	if (good && (verdict = token_look(db, use, now_ns, error, error_size)) == TOKEN_GOOD) {
-		rc = token_name_taken(db, use->token.tenant, vm->name);
-		*taken = rc == 1;
+		if ((rc = token_tenant_full(db, use->token.tenant)) == 1)
+			verdict = TOKEN_TENANT_FULL;
+		else if (rc == 0)
+			*taken = (rc = token_name_taken(db, use->token.tenant, vm->name)) == 1;
 		good = rc == 1 || (rc == 0 && token_insert_enrolled(db, use, vm, now_ns) == 0 &&
 		    token_insert_vm(db, &use->token, vm) == 0);
 	}

@@ -24,6 +24,7 @@ struct sqlite3;
 #define TOKEN_USES_MAX		100000u
 #define TOKEN_TTL_MAX_S		(366u * 86400)
 #define TOKEN_TENANT_MAX	10000u	/* of a tenant, in force */
+#define TOKEN_VMS_MAX		100000u	/* of a tenant, by whatever tokens */
 #define TOKEN_KEEP_S		(7u * 86400)	/* so long an expired one is known as that */
 
 struct token {
@@ -63,6 +64,7 @@ enum token_verdict {
 	TOKEN_REVOKED,
 	TOKEN_USED_UP,		/* by other keys */
 	TOKEN_VM_REVOKED,	/* the one that the key has enrolled */
+	TOKEN_TENANT_FULL,	/* TOKEN_VMS_MAX; token_bind() alone says it */
 	TOKEN_FAILED,		/* with a line for people */
 };
 

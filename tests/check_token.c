@@ -326,6 +326,24 @@ START_TEST(a_tenant_has_so_many)
 }
 END_TEST
 
+START_TEST(a_tenant_has_so_many_vms)
+{
+	char text[TOKEN_TEXT_SIZE], other[TOKEN_TEXT_SIZE];
+	bool taken;
+
+	create("acme", 2, text);
+	create("blue", 1, other);
+	ck_assert_int_eq(sqlite3_exec(db, "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 99999)"
+	    " INSERT INTO vm (uuid, tenant, name) SELECT i, 'acme', i FROM n", NULL, NULL, NULL), SQLITE_OK);
+	ck_assert_int_eq(bind(text, 1, "11111111-2222-3333-4444-555555555555", "last", &taken), TOKEN_GOOD);
+	ck_assert_int_eq(bind(text, 2, "21111111-2222-3333-4444-555555555555", "more", &taken), TOKEN_TENANT_FULL);
+	ck_assert(!taken);
+	ck_assert_int_eq(number("SELECT count(*) FROM vm"), TOKEN_VMS_MAX);
+	ck_assert_int_eq(bind(text, 1, "31111111-2222-3333-4444-555555555555", "again", &taken), TOKEN_AGAIN);
+	ck_assert_int_eq(bind(other, 1, "41111111-2222-3333-4444-555555555555", "first", &taken), TOKEN_GOOD);
+}
+END_TEST
+
 /* --- who is looked at --- */
 
 static enum enrol_limit_verdict
@@ -415,6 +433,7 @@ main(void)
 	tcase_add_test(tc, old_ones_are_forgotten);
 	tcase_add_test(tc, names_are_each_ones_own);
 	tcase_add_test(tc, a_tenant_has_so_many);
+	tcase_add_test(tc, a_tenant_has_so_many_vms);
 	tcase_add_test(tc, strangers_are_few);
 	tcase_add_test(tc, whoever_has_a_token_is_not_held_up);
 	suite_add_tcase(s, tc);
