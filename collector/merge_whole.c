@@ -9,6 +9,7 @@
 
 #include <sqlite3.h>
 
+#include "hint_rule.h"
 #include "merge_internal.h"
 #include "pcapng_out.h"
 
@@ -128,7 +129,9 @@ compile_filter(struct merge *merge, struct merge_source *source, const char *fil
 
 	if (dead == NULL)
 		return merge_fail(merge, source->vm->name, "out of memory");
-	for (unsigned in = 0; in < 2; in++) {
+	/* An agent has said it: of another kind it would never have been told to withhold, and names in it are nobody's to resolve. */
+	failed += !hint_filter_covers("", filter);
+	for (unsigned in = 0; failed == 0 && in < 2; in++) {
 		set_direction(text, sizeof(text), filter, in == 1);
 		failed += pcap_compile(dead, &source->filter[in], text, 1, PCAP_NETMASK_UNKNOWN) == -1;
 	}

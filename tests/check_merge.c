@@ -414,7 +414,9 @@ static const struct filter_case {
 	{ "(udp) and inbound", 5 },
 	{ "(tcp) and inbound", 10 },
 	{ "tcp or inbound", 10 },
-	{ "not inbound", 5 },
+	{ "(not udp) and inbound", 10 },
+	{ "not inbound", 10 },		/* nobody is told to withhold by that */
+	{ "(host localhost) and inbound", 10 },	/* nor by a name, which is not resolved */
 	{ "(inbound and tcp) or udp", 10 },
 	{ "nonsense and inbound", 10 },
 };
