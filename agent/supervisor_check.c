@@ -192,7 +192,8 @@ supervisor_check_options(const struct agent_options *options, struct conf_error 
 		    (unsigned long long)options->spool_disk);
 		return EXIT_USAGE;
 	}
-	if (check_enroll(options, error) == -1 || check_collectors(&options->collectors, error) == -1 || check_listens(&options->listens, error) == -1 ||
+	if (check_enroll(options, error) == -1 || check_collectors(&options->collectors, error) == -1 ||
+	    check_listens(&options->listens, error) == -1 ||
 	    supervisor_check_metrics(&options->metrics, error) == -1 || check_ports(&options->exclude_ports, error) == -1 ||
 	    check_compress(options, error) == -1 ||
 	    check_slice(options, error) == -1 || check_governor(options, error) == -1 || check_never(options, error) == -1 ||

@@ -46,7 +46,8 @@ struct tlsio;
 #define CTL_QUESTION_BURST	40u	/* of a tenant's operators; and then one in so long */
 #define CTL_QUESTION_NS		UINT64_C(250000000)
 #define CTL_QUESTION_SHARE	10u	/* of the main thread's time, the part that a tenant's may have */
-#define CTL_POLICIES_TENANT	1000u	/* policies of its VMs that a tenant's operators may set; all are in memory, and are read anew each time */
+/* Policies of its VMs that a tenant's operators may set; all are in memory, and are read anew each time. */
+#define CTL_POLICIES_TENANT	1000u
 #define CTL_RUNS_MAX		16u	/* children at a time, likewise */
 #define CTL_RUNS_SHARED		8u
 #define CTL_RUNS_TENANT		2u

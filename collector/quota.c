@@ -4,6 +4,7 @@
 
 #include <limits.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 
 #include "common/clock.h"
 
@@ -12,6 +13,7 @@
 static uint64_t quota_limit;
 static unsigned vms_max = UINT_MAX, connections_max = UINT_MAX;	/* set before there are threads */
 static atomic_uint vms, connections, tenants_here;
+static atomic_bool several;	/* tenants are known */
 static _Atomic uint64_t turned_away_ns;	/* monotonic: the last time; 0: never */
 
 void
@@ -25,6 +27,12 @@ quota_init(uint64_t descriptors, unsigned workers)
 	places = rest > spare + QUOTA_PER_VM ? (rest - spare) / QUOTA_PER_VM : 1;
 	vms_max = places < UINT_MAX / 4 ? (unsigned)places : UINT_MAX / 4;
 	connections_max = vms_max + (spare < UINT_MAX / 4 ? (unsigned)spare : UINT_MAX / 4);
+}
+
+void
+quota_several_tenants(void)
+{
+	atomic_store(&several, true);
 }
 
 static bool
@@ -68,6 +76,8 @@ is_fair(unsigned mine)
 {
 	unsigned taken = atomic_load(&vms), tenants = atomic_load(&tenants_here);
 
+	if (!atomic_load(&several))
+		return true;
 	if (mine > 0 && taken >= vms_max - vms_max / QUOTA_FIRST_PART)
 		return false;
 	return taken < vms_max - vms_max / QUOTA_SHARED_PART || mine < vms_max / (tenants > 0 ? tenants : 1);
@@ -96,7 +106,7 @@ quota_give_vm(atomic_uint *mine)
 bool
 quota_take_waiting(atomic_uint *mine)
 {
-	bool is_short = atomic_load(&connections) >= connections_max - connections_max / QUOTA_WAITING_PART;
+	bool is_short = atomic_load(&several) && atomic_load(&connections) >= connections_max - connections_max / QUOTA_WAITING_PART;
 
 	return take(mine, 1, is_short ? (connections_max - vms_max) / QUOTA_WAITING_PART + 1 : UINT_MAX);
 }

@@ -13,7 +13,7 @@
  * stay open when the session is gone: so the VM keeps its place until they are closed.
  * Connections beyond those of VMs get as far as an ERROR that says why; beyond their margin they are closed at once.
  * Of the places for VMs the last QUOTA_SHARED_PART is for tenants with less than an equal share, and the last QUOTA_FIRST_PART for those
- * that have none yet: none can take what all need.
+ * that have none yet: none can take what all need. Of a collector with one tenant all is that one's.
  * Until quota_init() there is no limit. Any thread.
  */
 #define QUOTA_RESERVE		64u	/* standard streams, listeners, control, pulls, the catalog, retention */
@@ -28,6 +28,7 @@
 #define QUOTA_SPARE_MIN		16u	/* connections without a VM's place */
 
 void		quota_init(uint64_t descriptors, unsigned workers);
+void		quota_several_tenants(void);	/* more than one is known */
 bool		quota_take_connection(void);
 void		quota_give_connection(void);
 bool		quota_take_connections(unsigned count);	/* all or none; descriptors that count as connections, too */

@@ -16,6 +16,7 @@
 #include "proto/identity.h"
 
 #include "collector/catalog.h"
+#include "collector/quota.h"
 #include "collector/tenant.h"
 
 #define TENANT_BUSY_MS	2000	/* a worker waits in person */
@@ -32,8 +33,9 @@ struct tenants {
 	pthread_mutex_t	 making;	/* one secret at a time; guards db and failed_ns, and is taken first */
 	struct sqlite3	*db;
 	uint64_t	 failed_ns;	/* monotonic; 0: it has not */
-	pthread_mutex_t	 mutex;		/* guards by_name, and is never held while a disk is waited for */
+	pthread_mutex_t	 mutex;		/* guards by_name and count, and is never held while a disk is waited for */
 	void		*by_name;	/* tsearch(3) */
+	size_t		 count;		/* of them */
 };
 
 static int
@@ -53,6 +55,8 @@ tenant_get(struct tenants *tenants, const char *name)
 	snprintf(tenant->name, sizeof(tenant->name), "%s", name);
 	if ((found = tsearch(tenant, &tenants->by_name, tenant_compare)) == NULL || *found != tenant)
 		free(tenant);
+	else if (++tenants->count > 1)
+		quota_several_tenants();
 	return found != NULL ? *found : NULL;
 }
 

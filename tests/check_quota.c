@@ -28,6 +28,26 @@ places(unsigned vms)
 	ck_assert_uint_le(quota_vms_max(), vms + 4);
 }
 
+/* Of a collector with one tenant nothing is held back. */
+START_TEST(who_is_alone_has_all)
+{
+	places(160);
+	while (quota_take_vm(&greedy.places))
+		;
+	ck_assert_uint_eq(quota_vms_taken(), quota_vms_max());
+	while (quota_take_connection())
+		;
+	for (unsigned i = 0; i < 200; i++)
+		ck_assert(quota_take_waiting(&greedy.waiting));
+}
+END_TEST
+
+static void
+several(void)
+{
+	quota_several_tenants();
+}
+
 static unsigned
 take_all(struct tenant_use *use)
 {
@@ -153,10 +173,13 @@ int
 main(void)
 {
 	Suite *suite = suite_create("quota");
-	TCase *tcase = tcase_create("quota");
+	TCase *tcase = tcase_create("quota"), *alone = tcase_create("alone");
 	SRunner *runner;
 	int failed;
 
+	tcase_add_test(alone, who_is_alone_has_all);
+	suite_add_tcase(suite, alone);
+	tcase_add_checked_fixture(tcase, several, NULL);
 	tcase_add_test(tcase, the_last_places_are_for_who_has_none);
 	tcase_add_test(tcase, few_places_are_not_parted);
 	tcase_add_test(tcase, connections_that_wait);
