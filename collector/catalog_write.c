@@ -12,6 +12,7 @@
 #include "proto/codec.h"
 
 #include "collector/catalog.h"
+#include "collector/catalog_bind.h"
 #include "collector/catalog_write.h"
 #include "collector/store_batch.h"
 
@@ -111,23 +112,11 @@ catalog_writer_free(struct catalog_writer *writer)
 }
 
 /* SQLite's integers are signed; what peers announce may be larger, and is then as large as it gets. */
-static int
-bind_u64(sqlite3_stmt *stmt, int place, uint64_t value)
-{
-	return sqlite3_bind_int64(stmt, place, value > INT64_MAX ? INT64_MAX : (int64_t)value);
-}
-
 /* 0 stands for "none yet". */
 static int
 bind_u64_or_null(sqlite3_stmt *stmt, int place, uint64_t value)
 {
 	return value == 0 ? sqlite3_bind_null(stmt, place) : bind_u64(stmt, place, value);
-}
-
-static int
-bind_text(sqlite3_stmt *stmt, int place, const char *text)
-{
-	return sqlite3_bind_text(stmt, place, text, -1, SQLITE_STATIC);
 }
 
 static int

@@ -11,6 +11,7 @@
 #include <openssl/evp.h>
 #include <sqlite3.h>
 
+#include "collector/catalog_bind.h"
 #include "collector/token.h"
 
 #define TOKEN_PREFIX	"vmtap1-"
@@ -138,21 +139,9 @@ token_prepare(struct sqlite3 *db, const char *sql, sqlite3_stmt **stmt)
 }
 
 static int
-bind_text(sqlite3_stmt *stmt, int place, const char *text)
-{
-	return sqlite3_bind_text(stmt, place, text, -1, SQLITE_STATIC);
-}
-
-static int
 bind_hash(sqlite3_stmt *stmt, int place, const uint8_t *hash)
 {
 	return sqlite3_bind_blob(stmt, place, hash, TOKEN_HASH_SIZE, SQLITE_STATIC);
-}
-
-static int
-bind_u64(sqlite3_stmt *stmt, int place, uint64_t value)
-{
-	return sqlite3_bind_int64(stmt, place, value > INT64_MAX ? INT64_MAX : (int64_t)value);
 }
 
 /* Steps once; 0 if there is no row, 1 if there is one, -1. */
