@@ -46,6 +46,14 @@ struct agent_options {
 	char		*ca_fingerprint;
 	char		*state_dir;
 	char		*ca, *cert, *key;
+	struct conf_list rpcap_listens;	/* --rpcap-listen ADDR[:PORT] */
+	struct conf_list rpcap_connects;	/* --rpcap-connect HOST[:PORT] */
+	uint64_t	 rpcap_clients;	/* that capture at a time */
+	uint64_t	 rpcap_data_port;	/* 0: any */
+	bool		 rpcap_null_auth, rpcap_plain;
+	char		*rpcap_passwords;	/* NULL: nobody has one; of the four files */
+	char		*rpcap_cert, *rpcap_key, *rpcap_ca;
+	struct conf_list rpcap_allow;	/* ADDR[/BITS] of clients that may connect; empty: all */
 	uint64_t	 keepalive_ms;
 	uint64_t	 rate_limit;	/* bits a second sent; 0 none */
 	uint64_t	 rate_burst;	/* of it, bytes that may go at once; 0: those of a quarter of a second */
@@ -73,6 +81,8 @@ uint64_t agent_rings_memory(const struct agent_options *);
 extern const struct conf_row agent_rows[];
 #define AGENT_CONFIG	SYSCONFDIR "/vmtap/agent.conf"
 #define AGENT_LISTENS_MAX	16
+#define AGENT_RPCAP_LISTENS_MAX	4
+#define AGENT_RPCAP_CONNECTS_MAX 4
 #define AGENT_METRICS_MAX	4
 #define AGENT_METRICS_NONE	"none"
 
@@ -94,7 +104,8 @@ enum role_fd {
 	ROLE_FD_WAKE = ROLE_FD_SPOOL + IPC_TAPS_MAX,	/* their eventfds */
 	ROLE_FD_DISK = ROLE_FD_WAKE + IPC_TAPS_MAX,	/* link: segments of the disk spool, if there is one */
 	ROLE_FD_LISTEN = ROLE_FD_DISK + DISK_SEGMENTS,	/* link: listening sockets; as many as agent_options.listens */
-	ROLE_FD_METRICS = ROLE_FD_LISTEN + AGENT_LISTENS_MAX,	/* link: AGENT_METRICS_MAX at most; what is not open is none */
+	ROLE_FD_RPCAP = ROLE_FD_LISTEN + AGENT_LISTENS_MAX,	/* link: likewise; as many as agent_options.rpcap_listens */
+	ROLE_FD_METRICS = ROLE_FD_RPCAP + AGENT_RPCAP_LISTENS_MAX,	/* link: AGENT_METRICS_MAX at most; what is not open is none */
 	ROLE_FD_POLICY = ROLE_FD_METRICS + AGENT_METRICS_MAX,	/* link: memory for the collector's policy */
 	ROLE_FD_LAST			/* capture: memory for a struct last_counts */
 };

@@ -97,7 +97,7 @@ ring_share_kib(const struct change *c, size_t interfaces)
 	bool operator = c->tap->number > 0;
 	uint64_t all = agent_rings_memory(c->tap->options) / RINGS_PARTS * (operator ? 1 : RINGS_PARTS - 1);
 	uint64_t taken = c->tap->block.totals->rings[operator] - rings_to_close(c);
-	uint64_t kib = all > taken ? (all - taken) / 1024 : 0, most = all / 1024 / (IPC_TAPS_MAX - 1);
+	uint64_t kib = all > taken ? (all - taken) / 1024 : 0, most = all / 1024 / IPC_TAPS_OPERATORS;
 	uint64_t share = (operator && kib > most ? most : kib) / interfaces;
 
 	share -= share % CAPTURE_RING_KIB_STEP;

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "proto/bpf.h"
 #include "proto/bpf_part.h"
 #include "proto/digest.h"
 #include "proto/msg.h"
@@ -30,7 +31,7 @@ enum ipc_type {
 	IPC_SHUTDOWN,		/* u32 ms until it is killed. capture: seal, publish, exit. link, after that: send what is left, BYE, exit */
 	IPC_DUMP,		/* log the counters (SIGUSR1) */
 	IPC_READY,		/* role -> supervisor: does its work (capture: first tap applied) */
-	IPC_SOCKET_REQUEST,	/* link -> supervisor: u8 family; a marked, non-blocking, unconnected TCP socket please */
+	IPC_SOCKET_REQUEST,	/* link -> supervisor: u8 family, u8 type; a marked, non-blocking, unconnected TCP or UDP socket please */
 	IPC_SOCKET,		/* fd, or u32 errno */
 	IPC_CREDENTIALS_REQUEST,
 	IPC_CREDENTIALS,	/* fds: ca, cert, key; or text why not; unasked when the files have changed */
@@ -42,9 +43,14 @@ enum ipc_type {
 	IPC_TAP_RESULT,		/* struct ipc_tap_result */
 	IPC_LAST_STATS,		/* the counters of a stream that has ended, as they stay; the next one's stand in their place */
 	IPC_INTERFACE_GONE,	/* struct ipc_interface_gone: capture closed it; link's next TAP says when to open it */
+	IPC_LINKTYPE_REQUEST,	/* link -> capture: struct ipc_linktype, without an answer in it */
+	IPC_LINKTYPE,		/* and with it; the interface was opened for that and closed again */
+	IPC_COUNT_REQUEST,	/* link -> capture: u8 tap; bring its counters up to date, and publish what is in its open block */
+	IPC_COUNTED,		/* u8 tap: that is done */
+	IPC_RPCAP_FILES,	/* supervisor -> link, at its start, SIGHUP and when they change: u8 bits of enum ipc_rpcap_file; their fds */
 	IPC_TYPE_MAX
 };
-#define IPC_FDS_MAX	3
+#define IPC_FDS_MAX	4
 #define IPC_SIZE_MAX	(128u * 1024)
 
 /* What enrolment got, in the state folder. Bytes to the supervisor, which keeps them under a fixed name. */
@@ -63,15 +69,35 @@ struct ipc_enrolment {
 	char		why[MSG_TEXT_SIZE];	/* of that */
 };
 
-/* Taps: 0 is the collector's stream; 1..4 are operators' pulls, each with its own handles, filter, stream and small spool. */
-#define IPC_TAPS_MAX	5
-#define IPC_OWN_MAX	64
+/* Of the configuration's --rpcap-... files, those there are, in this order. */
+enum ipc_rpcap_file { RPCAP_FILE_CERT, RPCAP_FILE_KEY, RPCAP_FILE_CA, RPCAP_FILE_PASSWORDS, RPCAP_FILES };
+
+/* Taps: 0 is the collector's stream; 1..4 are operators' pulls, those behind RPCAP clients' captures, each with its own handles,
+ * filter, stream and small spool. */
+#define IPC_TAPS_OPERATORS 4
+#define IPC_TAP_RPCAP	(1 + IPC_TAPS_OPERATORS)	/* the first of them */
+#define IPC_RPCAP_MAX	8
+#define IPC_TAPS_MAX	(IPC_TAP_RPCAP + IPC_RPCAP_MAX)
+#define IPC_OWN_MAX	96
 #define IPC_PEERS_MAX	BPF_WITHHELD_PEERS_MAX
 
 struct ipc_endpoint {			/* traffic of ours: this address and port, both ways */
 	uint8_t		family;		/* AF_INET, AF_INET6; 0: any address, only the port */
+	bool		udp;		/* else TCP */
 	uint8_t		address[16];
 	uint16_t	port;
+};
+
+/* Which packets an RPCAP client wants of those that pass, as pcap has it. */
+struct ipc_sampling {
+	uint8_t		method;		/* RPCAP_SAMPLE_... */
+	uint32_t	value;
+};
+#define IPC_PROGRAM_MAX	BPF_CHAIN_MAX
+struct ipc_insn {			/* struct bpf_insn */
+	uint16_t	code;
+	uint8_t		jt, jf;
+	uint32_t	k;
 };
 
 struct ipc_tap_interface {
@@ -93,6 +119,11 @@ struct ipc_tap {
 	char		filter[MSG_FILTER_SIZE];	/* the collector's or operator's; the guest's is in the config */
 	uint32_t	snaplen;	/* 0: no wish */
 	uint8_t		direction;	/* enum msg_direction */
+	uint32_t	flush_ms;	/* after which a packet is to be on its way; 0: no wish */
+	bool		promiscuous;	/* wished; an RPCAP client's, like the two below */
+	struct ipc_sampling sampling;
+	uint16_t	program_len;	/* beside the filter */
+	struct ipc_insn	program[IPC_PROGRAM_MAX];
 	struct slice	slice;
 	char		codec[MSG_NAME_SIZE];
 	bool		digest;		/* packets carry theirs, keyed by: */
@@ -123,6 +154,14 @@ struct ipc_tap_result {
 struct ipc_interface_gone {
 	uint8_t		tap;
 	uint32_t	ifindex;
+	char		reason[MSG_TEXT_SIZE];
+};
+
+struct ipc_linktype {
+	uint32_t	ticket;		/* told back */
+	uint32_t	ifindex;
+	char		name[IF_NAMESIZE];
+	int32_t		linktype;	/* as pcap_datalink(3PCAP) has it; -1: it cannot be opened, for this reason: */
 	char		reason[MSG_TEXT_SIZE];
 };
 
@@ -164,5 +203,9 @@ int	ipc_send_last_stats(struct ipc *, uint8_t tap, const struct msg_stats *);
 int	ipc_get_last_stats(const struct ipc_message *, uint8_t *tap, struct msg_stats *);	/* stat: as for msg_get_stats() */
 int	ipc_send_interface_gone(struct ipc *, const struct ipc_interface_gone *);
 int	ipc_get_interface_gone(const struct ipc_message *, struct ipc_interface_gone *);
+int	ipc_send_linktype(struct ipc *, enum ipc_type, const struct ipc_linktype *);	/* the request, or the answer */
+int	ipc_get_linktype(const struct ipc_message *, struct ipc_linktype *);
+int	ipc_send_count(struct ipc *, enum ipc_type, uint8_t tap);	/* IPC_COUNT_REQUEST, IPC_COUNTED */
+int	ipc_get_count(const struct ipc_message *, uint8_t *tap);
 
 #endif

@@ -69,13 +69,15 @@ link_timer_set(struct event *timer, uint64_t delay_ns)
 /* --- sockets --- */
 
 int
-link_ask_socket(struct link *link, uint8_t family, enum link_asker asker)
+link_ask_socket(struct link *link, uint8_t family, uint8_t type, enum link_asker asker)
 {
+	const uint8_t wanted[] = { family, type };
+
 	if (link->sockets_due == LINK_ASKERS) {
 		errno = EBUSY;
 		return -1;
 	}
-	if (ipc_send(link->supervisor, IPC_SOCKET_REQUEST, &family, sizeof(family), NULL, 0) == -1)
+	if (ipc_send(link->supervisor, IPC_SOCKET_REQUEST, wanted, sizeof(wanted), NULL, 0) == -1)
 		return -1;
 	link->socket_for[link->sockets_due++] = (uint8_t)asker;
 	return 0;

@@ -23,6 +23,7 @@ struct event_base;
 struct listener;
 struct link_metrics;
 struct renew;
+struct rpcap;
 struct session;
 struct tls_context;
 
@@ -32,7 +33,7 @@ struct tls_context;
 TAILQ_HEAD(session_list, session);
 
 /* Who asks the supervisor for sockets: each for one at a time. */
-enum link_asker { LINK_DIAL, LINK_ENROLL, LINK_ASKERS };
+enum link_asker { LINK_DIAL, LINK_ENROLL, LINK_RPCAP, LINK_ASKERS };
 
 /* An interface that capture could not keep open: left out of the tap until until_ns, longer each time. */
 struct link_gone {
@@ -69,6 +70,7 @@ struct link {
 	uint8_t		 socket_for[LINK_ASKERS];	/* enum link_asker: of the sockets asked for and not come, in order */
 	unsigned	 sockets_due;
 	struct listener	*listener;
+	struct rpcap	*rpcap;			/* NULL: not configured */
 	struct link_metrics *metrics;
 
 	struct breaker	*breaker;
@@ -86,7 +88,8 @@ struct link {
 uint64_t	 link_random(uint64_t below);
 struct event	*link_timer_new(struct link *, void (*)(int, short, void *), void *arg);	/* never NULL: fatal() */
 void		 link_timer_set(struct event *, uint64_t delay_ns);
-int		 link_ask_socket(struct link *, uint8_t family, enum link_asker);	/* dial_socket() or enroll_socket() follows; -1 with errno */
+/* Of SOCK_STREAM or SOCK_DGRAM. dial_socket(), enroll_socket() or rpcap_socket() follows; -1 with errno. */
+int		 link_ask_socket(struct link *, uint8_t family, uint8_t type, enum link_asker);
 void		 link_socket_came(struct link *, struct ipc_message *);
 void		 link_stop_check(struct link *);	/* something that an orderly end waits for may have come */
 

@@ -348,7 +348,7 @@ on_race_ask(uint8_t family, void *arg)
 {
 	struct dial *d = arg;
 
-	return link_ask_socket(d->link, family, LINK_DIAL);
+	return link_ask_socket(d->link, family, SOCK_STREAM, LINK_DIAL);
 }
 
 static void

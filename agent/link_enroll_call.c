@@ -322,7 +322,7 @@ on_race_ask(uint8_t family, void *arg)
 {
 	struct enroll_call *c = arg;
 
-	return link_ask_socket(c->link, family, LINK_ENROLL);
+	return link_ask_socket(c->link, family, SOCK_STREAM, LINK_ENROLL);
 }
 
 static void

@@ -262,7 +262,7 @@ operator_tap(struct link *link)
 {
 	size_t i;
 
-	for (i = 1; i < IPC_TAPS_MAX; i++)
+	for (i = 1; i <= IPC_TAPS_OPERATORS; i++)
 		if (tap_free(&link->tap[i]))
 			return &link->tap[i];
 	return NULL;
@@ -306,7 +306,8 @@ claim_operator(struct session *s)
 		return -1;
 	}
 	if ((s->tap = operator_tap(s->link)) == NULL) {
-		session_error(s, MSG_ERR_LIMIT, "%d operators pull from this agent already, which is the most", IPC_TAPS_MAX - 1);
+		session_error(s, MSG_ERR_LIMIT, "%d operators pull from this agent already, which is the most",
+		    IPC_TAPS_OPERATORS);
 		return -1;
 	}
 	return 0;

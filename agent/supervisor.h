@@ -50,6 +50,8 @@ struct supervisor {
 	struct spool	*counters;	/* of the collector's spool */
 	int		 listen_fd[SUPERVISOR_LISTENS_MAX];
 	size_t		 listen_count;
+	int		 rpcap_fd[AGENT_RPCAP_LISTENS_MAX];
+	size_t		 rpcap_count;
 	int		 metrics_fd[AGENT_METRICS_MAX];	/* -1: could not be had */
 	size_t		 metrics_count;
 	struct filewatch *credentials;	/* ca, cert, key; NULL: cannot be watched */
@@ -72,8 +74,8 @@ int	supervisor_check_options(const struct agent_options *, struct conf_error *);
 int	supervisor_probe(const struct agent_options *, bool in_service);
 
 /* --- supervisor_socket.c --- */
-/* A marked, non-blocking TCP socket; -1 with errno. Without the right to mark, it goes unmarked, and the log says so once. */
-int	supervisor_socket(int family);
+/* A marked, non-blocking socket of SOCK_STREAM or SOCK_DGRAM; -1 with errno. Without the right to mark, it goes unmarked, and the log says so once. */
+int	supervisor_socket(int family, int type);
 /* Of "ADDR:PORT", for freeaddrinfo(3); NULL with the error. */
 struct addrinfo *supervisor_address(const char *text, const char *origin, struct conf_error *);
 /* Listens there; -1 with the error. */

@@ -22,6 +22,8 @@
 #include "agent/supervisor.h"
 #include "agent/supervisor_identity.h"
 
+#define CREDENTIALS_FILES	3
+
 #define BACKOFF_MIN_MS	100u
 #define BACKOFF_MAX_MS	10000u
 #define BACKOFF_STEADY_NS	UINT64_C(60000000000)	/* of a life after which the next death starts from the least delay */
@@ -46,11 +48,13 @@ role_send_errno(struct supervisor_role *role, enum ipc_type type, int number)
 static void
 role_socket_request(struct supervisor_role *role, const struct ipc_message *message)
 {
+	const uint8_t *wanted = message->payload;
 	int fd = -1;
 
 	errno = EINVAL;
-	if (message->length == 1 && (message->payload[0] == AF_INET || message->payload[0] == AF_INET6))
-		fd = supervisor_socket(message->payload[0]);
+	if (message->length == 2 && (wanted[0] == AF_INET || wanted[0] == AF_INET6) &&
+	    (wanted[1] == SOCK_STREAM || wanted[1] == SOCK_DGRAM))
+		fd = supervisor_socket(wanted[0], wanted[1]);
 	if (fd == -1) {
 		role_send_errno(role, IPC_SOCKET, errno);
 		return;
@@ -72,16 +76,16 @@ static void
 role_open_credentials(struct supervisor_role *role)
 {
 	const struct agent_options *options = role->supervisor->options;
-	const char *path[IPC_FDS_MAX] = { options->ca, options->cert, options->key };
+	const char *path[CREDENTIALS_FILES] = { options->ca, options->cert, options->key };
 	char why[MSG_TEXT_SIZE] = "";
-	int fd[IPC_FDS_MAX];
+	int fd[CREDENTIALS_FILES];
 	size_t count = 0;
 
-	while (count < IPC_FDS_MAX && (fd[count] = identity_open(options, path[count])) != -1)
+	while (count < CREDENTIALS_FILES && (fd[count] = identity_open(options, path[count])) != -1)
 		count++;
-	if (count < IPC_FDS_MAX)
+	if (count < CREDENTIALS_FILES)
 		snprintf(why, sizeof(why), "%s: %s", path[count], strerror(errno));
-	role_send_credentials(role, why, fd, count == IPC_FDS_MAX ? count : 0);
+	role_send_credentials(role, why, fd, count == CREDENTIALS_FILES ? count : 0);
 	while (count-- > 0)
 		close(fd[count]);
 }

@@ -21,13 +21,13 @@
 #define LISTEN_BACKLOG	16
 
 int
-supervisor_socket(int family)
+supervisor_socket(int family, int type)
 {
 	static bool said;
 	const uint32_t mark = AGENT_MARK;
 	int fd;
 
-	if ((fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)) == -1)
+	if ((fd = socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)) == -1)
 		return -1;
 	if (setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)) == -1 && !said) {
 		said = true;
@@ -43,7 +43,7 @@ listen_at(const struct addrinfo *address)
 	const int on = 1;
 	int fd, saved;
 
-	if ((fd = supervisor_socket(address->ai_family)) == -1)
+	if ((fd = supervisor_socket(address->ai_family, SOCK_STREAM)) == -1)
 		return -1;
 	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
 	    bind(fd, address->ai_addr, address->ai_addrlen) == 0 && listen(fd, LISTEN_BACKLOG) == 0)

@@ -91,6 +91,8 @@ spawn_list_fds(const struct supervisor_role *role, int own, int peer, int config
 		list[ROLE_FD_DISK + i] = supervisor->disk_fd[i];
 	for (size_t i = 0; role->role == ROLE_LINK && i < supervisor->listen_count; i++)
 		list[ROLE_FD_LISTEN + i] = supervisor->listen_fd[i];
+	for (size_t i = 0; role->role == ROLE_LINK && i < supervisor->rpcap_count; i++)
+		list[ROLE_FD_RPCAP + i] = supervisor->rpcap_fd[i];
 	for (size_t i = 0; role->role == ROLE_LINK && i < supervisor->metrics_count; i++)
 		list[ROLE_FD_METRICS + i] = supervisor->metrics_fd[i];
 	if (role->role == ROLE_LINK)

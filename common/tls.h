@@ -15,6 +15,8 @@ struct tlsio;
 
 #define TLS_ERROR_SIZE	512
 
+enum tlsio_side { TLSIO_CLIENT, TLSIO_SERVER };
+
 /*
  * Who we are and whom we trust: TLS 1.3 only, both sides show a certificate of the one CA, one ALPN name.
  * The certificate's file may hold those of the issuers between it and the CA behind it: they are shown with it.
@@ -60,14 +62,20 @@ int		 tls_fingerprint_parse(const char *, uint8_t fingerprint[TLS_FINGERPRINT_SI
 char		*tls_fingerprint_format(const uint8_t fingerprint[TLS_FINGERPRINT_SIZE], char dst[TLS_FINGERPRINT_TEXT]);
 
 /*
+ * For the peers of another protocol: TLS 1.2 or 1.3, no ALPN name. A descriptor that is -1 is of a file that there is not.
+ * Server: certificate and key; with a CA, clients must show a certificate of it, without one they are asked for none.
+ * Client: the peer is verified by the CA, or those of the system; certificate and key are shown if there are any. The CA's file may
+ * hold several. NULL with error.
+ */
+struct tls_context *tls_context_new_foreign(const struct tls_files *, enum tlsio_side, char error[TLS_ERROR_SIZE]);
+
+/*
  * tlsio: one connected, non-blocking TCP socket under TLS in an event loop. Owns the descriptor.
  * Callbacks run in the loop's thread, from the loop itself, never from inside a function called here. After closed()
  * (which comes once, for whatever reason) nothing else is called; the owner then calls tlsio_free(), at any time, from
  * inside any callback too. Unused callbacks may be NULL.
  * A connection that is not open within handshake_ms, or whose peer certificate's notAfter passes, is closed.
  */
-enum tlsio_side { TLSIO_CLIENT, TLSIO_SERVER };
-
 struct tlsio_callbacks {
 	void	(*opened)(struct tlsio *, void *arg);	/* handshake done, chain and ALPN good; roles are the owner's to check */
 	void	(*readable)(struct tlsio *, void *arg);	/* bytes were added to tlsio_input() */
@@ -83,7 +91,8 @@ struct tlsio_options {
 	size_t		 read_budget;	/* bytes read in one wake-up before others have their turn */
 };
 
-/* A connecting socket is fine too: the handshake starts once it is writable. NULL: ENOMEM; the fd is then the caller's. */
+/* A connecting socket is fine too: the handshake starts once it is writable. NULL: ENOMEM; the fd is then the caller's. Without a
+ * context the bytes go as they are, in plain text: all else is the same, opened() comes as soon as there is a connection. */
 struct tlsio	*tlsio_new(struct event_base *, struct tls_context *, int fd, const struct tlsio_options *,
 		    const struct tlsio_callbacks *, void *arg);
 void		 tlsio_free(struct tlsio *);
