@@ -578,7 +578,7 @@ session_limit_all(struct link *link)
 		if (link->tap[i].session == NULL)
 			continue;
 		bits = tap_rate_limit(link, &link->tap[i]);
-		if (bits != link->tap[i].session->sender.rate_bits || burst != link->tap[i].session->sender.rate_burst)
+		if (bits != link->tap[i].session->sender.tokens.bits || burst != link->tap[i].session->sender.tokens.burst)
 			sender_limit(&link->tap[i].session->sender, bits, burst, now_ns);
 	}
 }
