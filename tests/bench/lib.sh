@@ -67,7 +67,7 @@ tcpdump_drained() {	# it has taken all that is in its ring, where the last packe
 }
 tcpdump_captured() { sed -n 's/^\([0-9]*\) packets captured.*/\1/p' "$LAB/cand.log" | tail -n 1; }
 
-# A server of RPCAP and, as "far", a client that counts what comes and throws it away.
+# A server of RPCAP and, as "far", a client that counts what comes and throws it away. rpcapd ends with all of its process group.
 start_rpcap() {	# start_rpcap rpcap|rpcapd plain|tls
 	local server=$1 trust=
 	rm -f "$LAB/far.log"
@@ -79,7 +79,7 @@ start_rpcap() {	# start_rpcap rpcap|rpcapd plain|tls
 	rpcapd:tls) set -- -S -X "$LAB/pki/collector.crt" -K "$LAB/pki/collector.key";;
 	esac
 	if [ $server = rpcapd ]; then
-		start cand guest "$RPCAP_RPCAPD" -4 -n -b $AGENT_ADDRESS "$@"
+		start cand guest setsid "$RPCAP_RPCAPD" -4 -n -b $AGENT_ADDRESS "$@"
 	else
 		start cand guest "$BUILD/vmtap-agent" $UNGOVERNED --cpu-limit 0 --metrics none --memory-limit 128M --rpcap-null-auth \
 			--rpcap-listen $AGENT_ADDRESS "$@"
