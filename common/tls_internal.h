@@ -15,7 +15,7 @@
 #include "common/buf.h"
 #include "common/tls.h"
 
-/* What tls_context.c, tls_why.c (failures in words), tlsio.c (states, loop), tlsio_output.c (the queue) and the two layers share. */
+/* What tls_context.c, tls_foreign.c, tls_pinned.c, tls_files.c, tls_why.c (failures in words), tlsio.c (states, loop), tlsio_output.c (the queue) and the two layers share. */
 
 #define TLS_URI_SIZE		256
 #define TLS_COMMON_NAME_SIZE	128
@@ -54,11 +54,25 @@ struct tls_context {
 	uint8_t			 pin[TLS_FINGERPRINT_SIZE];	/* tls_pinned.c: of the root */
 };
 struct tls_context *tls_context_ref(struct tls_context *);
-/* Without certificates yet; NULL with error. */
+/* Without certificates yet, and without rules for peers; NULL with error. */
+struct tls_context *tls_context_bare(int oldest_version, char error[TLS_ERROR_SIZE]);
+/* As that, with the rules for those of our own protocol. */
 struct tls_context *tls_context_begin(const char *alpn, char error[TLS_ERROR_SIZE]);
+/* These are our own; all stay the caller's. -1 with OpenSSL's error. */
+int	 tls_context_show(struct tls_context *, X509 *cert, STACK_OF(X509) *above, EVP_PKEY *key);
+int	 tls_check_own(const struct tls_files *, const X509 *cert, const EVP_PKEY *key, char error[TLS_ERROR_SIZE]);
 #define tls_context_alpn(c)	((const char *)(c)->alpn + 1)
+#define tls_context_is_foreign(c)	((c)->alpn_len == 0)
 /* One of ours, NUL-terminated, as long as the context lives; flags are 0 of the context's own. NULL: none. */
 const char	*tls_context_find_alpn(const struct tls_context *, const uint8_t *name, size_t len, unsigned *flags);
+
+/* tls_files.c: NULL or -1 with error; name is for that. */
+void	 tls_error_set(char error[TLS_ERROR_SIZE], const char *, ...) __attribute__((format(printf, 2, 3)));
+const char *tls_openssl_reason(void);
+/* above NULL: the certificate must be alone. Else takes those between it and the root, or all behind it if that is NULL. */
+X509	*tls_read_certificate(int fd, const char *name, const X509 *root, STACK_OF(X509) *above, char error[TLS_ERROR_SIZE]);
+int	 tls_read_certificates(int fd, const char *name, STACK_OF(X509) *all, char error[TLS_ERROR_SIZE]);	/* one at least, each good */
+EVP_PKEY *tls_read_key(int fd, const char *name, char error[TLS_ERROR_SIZE]);
 
 /* What the handshake's callbacks know of a connection (SSL_get_app_data()), and the first thing that they found wrong. */
 struct tls_note {

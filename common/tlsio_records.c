@@ -216,7 +216,8 @@ encrypt(struct tlsio *t, const uint8_t *bytes, size_t len)
 		return -1;
 	}
 	if (++t->records >= t->context->key_update_records) {
-		SSL_key_update(t->ssl, SSL_KEY_UPDATE_NOT_REQUESTED);
+		if (SSL_version(t->ssl) >= TLS1_3_VERSION)
+			SSL_key_update(t->ssl, SSL_KEY_UPDATE_NOT_REQUESTED);
 		t->records = 0;
 	}
 	return 0;
