@@ -37,7 +37,8 @@ void		 rpcap_data_open(struct rpcap_data *);
 bool		 rpcap_data_endpoint(const struct rpcap_data *, struct ipc_endpoint *);
 uint16_t	 rpcap_data_port(const struct rpcap_data *);	/* where the client is waited for; 0: we go there */
 
-/* Whole messages. How many bytes were taken; short: writable() comes, and then the rest first. Over UDP whole messages are taken. */
+/* Whole messages. How many bytes were taken; short: writable() comes, and then the rest first. Over UDP whole messages
+ * are taken, also one that is longer than len. */
 size_t		 rpcap_data_send(struct rpcap_data *, const uint8_t *, size_t);
 /* What TCP is given between these two goes out in few large writes. */
 void		 rpcap_data_cork(struct rpcap_data *, bool);
