@@ -25,6 +25,7 @@
 #include "agent/link_renew.h"
 #include "agent/link_session.h"
 #include "agent/role.h"
+#include "agent/rpcap.h"
 #include "agent/spool.h"
 #include "common/buf.h"
 #include "common/clock.h"
@@ -245,6 +246,7 @@ on_capture_message(struct ipc *ipc, struct ipc_message *message, void *arg)
 	struct msg_stats last = { .stat = stat };
 	struct ipc_interface_gone gone;
 	struct ipc_tap_result result;
+	struct ipc_linktype linktype;
 	uint8_t tap;
 
 	(void)ipc;
@@ -254,6 +256,10 @@ on_capture_message(struct ipc *ipc, struct ipc_message *message, void *arg)
 		tap_last_stats(&link->tap[tap], &last);
 	else if (message->type == IPC_INTERFACE_GONE && ipc_get_interface_gone(message, &gone) == 0)
 		interfaces_gone(link, &gone);
+	else if (message->type == IPC_LINKTYPE && ipc_get_linktype(message, &linktype) == 0)
+		rpcap_linktype(link->rpcap, &linktype);
+	else if (message->type == IPC_COUNTED && ipc_get_count(message, &tap) == 0)
+		rpcap_counted(link->rpcap, tap);
 	else
 		log_warn("a message of the capture role makes no sense (type %d)", (int)message->type);
 	listener_check(link->listener);
@@ -413,6 +419,8 @@ on_wake(evutil_socket_t fd, short what, void *arg)
 		log_error("cannot read a spool's eventfd: %s", strerror(errno));
 	if (tap->session != NULL)
 		session_run(tap->session);
+	if (tap->rpcap != NULL)
+		rpcap_wake(tap);
 	if (tap->number == 0)	/* the governor goes by it, also while there is no session */
 		spool_count_set(tap->spool, COUNTER_CPU_LINK_US, STATS_AGENT, clock_cpu_us());
 	tap_spill(tap);

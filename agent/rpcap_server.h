@@ -25,6 +25,7 @@ struct resolve_address;
 struct rpcap_call;
 struct rpcap_capture;
 struct rpcap_client;
+struct rpcap_door;
 struct rpcap_passwords;
 struct tls_context;
 struct tlsio;
@@ -94,6 +95,7 @@ struct rpcap {
 	struct rpcap_passwords *passwords;
 	struct rpcap_client_list clients;
 	struct rpcap_wait_list waits;
+	LIST_HEAD(, rpcap_door) doors;	/* where data connections come in */
 	struct rpcap_wait *asked;	/* for whom a socket is due; NULL: nobody any more */
 	bool		 socket_due;
 	bool		 held;		/* by the breaker */

@@ -15,7 +15,10 @@
 #include "common/buf.h"
 #include "common/tls.h"
 
-/* What tls_context.c, tls_foreign.c, tls_pinned.c, tls_files.c, tls_why.c (failures in words), tlsio.c (states, loop), tlsio_output.c (the queue) and the two layers share. */
+/*
+ * What the files of TLS share: tls_files.c (PEM), tls_context.c, tls_pinned.c, tls_foreign.c, tls_why.c (failures in words); tlsio.c
+ * (states, loop), tlsio_output.c (what waits for the socket), and the layers tlsio_records.c and tlsio_plain.c.
+ */
 
 #define TLS_URI_SIZE		256
 #define TLS_COMMON_NAME_SIZE	128

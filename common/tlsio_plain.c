@@ -106,4 +106,5 @@ plain_goodbye(struct tlsio *t)
 	(void)t;
 }
 
-const struct tlsio_layer tlsio_layer_plain = { plain_set_up, plain_handshake, tlsio_output_put, plain_send, plain_read_some, plain_goodbye };
+const struct tlsio_layer tlsio_layer_plain = { plain_set_up, plain_handshake, tlsio_output_put, plain_send, plain_read_some,
+	plain_goodbye };
