@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +13,6 @@
 #include <unistd.h>
 
 #include <openssl/err.h>
-#include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
@@ -22,30 +20,9 @@
 #include "common/tls.h"
 #include "common/tls_internal.h"
 
-#define FILE_MAX		(256 * 1024)
 #define READ_AHEAD		(64 * 1024)	/* bytes of records fetched by one recv(2) */
 /* All have hardware behind them in a guest but the last, which is for those without it. */
 #define SUITES	"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
-
-static void error_set(char error[TLS_ERROR_SIZE], const char *, ...) __attribute__((format(printf, 2, 3)));
-
-static void
-error_set(char error[TLS_ERROR_SIZE], const char *format, ...)
-{
-	va_list	 ap;
-
-	va_start(ap, format);
-	vsnprintf(error, TLS_ERROR_SIZE, format, ap);
-	va_end(ap);
-}
-
-static const char *
-openssl_reason(void)
-{
-	const char	*reason = ERR_reason_error_string(ERR_peek_error());
-
-	return reason != NULL ? reason : "unknown error";
-}
 
 static bool
 is_uri_of(const GENERAL_NAME *name, const char *scheme)
@@ -148,119 +125,6 @@ tls_names_read(const X509 *cert, struct tls_names *names)
 		names->not_after = timegm(&tm);
 }
 
-/* The whole text, at most FILE_MAX bytes, in FILE_MAX + 1 allocated ones. */
-static char *
-read_text(int fd, const char *name, size_t *len, char error[TLS_ERROR_SIZE])
-{
-	char	*text = OPENSSL_malloc(FILE_MAX + 1);
-	ssize_t	 n = 0;
-
-	if (text == NULL) {
-		error_set(error, "%s: %s", name, strerror(ENOMEM));
-		return NULL;
-	}
-	for (*len = 0; *len <= FILE_MAX; *len += (size_t)n)
-		if ((n = pread(fd, text + *len, FILE_MAX + 1 - *len, (off_t)*len)) <= 0)
-			break;
-	if (n == -1)
-		error_set(error, "%s: cannot be read: %s", name, strerror(errno));
-	else if (*len > FILE_MAX)
-		error_set(error, "%s: is larger than %d KiB", name, FILE_MAX / 1024);
-	else
-		return text;
-	OPENSSL_clear_free(text, FILE_MAX + 1);
-	return NULL;
-}
-
-/* Never asks at the terminal: what starts unattended has nobody to ask. */
-static int
-no_passphrase(char *dst, int size, int writing, void *asked)
-{
-	(void)dst, (void)size, (void)writing;
-	*(bool *)asked = true;
-	return -1;
-}
-
-static void
-error_pem(char error[TLS_ERROR_SIZE], const char *name, const char *what, const char *text, size_t len, const char *mark)
-{
-	if (memmem(text, len, mark, strlen(mark)) == NULL)
-		error_set(error, "%s: holds no %s in PEM form", name, what);
-	else
-		error_set(error, "%s: holds a damaged %s: %s", name, what, openssl_reason());
-}
-
-/* What stands behind the first certificate of a file, without the root: peers have that. Others' faults show when it is verified. */
-static int
-read_above(BIO *bio, const X509 *root, STACK_OF(X509) *above)
-{
-	X509	*cert;
-
-	while ((cert = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL)
-		if (X509_cmp(cert, root) == 0)
-			X509_free(cert);
-		else if (sk_X509_push(above, cert) <= 0) {
-			X509_free(cert);
-			return -1;
-		}
-	return 0;
-}
-
-/* above NULL: the certificate must be alone. Else takes those between it and the root. */
-static X509 *
-read_certificate(int fd, const char *name, const X509 *root, STACK_OF(X509) *above, char error[TLS_ERROR_SIZE])
-{
-	size_t	 len;
-	char	*text = read_text(fd, name, &len, error);
-	BIO	*bio = NULL;
-	X509	*cert = NULL, *second = NULL;
-
-	if (text == NULL)
-		return NULL;
-	ERR_clear_error();
-	if ((bio = BIO_new_mem_buf(text, (int)len)) == NULL || (cert = PEM_read_bio_X509(bio, NULL, NULL, NULL)) == NULL)
-		error_pem(error, name, "certificate", text, len, "CERTIFICATE-----");
-	else if (above != NULL && read_above(bio, root, above) == -1) {
-		error_set(error, "%s: %s", name, strerror(ENOMEM));
-		X509_free(cert);
-		cert = NULL;
-	} else if (above == NULL && (second = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL) {
-		error_set(error, "%s: holds several certificates; one CA alone is trusted", name);
-		X509_free(cert);
-		cert = NULL;
-	}
-	ERR_clear_error();
-	X509_free(second);
-	BIO_free(bio);
-	OPENSSL_clear_free(text, FILE_MAX + 1);		/* the key may be in the same file */
-	return cert;
-}
-
-static EVP_PKEY *
-read_key(int fd, const char *name, char error[TLS_ERROR_SIZE])
-{
-	size_t	 len;
-	char	*text = read_text(fd, name, &len, error);
-	BIO	*bio = NULL;
-	EVP_PKEY *key = NULL;
-	bool	 asked = false;
-
-	if (text == NULL)
-		return NULL;
-	ERR_clear_error();
-	if ((bio = BIO_new_mem_buf(text, (int)len)) == NULL ||
-	    (key = PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, &asked)) == NULL) {
-		if (asked)
-			error_set(error, "%s: is encrypted; a key without a passphrase is needed", name);
-		else
-			error_pem(error, name, "private key", text, len, "PRIVATE KEY-----");
-	}
-	ERR_clear_error();
-	BIO_free(bio);
-	OPENSSL_clear_free(text, FILE_MAX + 1);
-	return key;
-}
-
 /* Certificates read from the files. */
 struct credentials {
 	X509		*ca, *cert;
@@ -284,36 +148,44 @@ leads_to_ca(const struct credentials *own)
 }
 
 /* What would only show at a peer otherwise, as a refusal that the peer's log explains. */
-static int
-check_files(const struct tls_files *f, const struct credentials *own, char error[TLS_ERROR_SIZE])
+int
+tls_check_own(const struct tls_files *f, const X509 *cert, const EVP_PKEY *key, char error[TLS_ERROR_SIZE])
 {
 	struct tls_names	 names;
 	char			 date[16];
+	int			 result = -1;
 
-	tls_names_read(own->cert, &names);
-	if (X509_check_ca(own->ca) == 0)
-		error_set(error, "%s: is not the certificate of a CA", f->ca_name);
-	else if (X509_check_private_key(own->cert, own->key) != 1)
-		error_set(error, "%s: is not the key of %s", f->key_name, f->cert_name);
-	else if (X509_cmp_current_time(X509_get0_notAfter(own->cert)) < 0)
-		error_set(error, "%s: expired on %s", f->cert_name, tls_why_date(names.not_after, date));
-	else {
-		if (!leads_to_ca(own))
-			log_warn("%s was not signed by %s: peers that trust only that CA will refuse it", f->cert_name, f->ca_name);
-		if (X509_cmp_current_time(X509_get0_notBefore(own->cert)) > 0)
-			log_warn("%s is not valid yet: is the clock right?", f->cert_name);
-		ERR_clear_error();
-		return 0;
-	}
+	tls_names_read(cert, &names);
+	if (X509_check_private_key(cert, key) != 1)
+		tls_error_set(error, "%s: is not the key of %s", f->key_name, f->cert_name);
+	else if (X509_cmp_current_time(X509_get0_notAfter(cert)) < 0)
+		tls_error_set(error, "%s: expired on %s", f->cert_name, tls_why_date(names.not_after, date));
+	else
+		result = 0;
+	if (result == 0 && X509_cmp_current_time(X509_get0_notBefore(cert)) > 0)
+		log_warn("%s is not valid yet: is the clock right?", f->cert_name);
 	ERR_clear_error();
-	return -1;
+	return result;
+}
+
+static int
+check_files(const struct tls_files *f, const struct credentials *own, char error[TLS_ERROR_SIZE])
+{
+	if (X509_check_ca(own->ca) == 0) {
+		tls_error_set(error, "%s: is not the certificate of a CA", f->ca_name);
+		return -1;
+	}
+	if (tls_check_own(f, own->cert, own->key, error) == -1)
+		return -1;
+	if (!leads_to_ca(own))
+		log_warn("%s was not signed by %s: peers that trust only that CA will refuse it", f->cert_name, f->ca_name);
+	ERR_clear_error();
+	return 0;
 }
 
 static void
-set_policy(struct tls_context *context)
+set_modes(SSL_CTX *c)
 {
-	SSL_CTX	*c = context->ssl_ctx;
-
 	SSL_CTX_set_options(c, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
 	SSL_CTX_set_num_tickets(c, 0);
 	SSL_CTX_set_session_cache_mode(c, SSL_SESS_CACHE_OFF);
@@ -323,61 +195,82 @@ set_policy(struct tls_context *context)
 	    SSL_MODE_NO_AUTO_CHAIN);
 	SSL_CTX_set_read_ahead(c, 1);
 	SSL_CTX_set_default_read_buffer_len(c, READ_AHEAD);
-	SSL_CTX_set_verify(c, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, tls_why_verify);
-	SSL_CTX_set_client_hello_cb(c, tls_why_client_hello, NULL);
-	SSL_CTX_set_alpn_select_cb(c, tls_why_alpn, NULL);
+}
+
+struct tls_context *
+tls_context_bare(int oldest_version, char error[TLS_ERROR_SIZE])
+{
+	struct tls_context	*context = calloc(1, sizeof(*context));
+
+	if (context == NULL) {
+		tls_error_set(error, "%s", strerror(ENOMEM));
+		return NULL;
+	}
+	atomic_init(&context->refs, 1);
+	context->key_update_records = TLS_KEY_UPDATE_RECORDS;
+	ERR_clear_error();
+	if ((context->ssl_ctx = SSL_CTX_new(TLS_method())) == NULL ||
+	    SSL_CTX_set_min_proto_version(context->ssl_ctx, oldest_version) != 1 ||
+	    SSL_CTX_set_max_proto_version(context->ssl_ctx, TLS1_3_VERSION) != 1 ||
+	    SSL_CTX_set_ciphersuites(context->ssl_ctx, SUITES) != 1) {
+		tls_error_set(error, "TLS cannot be set up: %s", tls_openssl_reason());
+		tls_context_free(context);
+		return NULL;
+	}
+	set_modes(context->ssl_ctx);
+	return context;
 }
 
 /* What a context has whoever we are: the ALPN name and the rules of PROTOCOL 4.2. */
 struct tls_context *
 tls_context_begin(const char *alpn, char error[TLS_ERROR_SIZE])
 {
-	struct tls_context	*context = calloc(1, sizeof(*context));
+	struct tls_context	*context = tls_context_bare(TLS1_3_VERSION, error);
 	size_t			 len = strlen(alpn);
 
-	if (context == NULL || len == 0 || len > sizeof(context->alpn) - 2) {
-		error_set(error, "%s", strerror(context == NULL ? ENOMEM : EINVAL));
-		free(context);
+	if (context == NULL)
 		return NULL;
-	}
-	atomic_init(&context->refs, 1);
-	context->key_update_records = TLS_KEY_UPDATE_RECORDS;
-	context->alpn[0] = (uint8_t)len;
-	memcpy(context->alpn + 1, alpn, len);
-	context->alpn_len = (unsigned)len + 1;
-	ERR_clear_error();
-	if ((context->ssl_ctx = SSL_CTX_new(TLS_method())) == NULL ||
-	    SSL_CTX_set_min_proto_version(context->ssl_ctx, TLS1_3_VERSION) != 1 ||
-	    SSL_CTX_set_max_proto_version(context->ssl_ctx, TLS1_3_VERSION) != 1 ||
-	    SSL_CTX_set_ciphersuites(context->ssl_ctx, SUITES) != 1 ||
-	    SSL_CTX_set_alpn_protos(context->ssl_ctx, context->alpn, context->alpn_len) != 0) {
-		error_set(error, "TLS cannot be set up: %s", openssl_reason());
+	if (len == 0 || len > sizeof(context->alpn) - 2) {
+		tls_error_set(error, "%s", strerror(EINVAL));
 		tls_context_free(context);
 		return NULL;
 	}
-	set_policy(context);
+	context->alpn[0] = (uint8_t)len;
+	memcpy(context->alpn + 1, alpn, len);
+	context->alpn_len = (unsigned)len + 1;
+	if (SSL_CTX_set_alpn_protos(context->ssl_ctx, context->alpn, context->alpn_len) != 0) {
+		tls_error_set(error, "TLS cannot be set up: %s", tls_openssl_reason());
+		tls_context_free(context);
+		return NULL;
+	}
+	SSL_CTX_set_verify(context->ssl_ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, tls_why_verify);
+	SSL_CTX_set_client_hello_cb(context->ssl_ctx, tls_why_client_hello, NULL);
+	SSL_CTX_set_alpn_select_cb(context->ssl_ctx, tls_why_alpn, NULL);
 	return context;
 }
 
-static int
-add_chain(SSL_CTX *c, STACK_OF(X509) *above)
+int
+tls_context_show(struct tls_context *context, X509 *cert, STACK_OF(X509) *above, EVP_PKEY *key)
 {
+	SSL_CTX	*c = context->ssl_ctx;
+
+	tls_names_read(cert, &context->own);
+	ERR_clear_error();
+	if (SSL_CTX_use_certificate(c, cert) != 1)
+		return -1;
 	for (int i = 0; i < sk_X509_num(above); i++)
 		if (SSL_CTX_add1_chain_cert(c, sk_X509_value(above, i)) != 1)
 			return -1;
-	return 0;
+	return SSL_CTX_use_PrivateKey(c, key) == 1 && X509_digest(cert, EVP_sha256(), context->fingerprint, NULL) == 1 ? 0 : -1;
 }
 
 static int
 set_up(struct tls_context *context, const struct credentials *own)
 {
-	SSL_CTX	*c = context->ssl_ctx;
-
-	if (SSL_CTX_use_certificate(c, own->cert) != 1 || add_chain(c, own->above) == -1 ||
-	    SSL_CTX_use_PrivateKey(c, own->key) != 1 || X509_STORE_add_cert(SSL_CTX_get_cert_store(c), own->ca) != 1 ||
-	    X509_up_ref(own->ca) != 1 || (context->root = own->ca) == NULL ||
-	    X509_digest(own->cert, EVP_sha256(), context->fingerprint, NULL) != 1)
+	if (tls_context_show(context, own->cert, own->above, own->key) == -1 ||
+	    X509_STORE_add_cert(SSL_CTX_get_cert_store(context->ssl_ctx), own->ca) != 1 || X509_up_ref(own->ca) != 1)
 		return -1;
+	context->root = own->ca;
 	return 0;
 }
 
@@ -388,10 +281,8 @@ context_make(const struct tls_files *files, const char *alpn, const struct crede
 
 	if ((context = tls_context_begin(alpn, error)) == NULL)
 		return NULL;
-	tls_names_read(own->cert, &context->own);
-	ERR_clear_error();
 	if (set_up(context, own) == -1) {
-		error_set(error, "%s, %s: TLS cannot use them: %s", files->cert_name, files->ca_name, openssl_reason());
+		tls_error_set(error, "%s, %s: TLS cannot use them: %s", files->cert_name, files->ca_name, tls_openssl_reason());
 		tls_context_free(context);
 		return NULL;
 	}
@@ -406,10 +297,10 @@ tls_context_new(const struct tls_files *files, const char *alpn, char error[TLS_
 
 	error[0] = '\0';
 	if (own.above == NULL)
-		error_set(error, "%s", strerror(ENOMEM));
-	else if ((own.ca = read_certificate(files->ca_fd, files->ca_name, NULL, NULL, error)) != NULL &&
-	    (own.cert = read_certificate(files->cert_fd, files->cert_name, own.ca, own.above, error)) != NULL &&
-	    (own.key = read_key(files->key_fd, files->key_name, error)) != NULL && check_files(files, &own, error) == 0)
+		tls_error_set(error, "%s", strerror(ENOMEM));
+	else if ((own.ca = tls_read_certificate(files->ca_fd, files->ca_name, NULL, NULL, error)) != NULL &&
+	    (own.cert = tls_read_certificate(files->cert_fd, files->cert_name, own.ca, own.above, error)) != NULL &&
+	    (own.key = tls_read_key(files->key_fd, files->key_name, error)) != NULL && check_files(files, &own, error) == 0)
 		context = context_make(files, alpn, &own, error);
 	X509_free(own.ca);
 	X509_free(own.cert);
@@ -418,33 +309,13 @@ tls_context_new(const struct tls_files *files, const char *alpn, char error[TLS_
 	return context;
 }
 
-time_t
-tls_certificate_end(int fd)
-{
-	char			 error[TLS_ERROR_SIZE];
-	struct tls_names	 names = { .not_after = 0 };
-	size_t			 len;
-	char			*text = read_text(fd, "", &len, error);
-	BIO			*bio = text != NULL ? BIO_new_mem_buf(text, (int)len) : NULL;
-	X509			*cert = bio != NULL ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
-
-	if (cert != NULL)
-		tls_names_read(cert, &names);
-	X509_free(cert);
-	BIO_free(bio);
-	if (text != NULL)
-		OPENSSL_clear_free(text, FILE_MAX + 1);
-	ERR_clear_error();
-	return names.not_after;
-}
-
 static int
 open_file(const char *path, char error[TLS_ERROR_SIZE])
 {
 	int	 fd = open(path, O_RDONLY | O_CLOEXEC);
 
 	if (fd == -1)
-		error_set(error, "%s: %s", path, strerror(errno));
+		tls_error_set(error, "%s: %s", path, strerror(errno));
 	return fd;
 }
 

@@ -15,7 +15,10 @@
 #include "common/buf.h"
 #include "common/tls.h"
 
-/* What tls_context.c, tls_why.c (failures in words), tlsio.c (states, loop) and tlsio_records.c (bytes) share. */
+/*
+ * What the files of TLS share: tls_files.c (PEM), tls_context.c, tls_pinned.c, tls_foreign.c, tls_why.c (failures in words); tlsio.c
+ * (states, loop), tlsio_output.c (what waits for the socket), and the layers tlsio_records.c and tlsio_plain.c.
+ */
 
 #define TLS_URI_SIZE		256
 #define TLS_COMMON_NAME_SIZE	128
@@ -54,11 +57,25 @@ struct tls_context {
 	uint8_t			 pin[TLS_FINGERPRINT_SIZE];	/* tls_pinned.c: of the root */
 };
 struct tls_context *tls_context_ref(struct tls_context *);
-/* Without certificates yet; NULL with error. */
+/* Without certificates yet, and without rules for peers; NULL with error. */
+struct tls_context *tls_context_bare(int oldest_version, char error[TLS_ERROR_SIZE]);
+/* As that, with the rules for those of our own protocol. */
 struct tls_context *tls_context_begin(const char *alpn, char error[TLS_ERROR_SIZE]);
+/* These are our own; all stay the caller's. -1 with OpenSSL's error. */
+int	 tls_context_show(struct tls_context *, X509 *cert, STACK_OF(X509) *above, EVP_PKEY *key);
+int	 tls_check_own(const struct tls_files *, const X509 *cert, const EVP_PKEY *key, char error[TLS_ERROR_SIZE]);
 #define tls_context_alpn(c)	((const char *)(c)->alpn + 1)
+#define tls_context_is_foreign(c)	((c)->alpn_len == 0)
 /* One of ours, NUL-terminated, as long as the context lives; flags are 0 of the context's own. NULL: none. */
 const char	*tls_context_find_alpn(const struct tls_context *, const uint8_t *name, size_t len, unsigned *flags);
+
+/* tls_files.c: NULL or -1 with error; name is for that. */
+void	 tls_error_set(char error[TLS_ERROR_SIZE], const char *, ...) __attribute__((format(printf, 2, 3)));
+const char *tls_openssl_reason(void);
+/* above NULL: the certificate must be alone. Else takes those between it and the root, or all behind it if that is NULL. */
+X509	*tls_read_certificate(int fd, const char *name, const X509 *root, STACK_OF(X509) *above, char error[TLS_ERROR_SIZE]);
+int	 tls_read_certificates(int fd, const char *name, STACK_OF(X509) *all, char error[TLS_ERROR_SIZE]);	/* one at least, each good */
+EVP_PKEY *tls_read_key(int fd, const char *name, char error[TLS_ERROR_SIZE]);
 
 /* What the handshake's callbacks know of a connection (SSL_get_app_data()), and the first thing that they found wrong. */
 struct tls_note {
@@ -80,11 +97,33 @@ void	tls_why_set(struct tls_note *, const char *, ...) __attribute__((format(pri
 void	tls_why_failed(struct tls_note *, int in_handshake, int eof, int sys_errno);
 char	*tls_why_date(time_t, char dst[16]);			/* "2026-01-01" */
 
+#define TLS_NOT_AFTER_NEVER	((time_t)253402300799)	/* 9999-12-31: RFC 5280 has no later time */
+
+#define TLSIO_RECORD_MAX	16384			/* plain bytes in a record (RFC 8446, 5.1) */
+#define TLSIO_RECORD_OVERHEAD	64			/* header, type and tag, generously */
+#define TLSIO_BATCH		(160 * 1024)		/* bytes given to one send(2): a block in two; more gains nothing, and leaves the cache */
+#define TLSIO_WRITE_MAX		(1024 * 1024)
+#define TLSIO_OUTPUT_MAX	(TLSIO_WRITE_MAX + 2 * TLSIO_BATCH)	/* beyond what may be queued: key updates, alerts */
+
+enum tlsio_read { TLSIO_READ_MORE, TLSIO_READ_WAIT, TLSIO_READ_END };
+
+/* What the bytes go through between the owner and the socket: tlsio_records.c or tlsio_plain.c. */
+struct tlsio_layer {
+	int		(*set_up)(struct tlsio *);	/* -1: ENOMEM */
+	void		(*handshake)(struct tlsio *);	/* comes to tlsio_opened() or tlsio_failed(), or waits for more */
+	int		(*queue)(struct tlsio *, const uint8_t *, size_t);	/* whole, into output; -1: write_errno */
+	size_t		(*send)(struct tlsio *, const uint8_t *, size_t);	/* how many it took; less: blocked, or write_errno */
+	enum tlsio_read	(*read_some)(struct tlsio *);	/* END: note.why says it */
+	void		(*goodbye)(struct tlsio *);
+};
+extern const struct tlsio_layer tlsio_layer_tls, tlsio_layer_plain;
+
 enum tlsio_state { TLSIO_CONNECTING, TLSIO_HANDSHAKE, TLSIO_OPEN, TLSIO_DRAINING, TLSIO_CLOSED };
 
 struct tlsio {
 	struct event_base	*base;		/* NULL while detached */
-	struct tls_context	*context;
+	const struct tlsio_layer *layer;
+	struct tls_context	*context;	/* plain: NULL, and so is ssl */
 	SSL			*ssl;
 	int			 fd;
 	enum tlsio_state	 state;
@@ -119,15 +158,14 @@ struct tlsio {
 	char			*expect_host;
 };
 
-enum tlsio_read { TLSIO_READ_MORE, TLSIO_READ_WAIT, TLSIO_READ_END };
-
-/* tlsio_records.c */
-BIO	*tlsio_bio_new(struct tlsio *);		/* NULL: ENOMEM */
+/* tlsio_output.c */
+int	 tlsio_output_put(struct tlsio *, const uint8_t *, size_t);	/* -1: write_errno */
 void	 tlsio_flush(struct tlsio *);		/* until output is empty, the socket full (blocked) or broken (write_errno) */
+/* tlsio.c */
 bool	 tlsio_may_read(const struct tlsio *);
-enum tlsio_read tlsio_read_some(struct tlsio *);	/* END: note.why says it */
-void	 tlsio_discard_input(struct tlsio *);	/* sets eof at the peer's end */
-/* tlsio.c: has the loop come round soon, after it has looked at other descriptors too (event_active() would not let it). */
+void	 tlsio_opened(struct tlsio *);		/* with peer filled in; the owner is told, and may free it */
+void	 tlsio_failed(struct tlsio *);		/* note.why says it */
+/* Has the loop come round soon, after it has looked at other descriptors too (event_active() would not let it). */
 void	 tlsio_kick(struct tlsio *);
 
 #endif

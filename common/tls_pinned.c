@@ -124,7 +124,7 @@ tls_context_new_pinned(const uint8_t fingerprint[TLS_FINGERPRINT_SIZE], const ch
 int
 tlsio_peer_root(const struct tlsio *t, struct buf *out)
 {
-	STACK_OF(X509) *chain = SSL_get0_verified_chain(t->ssl);
+	STACK_OF(X509) *chain = t->ssl != NULL ? SSL_get0_verified_chain(t->ssl) : NULL;
 	BIO *bio = BIO_new(BIO_s_mem());
 	char *text;
 	long len;

@@ -23,36 +23,41 @@
 #define HOSTS_SIZE	200	/* of the names in "is for host(s) ..." */
 #define OFFER_SIZE	100	/* of the protocols in "speaks ..." */
 
+#define NO_TLS13	"peer speaks no TLS 1.3"
+#define NO_TLS12	"peer speaks neither TLS 1.2 nor 1.3"
+
 /* What the peer's alert says, seen from here (RFC 8446, 6.2). */
 static const struct alert {
 	int		 number;
 	const char	*words;
+	const char	*foreign;	/* instead, of peers that may speak TLS 1.2; NULL: the same */
 } alerts[] = {
-	{ SSL_AD_UNEXPECTED_MESSAGE, "peer got a TLS message out of turn" },
-	{ SSL_AD_BAD_RECORD_MAC, "peer got a damaged TLS record" },
-	{ SSL_AD_HANDSHAKE_FAILURE, "peer found no TLS parameters in common with ours" },
-	{ SSL_AD_BAD_CERTIFICATE, "peer refused our certificate" },
-	{ SSL_AD_UNSUPPORTED_CERTIFICATE, "peer refused our certificate: it is of an unsupported kind or for another use" },
-	{ SSL_AD_CERTIFICATE_REVOKED, "peer refused our certificate: it was revoked" },
-	{ SSL_AD_CERTIFICATE_EXPIRED, "peer refused our certificate: it has expired by the peer's clock" },
-	{ SSL_AD_CERTIFICATE_UNKNOWN, "peer refused our certificate" },
-	{ SSL_AD_UNKNOWN_CA, "peer refused our certificate: it was signed by another CA than the peer trusts" },
-	{ SSL_AD_ACCESS_DENIED, "peer refused us" },
-	{ SSL_AD_PROTOCOL_VERSION, "peer speaks no TLS 1.3" },
-	{ SSL_AD_INTERNAL_ERROR, "peer has a problem of its own (TLS internal error)" },
-	{ TLS13_AD_CERTIFICATE_REQUIRED, "peer demands a certificate and got none" },
-	{ SSL_AD_NO_APPLICATION_PROTOCOL, "peer does not speak our protocol (ALPN)" },
+	{ SSL_AD_UNEXPECTED_MESSAGE, "peer got a TLS message out of turn", NULL },
+	{ SSL_AD_BAD_RECORD_MAC, "peer got a damaged TLS record", NULL },
+	{ SSL_AD_HANDSHAKE_FAILURE, "peer found no TLS parameters in common with ours",
+	    "peer found no TLS parameters in common with ours, or demands a certificate" },
+	{ SSL_AD_BAD_CERTIFICATE, "peer refused our certificate", NULL },
+	{ SSL_AD_UNSUPPORTED_CERTIFICATE, "peer refused our certificate: it is of an unsupported kind or for another use", NULL },
+	{ SSL_AD_CERTIFICATE_REVOKED, "peer refused our certificate: it was revoked", NULL },
+	{ SSL_AD_CERTIFICATE_EXPIRED, "peer refused our certificate: it has expired by the peer's clock", NULL },
+	{ SSL_AD_CERTIFICATE_UNKNOWN, "peer refused our certificate", NULL },
+	{ SSL_AD_UNKNOWN_CA, "peer refused our certificate: it was signed by another CA than the peer trusts", NULL },
+	{ SSL_AD_ACCESS_DENIED, "peer refused us", NULL },
+	{ SSL_AD_PROTOCOL_VERSION, NO_TLS13, NO_TLS12 },
+	{ SSL_AD_INTERNAL_ERROR, "peer has a problem of its own (TLS internal error)", NULL },
+	{ TLS13_AD_CERTIFICATE_REQUIRED, "peer demands a certificate and got none", NULL },
+	{ SSL_AD_NO_APPLICATION_PROTOCOL, "peer does not speak our protocol (ALPN)", NULL },
 };
 
 /* OpenSSL's words that people would not understand. */
 static const struct reason {
 	int		 reason;
-	const char	*words;
+	const char	*words, *foreign;
 } reasons[] = {
-	{ SSL_R_UNSUPPORTED_PROTOCOL, "peer speaks no TLS 1.3" },
-	{ SSL_R_WRONG_SSL_VERSION, "peer speaks no TLS 1.3" },
-	{ SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE, "peer showed no certificate" },
-	{ SSL_R_DECRYPTION_FAILED_OR_BAD_RECORD_MAC, "a TLS record was damaged on the way" },
+	{ SSL_R_UNSUPPORTED_PROTOCOL, NO_TLS13, NO_TLS12 },
+	{ SSL_R_WRONG_SSL_VERSION, NO_TLS13, NO_TLS12 },
+	{ SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE, "peer showed no certificate", NULL },
+	{ SSL_R_DECRYPTION_FAILED_OR_BAD_RECORD_MAC, "a TLS record was damaged on the way", NULL },
 };
 
 void
@@ -151,6 +156,17 @@ asn1_date(const ASN1_TIME *time, char date[16])
 }
 
 static void
+why_signer(struct tls_note *note, int error)
+{
+	if (!tls_context_is_foreign(note->context))
+		tls_why_set(note, "certificate of %s was signed by another CA", note->address);
+	else if (error == X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT)
+		tls_why_set(note, "certificate of %s was signed by itself, and is not among those trusted here", note->address);
+	else
+		tls_why_set(note, "certificate of %s was signed by no CA that is trusted here", note->address);
+}
+
+static void
 why_certificate(struct tls_note *note, X509_STORE_CTX *store)
 {
 	const X509	*cert = X509_STORE_CTX_get_current_cert(store);
@@ -176,7 +192,7 @@ why_certificate(struct tls_note *note, X509_STORE_CTX *store)
 	case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
 	case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
 	case X509_V_ERR_CERT_SIGNATURE_FAILURE:
-		tls_why_set(note, "certificate of %s was signed by another CA", note->address);
+		why_signer(note, error);
 		break;
 	case X509_V_ERR_HOSTNAME_MISMATCH:
 	case X509_V_ERR_IP_ADDRESS_MISMATCH:
@@ -227,7 +243,7 @@ tls_why_client_hello(SSL *ssl, int *alert, void *arg)
 
 	(void)arg;
 	if (!offers_tls13(ssl)) {
-		tls_why_set(note, "peer speaks no TLS 1.3");
+		tls_why_set(note, NO_TLS13);
 		*alert = SSL_AD_PROTOCOL_VERSION;
 		return SSL_CLIENT_HELLO_ERROR;
 	}
@@ -282,7 +298,7 @@ tls_why_alpn_answer(SSL *ssl, struct tls_note *note)
 	const unsigned char	*name;
 	unsigned		 len;
 
-	if (SSL_is_server(ssl))
+	if (SSL_is_server(ssl) || tls_context_is_foreign(note->context))
 		return 0;
 	SSL_get0_alpn_selected(ssl, &name, &len);
 	if (len == note->context->alpn[0] && memcmp(name, note->context->alpn + 1, len) == 0)
@@ -303,6 +319,12 @@ looks_like_tls(const struct tls_note *note)
 }
 
 static void
+why_words(struct tls_note *note, const char *words, const char *foreign)
+{
+	tls_why_set(note, "%s", foreign != NULL && tls_context_is_foreign(note->context) ? foreign : words);
+}
+
+static void
 why_openssl(struct tls_note *note, int in_handshake)
 {
 	unsigned long	 error = ERR_peek_error();
@@ -312,10 +334,10 @@ why_openssl(struct tls_note *note, int in_handshake)
 	if (ERR_GET_LIB(error) == ERR_LIB_SSL) {
 		for (size_t i = 0; i < sizeof(alerts) / sizeof(alerts[0]); i++)
 			if (reason == SSL_AD_REASON_OFFSET + alerts[i].number)
-				tls_why_set(note, "%s", alerts[i].words);
+				why_words(note, alerts[i].words, alerts[i].foreign);
 		for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++)
 			if (reason == reasons[i].reason)
-				tls_why_set(note, "%s", reasons[i].words);
+				why_words(note, reasons[i].words, reasons[i].foreign);
 	}
 	tls_why_set(note, "TLS %s: %s", in_handshake ? "handshake failed" : "failed", words != NULL ? words : "unknown error");
 }

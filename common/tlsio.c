@@ -18,9 +18,6 @@
 
 #include <event2/event.h>
 #include <event2/event_struct.h>
-#include <openssl/err.h>
-#include <openssl/ssl.h>
-#include <openssl/x509v3.h>
 
 #include "common/buf.h"
 #include "common/clock.h"
@@ -35,8 +32,6 @@
 #define NOTSENT_LOWAT	(256 * 1024)		/* the kernel's share, so that small messages do not wait behind megabytes */
 #define FAIL_LINGER_MS	1000			/* for the alert that tells the peer why */
 #define EXPIRY_CHECK_S	3600			/* wall clocks are set: look again each hour */
-
-#define ANONYMOUS_NOT_AFTER	((time_t)253402300799)	/* 9999-12-31: RFC 5280 has no later time */
 
 #define WAKE_READ	0x1
 #define WAKE_WRITE	0x2
@@ -67,8 +62,8 @@ finish(struct tlsio *t, unsigned linger_ms)
 }
 
 /* An alert may be in output: without time to arrive it would be lost to the reset that follows a close(2) with unread input. */
-static void
-finish_failed(struct tlsio *t)
+void
+tlsio_failed(struct tlsio *t)
 {
 	finish(t, t->eof || t->read_errno != 0 || t->write_errno != 0 || tlsio_queued(t) == 0 ? 0 : FAIL_LINGER_MS);
 }
@@ -80,11 +75,18 @@ call(struct tlsio *t, void (*callback)(struct tlsio *, void *))
 		callback(t, t->arg);
 }
 
+/* What the peer said before it stopped listening (an alert, perhaps) is still worth reading. */
+bool
+tlsio_may_read(const struct tlsio *t)
+{
+	return (!t->read_stopped || t->write_errno != 0) && t->input.len < t->options.input_max;
+}
+
 static void
 step_read(struct tlsio *t, const bool *gone)
 {
 	size_t		 before = t->input.len;
-	enum tlsio_read	 result = tlsio_read_some(t);
+	enum tlsio_read	 result = t->layer->read_some(t);
 
 	t->retry_read = result == TLSIO_READ_MORE;
 	if (result != TLSIO_READ_END && t->write_errno != 0) {
@@ -94,7 +96,7 @@ step_read(struct tlsio *t, const bool *gone)
 	if (t->input.len > before)
 		call(t, t->callbacks.readable);
 	if (!*gone && result == TLSIO_READ_END && t->state == TLSIO_OPEN)
-		finish_failed(t);
+		tlsio_failed(t);
 }
 
 static void
@@ -121,47 +123,13 @@ set_expiry(struct tlsio *t)
 	set_deadline(t, (uint64_t)(left < EXPIRY_CHECK_S ? left : EXPIRY_CHECK_S) * 1000);
 }
 
-static void
-handshake_done(struct tlsio *t)
+void
+tlsio_opened(struct tlsio *t)
 {
-	const X509	*cert = SSL_get0_peer_certificate(t->ssl);
-
-	if (cert != NULL)
-		tls_names_read(cert, &t->peer);
-	else
-		t->peer.not_after = ANONYMOUS_NOT_AFTER;
-	if (tls_why_alpn_answer(t->ssl, &t->note) == -1) {
-		SSL_shutdown(t->ssl);
-		finish_failed(t);
-		return;
-	}
 	t->state = TLSIO_OPEN;
 	t->retry_read = true;
 	set_expiry(t);
 	call(t, t->callbacks.opened);
-}
-
-static void
-step_handshake(struct tlsio *t)
-{
-	int	 result;
-
-	ERR_clear_error();
-	result = SSL_do_handshake(t->ssl);
-	if (result == 1) {
-		handshake_done(t);
-		return;
-	}
-	switch (SSL_get_error(t->ssl, result)) {
-	case SSL_ERROR_WANT_READ:
-	case SSL_ERROR_WANT_WRITE:
-		if (!t->blocked)
-			tlsio_flush(t);
-		break;
-	default:
-		tls_why_failed(&t->note, 1, t->eof, t->read_errno);
-		finish_failed(t);
-	}
 }
 
 static void
@@ -233,6 +201,24 @@ close_now(struct tlsio *t)
 		t->callbacks.closed(t, why, t->arg);
 }
 
+/* Lets the rest of the peer's bytes go by. */
+static void
+discard_input(struct tlsio *t)
+{
+	char	 bytes[4096];
+	ssize_t	 n;
+
+	for (size_t left = t->options.read_budget; left > 0 && !t->eof; left -= (size_t)n < left ? (size_t)n : left) {
+		n = recv(t->fd, bytes, sizeof(bytes), 0);
+		if (n == -1 && (errno == EAGAIN || errno == EINTR))
+			return;
+		if (n <= 0)
+			t->eof = true;
+		else
+			t->bytes_in += (uint64_t)n;
+	}
+}
+
 static void
 step_drain(struct tlsio *t)
 {
@@ -242,7 +228,7 @@ step_drain(struct tlsio *t)
 		shutdown(t->fd, SHUT_WR);
 		t->write_shut = true;
 	}
-	tlsio_discard_input(t);
+	discard_input(t);
 	if (t->linger_ms == 0 || t->write_errno != 0 || (t->write_shut && t->eof))
 		close_now(t);
 }
@@ -277,7 +263,7 @@ time_up(struct tlsio *t)
 		set_expiry(t);
 	else {
 		tls_why_set(&t->note, "certificate of %s expired on %s", t->note.address, tls_why_date(t->peer.not_after, date));
-		SSL_shutdown(t->ssl);
+		t->layer->goodbye(t);
 		finish(t, FAIL_LINGER_MS);
 	}
 }
@@ -344,7 +330,7 @@ service(struct tlsio *t, unsigned wake)
 	if (t->state == TLSIO_CONNECTING && (wake & WAKE_WRITE))
 		step_connect(t);
 	if (t->state == TLSIO_HANDSHAKE)
-		step_handshake(t);
+		t->layer->handshake(t);
 	else if (t->state == TLSIO_OPEN)
 		step_open(t, wake, was_blocked, &gone);
 	if (!gone && t->state == TLSIO_DRAINING)
@@ -395,39 +381,6 @@ assign_events(struct tlsio *t, struct event_base *base)
 	t->base = base;
 }
 
-static int
-set_expected_host(struct tlsio *t, const char *host)
-{
-	X509_VERIFY_PARAM	*param = SSL_get0_param(t->ssl);
-
-	/* To OpenSSL an empty name means any. */
-	if (host[0] == '\0' || (t->expect_host = strdup(host)) == NULL)
-		return -1;
-	t->note.expect_host = t->expect_host;
-	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
-	if (X509_VERIFY_PARAM_set1_ip_asc(param, host) == 1 || X509_VERIFY_PARAM_set1_host(param, host, 0) == 1)
-		return 0;
-	return -1;
-}
-
-static int
-set_up_ssl(struct tlsio *t)
-{
-	const char	*host = t->options.expect_host;
-	BIO		*bio;
-
-	if ((t->ssl = SSL_new(t->context->ssl_ctx)) == NULL || (bio = tlsio_bio_new(t)) == NULL)
-		return -1;
-	SSL_set_bio(t->ssl, bio, bio);
-	SSL_set_app_data(t->ssl, &t->note);
-	t->note.context = t->context;
-	if (t->options.side == TLSIO_SERVER)
-		SSL_set_accept_state(t->ssl);
-	else
-		SSL_set_connect_state(t->ssl);
-	return host != NULL ? set_expected_host(t, host) : 0;
-}
-
 /* What tlsio_free() and a tlsio_new() that fails have in common. */
 static void
 release(struct tlsio *t)
@@ -448,13 +401,15 @@ tlsio_new(struct event_base *base, struct tls_context *context, int fd, const st
 
 	if (t == NULL)
 		return NULL;
-	t->context = tls_context_ref(context);
+	t->context = context != NULL ? tls_context_ref(context) : NULL;
+	t->layer = context != NULL ? &tlsio_layer_tls : &tlsio_layer_plain;
 	t->fd = fd;
 	t->options = *options;
 	if (t->options.read_budget == 0)
 		t->options.read_budget = 1;
-	if (set_up_ssl(t) == -1) {
-		ERR_clear_error();
+	buf_init(&t->input, t->options.input_max + TLSIO_RECORD_MAX);
+	buf_init(&t->output, TLSIO_OUTPUT_MAX);
+	if (t->layer->set_up(t) == -1) {
 		release(t);
 		errno = ENOMEM;
 		return NULL;
@@ -553,36 +508,16 @@ tlsio_shutdown(struct tlsio *t, const char *why, unsigned linger_ms)
 		return;
 	snprintf(t->note.why, sizeof(t->note.why), "%s", why);
 	if (t->state == TLSIO_OPEN)
-		SSL_shutdown(t->ssl);
+		t->layer->goodbye(t);
 	finish(t, t->state == TLSIO_OPEN ? linger_ms : 0);
 	if (t->base != NULL && t->gone == NULL)
 		tlsio_kick(t);
 }
 
 const char *
-tlsio_alpn(const struct tlsio *t)
-{
-	const unsigned char	*name;
-	unsigned		 len, flags;
-	const char		*found;
-
-	SSL_get0_alpn_selected(t->ssl, &name, &len);
-	found = len > 0 ? tls_context_find_alpn(t->context, name, len, &flags) : NULL;
-	return found != NULL ? found : "";
-}
-
-const char *
 tlsio_peer_uri(const struct tlsio *t)
 {
 	return t->peer.uri;
-}
-
-int
-tlsio_peer_uris(const struct tlsio *t, const char *scheme, void (*each)(const char *, void *), void *arg)
-{
-	const X509	*cert = SSL_get0_peer_certificate(t->ssl);
-
-	return cert != NULL ? tls_uris_read(cert, scheme, each, arg) : 0;
 }
 
 time_t

@@ -12,6 +12,7 @@
 #include <event2/event.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <openssl/x509v3.h>
 
 #include "common/buf.h"
 #include "common/tls.h"
@@ -21,12 +22,6 @@
  * OpenSSL writes its records into output, which never refuses them, and output goes to the socket in few large send(2)
  * calls: one for each record costs half as much CPU again. So SSL_write() never waits, and only output can.
  */
-
-#define RECORD_MAX	16384			/* plain bytes in a record (RFC 8446, 5.1) */
-#define RECORD_OVERHEAD	64			/* header, type and tag, generously */
-#define BATCH		(160 * 1024)		/* bytes given to one send(2): a block in two; more gains nothing, and leaves the cache */
-#define WRITE_MAX	(1024 * 1024)
-#define OUTPUT_MAX	(WRITE_MAX + 2 * BATCH)	/* beyond what may be queued: key updates, alerts */
 
 static BIO_METHOD	*bio_method;
 static pthread_once_t	 bio_once = PTHREAD_ONCE_INIT;
@@ -39,15 +34,7 @@ bio_write(BIO *bio, const char *bytes, int len)
 	struct tlsio	*t = BIO_get_data(bio);
 
 	BIO_clear_retry_flags(bio);
-	if (t->output_sent > 0 && t->output.max - t->output.len < (size_t)len) {
-		buf_consume(&t->output, t->output_sent);
-		t->output_sent = 0;
-	}
-	if (buf_put(&t->output, bytes, (size_t)len) == -1) {
-		t->write_errno = errno;
-		return -1;
-	}
-	return len;
+	return tlsio_output_put(t, (const uint8_t *)bytes, (size_t)len) == 0 ? len : -1;
 }
 
 static void
@@ -116,56 +103,105 @@ make_bio_method(void)
 	bio_method = method;
 }
 
-BIO *
-tlsio_bio_new(struct tlsio *t)
+static BIO *
+bio_new(struct tlsio *t)
 {
 	BIO	*bio;
 
 	pthread_once(&bio_once, make_bio_method);
 	if (bio_method == NULL || (bio = BIO_new(bio_method)) == NULL)
 		return NULL;
-	buf_init(&t->input, t->options.input_max + RECORD_MAX);
-	buf_init(&t->output, OUTPUT_MAX);
 	BIO_set_data(bio, t);
 	BIO_set_init(bio, 1);
 	return bio;
 }
 
-/* Sending. */
-
-size_t
-tlsio_queued(const struct tlsio *t)
+static int
+set_expected_host(struct tlsio *t, const char *host)
 {
-	return t->output.len - t->output_sent;
+	X509_VERIFY_PARAM	*param = SSL_get0_param(t->ssl);
+
+	/* To OpenSSL an empty name means any. */
+	if (host[0] == '\0' || (t->expect_host = strdup(host)) == NULL)
+		return -1;
+	t->note.expect_host = t->expect_host;
+	X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
+	if (X509_VERIFY_PARAM_set1_ip_asc(param, host) == 1 || X509_VERIFY_PARAM_set1_host(param, host, 0) == 1)
+		return 0;
+	return -1;
+}
+
+static int
+tls_set_up(struct tlsio *t)
+{
+	const char	*host = t->options.expect_host;
+	BIO		*bio;
+	int		 result;
+
+	if ((t->ssl = SSL_new(t->context->ssl_ctx)) == NULL || (bio = bio_new(t)) == NULL) {
+		ERR_clear_error();
+		return -1;
+	}
+	SSL_set_bio(t->ssl, bio, bio);
+	SSL_set_app_data(t->ssl, &t->note);
+	t->note.context = t->context;
+	if (t->options.side == TLSIO_SERVER)
+		SSL_set_accept_state(t->ssl);
+	else
+		SSL_set_connect_state(t->ssl);
+	result = host != NULL ? set_expected_host(t, host) : 0;
+	ERR_clear_error();
+	return result;
+}
+
+/* Opening. */
+
+static void
+tls_goodbye(struct tlsio *t)
+{
+	SSL_shutdown(t->ssl);
 }
 
 static void
-output_emptied(struct tlsio *t)
+handshake_done(struct tlsio *t)
 {
-	t->output.len = t->output_sent = 0;
-	if (t->output.size > 2 * BATCH)
-		buf_clear(&t->output);
-}
+	const X509	*cert = SSL_get0_peer_certificate(t->ssl);
 
-void
-tlsio_flush(struct tlsio *t)
-{
-	ssize_t	 n = 0;
-
-	if (tlsio_queued(t) > 0 && t->write_errno == 0) {
-		n = send(t->fd, t->output.data + t->output_sent, tlsio_queued(t), MSG_NOSIGNAL);
-		if (n == -1 && errno != EAGAIN && errno != EINTR)
-			t->write_errno = errno;
-	}
-	if (n > 0) {
-		t->bytes_out += (uint64_t)n;
-		t->output_sent += (size_t)n;
-	}
-	if (t->write_errno != 0 || tlsio_queued(t) == 0)
-		output_emptied(t);
+	if (cert != NULL)
+		tls_names_read(cert, &t->peer);
 	else
-		t->blocked = true;
+		t->peer.not_after = TLS_NOT_AFTER_NEVER;
+	if (tls_why_alpn_answer(t->ssl, &t->note) == -1) {
+		tls_goodbye(t);
+		tlsio_failed(t);
+	} else
+		tlsio_opened(t);
 }
+
+static void
+tls_handshake(struct tlsio *t)
+{
+	int	 result;
+
+	ERR_clear_error();
+	result = SSL_do_handshake(t->ssl);
+	if (result == 1) {
+		handshake_done(t);
+		return;
+	}
+	switch (SSL_get_error(t->ssl, result)) {
+	case SSL_ERROR_WANT_READ:
+	case SSL_ERROR_WANT_WRITE:
+		if (!t->blocked)
+			tlsio_flush(t);
+		break;
+	default:
+		tls_why_failed(&t->note, 1, t->eof, t->read_errno);
+		tlsio_failed(t);
+	}
+}
+
+/* Sending. */
 
 static int
 encrypt(struct tlsio *t, const uint8_t *bytes, size_t len)
@@ -180,94 +216,46 @@ encrypt(struct tlsio *t, const uint8_t *bytes, size_t len)
 		return -1;
 	}
 	if (++t->records >= t->context->key_update_records) {
-		SSL_key_update(t->ssl, SSL_KEY_UPDATE_NOT_REQUESTED);
+		if (SSL_version(t->ssl) >= TLS1_3_VERSION)
+			SSL_key_update(t->ssl, SSL_KEY_UPDATE_NOT_REQUESTED);
 		t->records = 0;
 	}
 	return 0;
 }
 
-/* For what is not on its way yet. Inside service() its end sees to that. */
-static void
-wake_for_rest(struct tlsio *t)
+/* All of it, since output refuses nothing that tlsio_write() lets through. */
+static int
+tls_queue(struct tlsio *t, const uint8_t *bytes, size_t len)
 {
-	if (t->base == NULL || t->gone != NULL || t->corked)
-		return;
-	if (t->blocked)
-		event_add(&t->ev_write, NULL);
-	else if (tlsio_queued(t) > 0 || t->write_errno != 0)
-		tlsio_kick(t);
-}
+	size_t	 n;
 
-int
-tlsio_write(struct tlsio *t, const void *bytes, size_t len)
-{
-	const uint8_t	*p = bytes;
-	size_t		 n;
-
-	if (t->state != TLSIO_OPEN || t->write_errno != 0) {
-		errno = ENOTCONN;
-		return -1;
+	for (; len > 0; bytes += n, len -= n) {
+		n = len < TLSIO_RECORD_MAX ? len : TLSIO_RECORD_MAX;
+		if (encrypt(t, bytes, n) == -1)
+			return -1;
 	}
-	if (len > WRITE_MAX || tlsio_queued(t) + len + (len / RECORD_MAX + 1) * RECORD_OVERHEAD > WRITE_MAX) {
-		errno = ENOBUFS;
-		return -1;
-	}
-	for (; len > 0; p += n, len -= n) {
-		n = len < RECORD_MAX ? len : RECORD_MAX;
-		if (encrypt(t, p, n) == -1)
-			break;
-	}
-	if (!t->blocked && tlsio_queued(t) > BATCH)
-		tlsio_flush(t);
-	wake_for_rest(t);
 	return 0;
 }
 
-size_t
-tlsio_send(struct tlsio *t, const void *bytes, size_t len)
+static size_t
+tls_send(struct tlsio *t, const uint8_t *bytes, size_t len)
 {
-	const uint8_t	*p = bytes;
-	size_t		 n, taken = 0;
+	size_t	 n, taken = 0;
 
-	if (t->state != TLSIO_OPEN)
-		return 0;
 	while (taken < len && !t->blocked && t->write_errno == 0) {
-		n = len - taken < RECORD_MAX ? len - taken : RECORD_MAX;
-		if (encrypt(t, p + taken, n) == -1)
+		n = len - taken < TLSIO_RECORD_MAX ? len - taken : TLSIO_RECORD_MAX;
+		if (encrypt(t, bytes + taken, n) == -1)
 			break;
 		taken += n;
-		if (tlsio_queued(t) + RECORD_MAX + RECORD_OVERHEAD > BATCH)
+		if (tlsio_queued(t) + TLSIO_RECORD_MAX + TLSIO_RECORD_OVERHEAD > TLSIO_BATCH)
 			tlsio_flush(t);
 	}
 	if (!t->blocked && !t->corked)
 		tlsio_flush(t);
-	wake_for_rest(t);
 	return taken;
 }
 
-void
-tlsio_cork(struct tlsio *t)
-{
-	t->corked = true;
-}
-
-void
-tlsio_uncork(struct tlsio *t)
-{
-	t->corked = false;
-	if (t->state == TLSIO_OPEN && !t->blocked)
-		tlsio_flush(t);
-	wake_for_rest(t);
-}
-
 /* Reading. */
-
-/* What the peer said before it stopped listening (an alert, perhaps) is still worth reading. */
-bool
-tlsio_may_read(const struct tlsio *t)
-{
-	return (!t->read_stopped || t->write_errno != 0) && t->input.len < t->options.input_max;
-}
 
 static enum tlsio_read
 read_ended(struct tlsio *t)
@@ -289,38 +277,46 @@ read_ended(struct tlsio *t)
 	}
 }
 
-enum tlsio_read
-tlsio_read_some(struct tlsio *t)
+static enum tlsio_read
+tls_read_some(struct tlsio *t)
 {
 	size_t	 n, left = t->options.read_budget;
 
 	for (; tlsio_may_read(t) && left > 0; left -= n < left ? n : left) {
-		if (buf_reserve(&t->input, RECORD_MAX) == -1) {
+		if (buf_reserve(&t->input, TLSIO_RECORD_MAX) == -1) {
 			tls_why_set(&t->note, "%s", strerror(errno));
 			return TLSIO_READ_END;
 		}
 		ERR_clear_error();
-		if (SSL_read_ex(t->ssl, t->input.data + t->input.len, RECORD_MAX, &n) != 1)
+		if (SSL_read_ex(t->ssl, t->input.data + t->input.len, TLSIO_RECORD_MAX, &n) != 1)
 			return read_ended(t);
 		t->input.len += n;
 	}
 	return TLSIO_READ_MORE;
 }
 
-/* Lets the rest of the peer's bytes go by. */
-void
-tlsio_discard_input(struct tlsio *t)
-{
-	char	 bytes[4096];
-	ssize_t	 n;
+const struct tlsio_layer tlsio_layer_tls = { tls_set_up, tls_handshake, tls_queue, tls_send, tls_read_some, tls_goodbye };
 
-	for (size_t left = t->options.read_budget; left > 0 && !t->eof; left -= (size_t)n < left ? (size_t)n : left) {
-		n = recv(t->fd, bytes, sizeof(bytes), 0);
-		if (n == -1 && (errno == EAGAIN || errno == EINTR))
-			return;
-		if (n <= 0)
-			t->eof = true;
-		else
-			t->bytes_in += (uint64_t)n;
-	}
+/* What only TLS knows of a peer. */
+
+const char *
+tlsio_alpn(const struct tlsio *t)
+{
+	const unsigned char	*name;
+	unsigned		 len, flags;
+	const char		*found;
+
+	if (t->ssl == NULL)
+		return "";
+	SSL_get0_alpn_selected(t->ssl, &name, &len);
+	found = len > 0 ? tls_context_find_alpn(t->context, name, len, &flags) : NULL;
+	return found != NULL ? found : "";
+}
+
+int
+tlsio_peer_uris(const struct tlsio *t, const char *scheme, void (*each)(const char *, void *), void *arg)
+{
+	const X509	*cert = t->ssl != NULL ? SSL_get0_peer_certificate(t->ssl) : NULL;
+
+	return cert != NULL ? tls_uris_read(cert, scheme, each, arg) : 0;
 }

@@ -242,6 +242,10 @@ peer_context(void)
 	SSL_CTX	*c = SSL_CTX_new(TLS_method());
 
 	SSL_CTX_set_max_proto_version(c, peer.version != 0 ? peer.version : TLS1_3_VERSION);
+	if (peer.version != 0 && peer.version < TLS1_2_VERSION) {
+		SSL_CTX_set_min_proto_version(c, peer.version);
+		SSL_CTX_set_security_level(c, 0);
+	}
 	if (peer.name != NULL) {
 		SSL_CTX_use_certificate_file(c, file_of(peer.ca, peer.name, "crt"), SSL_FILETYPE_PEM);
 		SSL_CTX_use_PrivateKey_file(c, file_of(peer.ca, peer.name, "key"), SSL_FILETYPE_PEM);
