@@ -17,12 +17,6 @@
 
 /* The RPCAP server as a whole: what all clients share. */
 
-static bool
-is_configured(const struct agent_options *options)
-{
-	return options->rpcap_listens.count > 0 || options->rpcap_connects.count > 0;
-}
-
 bool
 rpcap_wants_tls(const struct rpcap *r)
 {
@@ -337,7 +331,7 @@ rpcap_new(struct link *link)
 {
 	struct rpcap *r;
 
-	if (!is_configured(&link->options))
+	if (!agent_options_rpcap(&link->options))
 		return NULL;
 	if ((r = calloc(1, sizeof(*r))) == NULL)
 		fatal("out of memory");
