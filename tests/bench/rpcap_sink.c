@@ -137,7 +137,7 @@ start(struct sink *sink, const char *interface)
 {
 	static const struct bpf_insn all = BPF_STMT(BPF_RET | BPF_K, SNAPLEN);
 	const struct rpcap_filter filter = { .insn = &all, .count = 1 };
-	const struct rpcap_startcap startcap = { .snaplen = SNAPLEN, .read_timeout_ms = 500 };
+	const struct rpcap_startcap startcap = { .snaplen = SNAPLEN, .read_timeout_ms = 100 };
 	struct rpcap_startcap_reply reply;
 	uint8_t bytes[4096];
 	struct cursor c;
