@@ -34,7 +34,7 @@ struct capture_counts {
 
 struct capture_stream_counts {
 	uint8_t		 stream[MSG_ID_SIZE];
-	bool		 any, ended;
+	bool		 any;
 	struct capture_counts counts;
 };
 

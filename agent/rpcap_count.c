@@ -106,8 +106,6 @@ refresh_stream(struct capture_count *count, struct link_tap *tap)
 		return;
 	if (!is_stream(&count->now, tap->stats.stream))
 		next_stream(count, tap->stats.stream);
-	if (count->now.ended)
-		return;
 	read_spool(tap, &fresh);
 	keep_more(&count->now.counts, &fresh);
 }
@@ -127,7 +125,6 @@ rpcap_last_stats(struct link_tap *tap, const struct msg_stats *stats)
 	if (!is_stream(&count->now, stats->stream))
 		next_stream(count, stats->stream);
 	keep_more(&count->now.counts, &fresh);
-	count->now.ended = true;
 }
 
 /* --- what is told of them --- */
