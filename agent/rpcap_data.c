@@ -44,10 +44,10 @@ struct rpcap_data {
 /* --- addresses --- */
 
 static in_port_t *
-port_of(struct sockaddr_storage *ss)
+port_of(const struct sockaddr_storage *ss)
 {
-	return ss->ss_family == AF_INET ? &((struct sockaddr_in *)(void *)ss)->sin_port :
-	    &((struct sockaddr_in6 *)(void *)ss)->sin6_port;
+	return ss->ss_family == AF_INET ? &((struct sockaddr_in *)(uintptr_t)ss)->sin_port :
+	    &((struct sockaddr_in6 *)(uintptr_t)ss)->sin6_port;
 }
 
 static socklen_t
@@ -69,7 +69,6 @@ data_prepared(struct rpcap_data *d)
 	d->callbacks->prepared(d->arg);
 }
 
-/* IPv4 packets are what the taps see of an IPv4-mapped address. */
 bool
 rpcap_data_endpoint(const struct rpcap_data *d, struct ipc_endpoint *endpoint)
 {
@@ -79,17 +78,13 @@ rpcap_data_endpoint(const struct rpcap_data *d, struct ipc_endpoint *endpoint)
 	if (!d->known)
 		return false;
 	memset(endpoint, 0, sizeof(*endpoint));
-	endpoint->family = AF_INET;
+	endpoint->family = (uint8_t)d->address.ss_family;
 	endpoint->udp = d->kind == DATA_DATAGRAMS;
-	if (d->address.ss_family == AF_INET)
+	if (endpoint->family == AF_INET)
 		memcpy(endpoint->address, &in->sin_addr, sizeof(in->sin_addr));
-	else if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr))
-		memcpy(endpoint->address, in6->sin6_addr.s6_addr + 12, 4);
-	else {
-		endpoint->family = AF_INET6;
+	else
 		memcpy(endpoint->address, &in6->sin6_addr, sizeof(in6->sin6_addr));
-	}
-	endpoint->port = ntohs(d->address.ss_family == AF_INET ? in->sin_port : in6->sin6_port);
+	endpoint->port = ntohs(*port_of(&d->address));
 	return true;
 }
 

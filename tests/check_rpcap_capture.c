@@ -617,6 +617,18 @@ START_TEST(only_the_client_itself_is_let_in)
 }
 END_TEST
 
+/* It is not waited for without an end. */
+START_TEST(a_client_that_does_not_come_ends_it)
+{
+	client_open(&one, "127.0.0.1", NULL);
+	ask_start(&one, 0, 0);
+	expect_started(&one);
+	expect_error(&one, RPCAP_ERR_STARTCAPTURE, "in time");
+	wait_for(tap_free(tap_of(0)));
+	start(&one, "127.0.0.1");
+}
+END_TEST
+
 /* Not before it was told where. */
 START_TEST(nobody_is_let_in_early)
 {
@@ -1018,6 +1030,7 @@ main(void)
 	tcase_add_test(t, server_opens_the_data_connection);
 	tcase_add_test(t, a_port_where_nobody_waits_is_refused);
 	tcase_add_test(t, only_the_client_itself_is_let_in);
+	tcase_add_test(t, a_client_that_does_not_come_ends_it);
 	tcase_add_test(t, nobody_is_let_in_early);
 	tcase_add_test(t, a_data_port_is_shared);
 	tcase_add_test(t, a_data_port_is_shared_by_one_host);
