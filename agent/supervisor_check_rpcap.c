@@ -17,6 +17,8 @@
 #include "proto/frame.h"
 #include "proto/rpcap.h"
 
+#include "agent/rpcap_allow.h"
+#include "agent/rpcap_server.h"
 #include "agent/supervisor.h"
 #include "agent/supervisor_identity.h"
 
@@ -183,7 +185,7 @@ supervisor_check_rpcap(const struct agent_options *options, struct conf_error *e
 {
 	if (check_count(&options->rpcap_listens, "rpcap-listen", AGENT_RPCAP_LISTENS_MAX, error) == -1 ||
 	    check_count(&options->rpcap_connects, "rpcap-connect", AGENT_RPCAP_CONNECTS_MAX, error) == -1 ||
-	    check_tls(options, error) == -1)
+	    check_tls(options, error) == -1 || rpcap_allow_check(&options->rpcap_allow, error) == -1)
 		return -1;
 	if (!agent_options_rpcap(options))
 		return 0;
@@ -237,6 +239,22 @@ probe_tls(const struct agent_options *options, const int fds[RPCAP_FILES], struc
 	return 0;
 }
 
+/* What is wrong with them is logged by whoever reads them. */
+static int
+probe_passwords(const struct agent_options *options, int fd, struct conf_error *error)
+{
+	struct rpcap_passwords *passwords;
+
+	if (fd == -1)
+		return 0;
+	if ((passwords = rpcap_passwords_read(fd, options->rpcap_passwords)) == NULL) {
+		conf_error_set(error, "--rpcap-passwords %s: it cannot be used", options->rpcap_passwords);
+		return -1;
+	}
+	rpcap_passwords_free(passwords);
+	return 0;
+}
+
 int
 supervisor_probe_rpcap(const struct agent_options *options, struct conf_error *error)
 {
@@ -245,7 +263,8 @@ supervisor_probe_rpcap(const struct agent_options *options, struct conf_error *e
 	if ((result = open_files(options, fds, error)) == 0) {
 		warn_readable(fds[RPCAP_FILE_KEY], options->rpcap_key, "this key");
 		warn_readable(fds[RPCAP_FILE_PASSWORDS], options->rpcap_passwords, "these passwords");
-		result = probe_tls(options, fds, error);
+		if (probe_tls(options, fds, error) == -1 || probe_passwords(options, fds[RPCAP_FILE_PASSWORDS], error) == -1)
+			result = -1;
 	}
 	for (size_t i = 0; i < RPCAP_FILES; i++)
 		if (fds[i] != -1)
