@@ -41,6 +41,9 @@ of_supervisor(struct ipc *ipc, struct ipc_message *message, void *arg)
 static void
 of_capture(struct ipc *ipc, struct ipc_message *message, void *arg)
 {
+	static struct msg_stat stat[MSG_STATS_MAX];
+	struct msg_stats last = { .stat = stat };
+	struct ipc_interface_gone interface;
 	struct ipc_tap_result result;
 	struct ipc_linktype linktype;
 	uint8_t tap;
@@ -53,6 +56,10 @@ of_capture(struct ipc *ipc, struct ipc_message *message, void *arg)
 		rpcap_linktype(the_lab->server, &linktype);
 	else if (message->type == IPC_COUNTED && ipc_get_count(message, &tap) == 0)
 		rpcap_counted(the_lab->server, tap);
+	else if (message->type == IPC_LAST_STATS && ipc_get_last_stats(message, &tap, &last) == 0)
+		tap_last_stats(&the_lab->link->tap[tap], &last);
+	else if (message->type == IPC_INTERFACE_GONE && ipc_get_interface_gone(message, &interface) == 0)
+		interfaces_gone(the_lab->link, &interface);
 }
 
 /* --- the supervisor --- */
@@ -133,6 +140,7 @@ to_capture(struct ipc *ipc, struct ipc_message *message, void *arg)
 {
 	static struct ipc_tap tap;
 	struct rpcap_lab *lab = arg;
+	uint8_t number;
 
 	(void)ipc;
 	if (message->type == IPC_TAP && ipc_get_tap(message, &tap) == 0) {
@@ -144,6 +152,10 @@ to_capture(struct ipc *ipc, struct ipc_message *message, void *arg)
 		lab->linktypes++;
 		if (!lab->capture_mute)
 			rpcap_lab_answer_linktype(lab, 1, "");
+	} else if (message->type == IPC_COUNT_REQUEST && ipc_get_count(message, &number) == 0) {
+		lab->counts++;
+		if (!lab->capture_mute)
+			script_assert(ipc_send_count(lab->capture, IPC_COUNTED, number) == 0);
 	}
 }
 
@@ -190,7 +202,7 @@ rpcap_lab_open(struct rpcap_lab *lab)
 	open_listening(lab);
 	lab->role.from_supervisor = &from_supervisor;
 	lab->role.from_capture = &from_capture;
-	link_lab_open(&lab->role, 64 * 1024);
+	link_lab_open(&lab->role, lab->spool_size > 0 ? lab->spool_size : 64 * 1024);
 	lab->supervisor = end_of(lab, lab->role.supervisor[1], &supervisor);
 	lab->capture = end_of(lab, lab->role.capture[1], &capture);
 	if (lab->link->options.rpcap_clients == 0)

@@ -14,8 +14,9 @@ struct rpcap_lab {
 	struct rpcap	*server;
 	struct ipc	*supervisor, *capture;	/* their ends */
 	uint16_t	 port;
+	size_t		 spool_size;	/* 0: a small one */
 	bool		 capture_mute, supervisor_mute;	/* what comes is kept, and not answered */
-	unsigned	 taps, linktypes, sockets;	/* were asked for */
+	unsigned	 taps, linktypes, counts, sockets;	/* were asked for */
 	struct ipc_linktype linktype;	/* asked for last */
 	struct ipc_tap	 tap[IPC_TAPS_MAX];	/* told last */
 	uint8_t		 socket_family, socket_type;	/* asked for last */
