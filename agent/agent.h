@@ -75,6 +75,9 @@ struct agent_options {
 
 enum agent_priority { PRIORITY_IDLE, PRIORITY_LOW, PRIORITY_NORMAL };
 
+/* Whether vmtap's own sessions are asked for, for which there must be credentials; and whether RPCAP is. */
+bool	agent_options_session(const struct agent_options *);
+bool	agent_options_rpcap(const struct agent_options *);
 /* What of --memory-limit is for the rings of all interfaces; 0: nothing is left. */
 uint64_t agent_rings_memory(const struct agent_options *);
 

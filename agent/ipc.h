@@ -21,7 +21,7 @@ struct event_base;
  * cursor (the other side may be broken), descriptors beside them.
  *
  *   supervisor <-> capture    CONFIG, PEER, SHUTDOWN, DUMP ->          <- READY
- *   supervisor <-> link       CONFIG, PEER, SHUTDOWN, DUMP, SOCKET, ENROLMENT, CREDENTIALS, STORED ->
+ *   supervisor <-> link       CONFIG, PEER, SHUTDOWN, DUMP, SOCKET, ENROLMENT, CREDENTIALS, STORED, RPCAP_FILES ->
  *                                                        <- SOCKET_REQUEST, CREDENTIALS_REQUEST, STORE, READY
  *   link       <-> capture    TAP, LEASE ->                             <- TAP_RESULT, LAST_STATS, INTERFACE_GONE
  */

@@ -100,7 +100,7 @@ void	interfaces_mark(struct link *, uint8_t tap);	/* sets gone in the table as i
 
 /* --- link_credentials.c --- */
 void	credentials_init(struct link *);
-void	credentials_request(struct link *);		/* dial_credentials() follows */
+void	credentials_request(struct link *);		/* dial_credentials() follows, unless there are to be no sessions */
 void	credentials_receive(struct link *, struct ipc_message *);
 
 /* --- link_pulse.c --- */

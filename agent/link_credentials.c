@@ -170,7 +170,7 @@ credentials_receive(struct link *link, struct ipc_message *message)
 void
 credentials_request(struct link *link)
 {
-	if (link->credentials_due)
+	if (link->credentials_due || !agent_options_session(&link->options))
 		return;
 	link->credentials_due = ipc_send(link->supervisor, IPC_CREDENTIALS_REQUEST, NULL, 0, NULL, 0) == 0;
 	if (link->credentials_due)

@@ -420,6 +420,18 @@ agent_options_free(struct agent_options *options)
 	conf_free(agent_rows, options);
 }
 
+bool
+agent_options_session(const struct agent_options *options)
+{
+	return options->collectors.count > 0 || options->listens.count > 0;
+}
+
+bool
+agent_options_rpcap(const struct agent_options *options)
+{
+	return options->rpcap_listens.count > 0 || options->rpcap_connects.count > 0;
+}
+
 uint64_t
 agent_rings_memory(const struct agent_options *options)
 {

@@ -22,6 +22,7 @@
 #include "common/filewatch.h"
 #include "common/log.h"
 #include "common/watchdog.h"
+#include "proto/frame.h"
 
 #include "agent/last_counts.h"
 #include "agent/spool.h"
@@ -182,12 +183,36 @@ on_enrolment(void *arg)
 		supervisor_hand_credentials(supervisor);
 }
 
+static void
+on_rpcap(void *arg)
+{
+	struct supervisor *supervisor = arg;
+
+	log_info("the files for RPCAP on disk have changed");
+	if (!supervisor->stopping)
+		supervisor_rpcap_hand(supervisor);
+}
+
 static int
 watch(struct supervisor *supervisor, struct filewatch **watch, void (*changed)(void *), const char *const path[], size_t count)
 {
 	if (*watch == NULL)
 		*watch = filewatch_new(supervisor->base, changed, supervisor);
 	return *watch != NULL ? filewatch_set(*watch, path, count) : -1;
+}
+
+static void
+watch_rpcap(struct supervisor *supervisor)
+{
+	const char *path[RPCAP_FILES], *there[RPCAP_FILES];
+	size_t count = 0;
+
+	supervisor_rpcap_paths(supervisor->options, path);
+	for (size_t i = 0; i < RPCAP_FILES; i++)
+		if (path[i] != NULL)
+			there[count++] = path[i];
+	if (watch(supervisor, &supervisor->rpcap, on_rpcap, there, agent_options_rpcap(supervisor->options) ? count : 0) == -1)
+		log_warn("new files for RPCAP are noticed at SIGHUP only, they cannot be watched: %s", strerror(errno));
 }
 
 void
@@ -197,9 +222,10 @@ supervisor_watch(struct supervisor *supervisor)
 	const char *const credentials[] = { options->ca, options->cert, options->key };
 	const char *const enrolment[] = { options->token_file, MACHINE_INSTANCE_RUN, MACHINE_INSTANCE_DATA };
 
-	if (watch(supervisor, &supervisor->credentials, on_credentials, credentials, 3) == -1 ||
+	if (watch(supervisor, &supervisor->credentials, on_credentials, credentials, agent_options_session(options) ? 3 : 0) == -1 ||
 	    watch(supervisor, &supervisor->enrolment, on_enrolment, enrolment, options->enroll != NULL ? 3 : 0) == -1)
 		log_warn("new credentials are noticed within the hour only, their files cannot be watched: %s", strerror(errno));
+	watch_rpcap(supervisor);
 }
 
 /* What is wrong is said, and then nothing of it is taken. */
@@ -225,6 +251,8 @@ take_options(struct supervisor *supervisor, struct agent_options *fresh)
 	agent_options_keep(supervisor->options, fresh, names, sizeof(names));
 	if (names[0] != '\0')
 		log_warn("changed, but needs a restart: %s", names);
+	if (!supervisor->options->rpcap_plain)
+		supervisor_rpcap_warn(fresh);
 	agent_options_free(supervisor->options);
 	*supervisor->options = *fresh;
 	supervisor_watch(supervisor);
@@ -235,6 +263,7 @@ take_options(struct supervisor *supervisor, struct agent_options *fresh)
 	}
 	tell_roles(supervisor, IPC_CONFIG, &fd, 1);
 	close(fd);
+	supervisor_rpcap_hand(supervisor);
 	log_info("configuration read again");
 }
 
@@ -310,14 +339,16 @@ static void
 make_listeners(struct supervisor *supervisor)
 {
 	const struct conf_list *listens = &supervisor->options->listens;
+	const struct supervisor_places places = { .list = listens, .option = "listen", .port = FRAME_PORT };
 	struct conf_error error;
 
 	for (size_t i = 0; i < listens->count; i++) {
-		supervisor->listen_fd[i] = supervisor_listen(listens->value[i], listens->origin[i], &error);
-		if (supervisor->listen_fd[i] == -1)
+		if ((supervisor->listen_fd[i] = supervisor_listen(&places, i, &error)) == -1)
 			fatal("%s", error.text);
 		supervisor->listen_count++;
 	}
+	if (supervisor_rpcap_listen(supervisor, &error) == -1)
+		fatal("%s", error.text);
 }
 
 static void
@@ -362,6 +393,7 @@ supervisor_clear(struct supervisor *supervisor)
 		event_free(supervisor->watchdog);
 	filewatch_free(supervisor->credentials);
 	filewatch_free(supervisor->enrolment);
+	filewatch_free(supervisor->rpcap);
 	spool_detach(supervisor->counters);
 	if (supervisor->last != NULL)
 		munmap(supervisor->last, sizeof(*supervisor->last));
@@ -433,6 +465,7 @@ supervisor_main(struct agent_options *options, int argc, char **argv)
 		conf_usage("vmtap-agent", &error);
 	if ((status = supervisor_probe(options, false)) != 0)
 		return status;
+	supervisor_rpcap_warn(options);
 	make_listeners(&supervisor);
 	supervisor_metrics_listen(&supervisor);
 	make_disk(&supervisor);

@@ -56,6 +56,7 @@ struct supervisor {
 	size_t		 metrics_count;
 	struct filewatch *credentials;	/* ca, cert, key; NULL: cannot be watched */
 	struct filewatch *enrolment;	/* with --enroll: token, and what tells a copy of this machine */
+	struct filewatch *rpcap;	/* the files of --rpcap-... */
 	int		 disk_fd[DISK_SEGMENTS], disk_lock_fd;	/* -1: no disk spool */
 	int		 pidfile_fd;
 	bool		 in_service;	/* both roles were ready once */
@@ -76,15 +77,38 @@ int	supervisor_probe(const struct agent_options *, bool in_service);
 /* --- supervisor_socket.c --- */
 /* A marked, non-blocking socket of SOCK_STREAM or SOCK_DGRAM; -1 with errno. Without the right to mark, it goes unmarked, and the log says so once. */
 int	supervisor_socket(int family, int type);
-/* Of "ADDR:PORT", for freeaddrinfo(3); NULL with the error. */
-struct addrinfo *supervisor_address(const char *text, const char *origin, struct conf_error *);
+/* Where to listen, as one option has it: "ADDR[:PORT]" each. */
+struct supervisor_places {
+	const struct conf_list *list;
+	const char	*option;
+	uint16_t	 port;		/* where none is named */
+	bool		 v6only;	/* an IPv6 address is that alone: [::] and 0.0.0.0 go together */
+};
+/* Of place i, for freeaddrinfo(3); NULL with the error. */
+struct addrinfo *supervisor_address(const struct supervisor_places *, size_t i, struct conf_error *);
 /* Listens there; -1 with the error. */
-int	supervisor_listen(const char *text, const char *origin, struct conf_error *);
+int	supervisor_listen(const struct supervisor_places *, size_t i, struct conf_error *);
 /* The places of --metrics: 0, or -1 with the error. */
 int	supervisor_check_metrics(const struct conf_list *, struct conf_error *);
 /* Listens there. One that cannot be had is said, and nothing else: the capture does not depend on it. */
 void	supervisor_metrics_listen(struct supervisor *);
 void	supervisor_metrics_clear(struct supervisor *);
+
+/* --- supervisor_rpcap.c --- */
+/* Their paths by enum ipc_rpcap_file; NULL: none is configured. */
+void	supervisor_rpcap_paths(const struct agent_options *, const char *path[RPCAP_FILES]);
+/* Listens at --rpcap-listen. 0, or -1 with the error. */
+int	supervisor_rpcap_listen(struct supervisor *, struct conf_error *);
+/* What is dangerous about the options is said. */
+void	supervisor_rpcap_warn(const struct agent_options *);
+/* The link role gets the files, if RPCAP is configured; one that cannot be opened is said and left out. */
+void	supervisor_rpcap_hand(struct supervisor *);
+
+/* --- supervisor_check_rpcap.c --- */
+struct supervisor_places supervisor_rpcap_places(const struct agent_options *);
+/* As supervisor_check_options(), and what it probes: 0, or -1 with the error. */
+int	supervisor_check_rpcap(const struct agent_options *, struct conf_error *);
+int	supervisor_probe_rpcap(const struct agent_options *, struct conf_error *);
 
 /* --- supervisor_last.c --- */
 /* Makes last, with what an agent has left of this boot in the state folder. -1 with errno. */

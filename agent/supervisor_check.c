@@ -45,12 +45,13 @@ check_collectors(const struct conf_list *list, struct conf_error *error)
 }
 
 static int
-check_listens(const struct conf_list *list, struct conf_error *error)
+check_listens(const struct agent_options *options, struct conf_error *error)
 {
+	const struct supervisor_places places = { .list = &options->listens, .option = "listen", .port = FRAME_PORT };
 	struct addrinfo *address;
 
-	for (size_t i = 0; i < list->count; i++) {
-		if ((address = supervisor_address(list->value[i], list->origin[i], error)) == NULL)
+	for (size_t i = 0; i < options->listens.count; i++) {
+		if ((address = supervisor_address(&places, i, error)) == NULL)
 			return -1;
 		freeaddrinfo(address);
 	}
@@ -173,9 +174,9 @@ check_enroll(const struct agent_options *options, struct conf_error *error)
 int
 supervisor_check_options(const struct agent_options *options, struct conf_error *error)
 {
-	if (options->collectors.count == 0 && options->listens.count == 0) {
-		conf_error_set(error, "neither --collector nor --listen nor --enroll is given: say where to send to, or where to "
-		    "wait for a collector");
+	if (!agent_options_session(options) && !agent_options_rpcap(options)) {
+		conf_error_set(error, "neither --collector nor --listen nor --enroll is given, nor --rpcap-listen or --rpcap-connect: "
+		    "say where to send to, or where to wait for a collector or an RPCAP client");
 		return EXIT_USAGE;
 	}
 	if (options->listens.count > SUPERVISOR_LISTENS_MAX) {
@@ -193,7 +194,7 @@ supervisor_check_options(const struct agent_options *options, struct conf_error 
 		return EXIT_USAGE;
 	}
 	if (check_enroll(options, error) == -1 || check_collectors(&options->collectors, error) == -1 ||
-	    check_listens(&options->listens, error) == -1 ||
+	    check_listens(options, error) == -1 || supervisor_check_rpcap(options, error) == -1 ||
 	    supervisor_check_metrics(&options->metrics, error) == -1 || check_ports(&options->exclude_ports, error) == -1 ||
 	    check_compress(options, error) == -1 ||
 	    check_slice(options, error) == -1 || check_governor(options, error) == -1 || check_never(options, error) == -1 ||
@@ -312,7 +313,8 @@ probe(const struct agent_options *options, struct conf_error *error)
 	char why[SANDBOX_ERROR_SIZE];
 
 	/* Who enrols may have none yet, or others by the time; the link role says what is wrong with them. */
-	if ((options->enroll == NULL && probe_credentials(options, error) == -1) || probe_capture(error) == -1)
+	if ((agent_options_session(options) && options->enroll == NULL && probe_credentials(options, error) == -1) ||
+	    (agent_options_rpcap(options) && supervisor_probe_rpcap(options, error) == -1) || probe_capture(error) == -1)
 		return EXIT_FAILURE;
 	if (sandbox_drop_user(options->user, true, why, sizeof(why)) == -1 ||
 	    (!options->no_sandbox && sandbox_seccomp(SANDBOX_CAPTURE, why, sizeof(why)) == -1)) {

@@ -205,6 +205,17 @@ role_restart_later(struct supervisor_role *role)
 	event_add(role->restart, &delay);
 }
 
+/* What the link role is to have from its start waits for it in the socket. */
+static int
+role_spawn(struct supervisor_role *role, int peer)
+{
+	if (supervisor_spawn(role, peer) == -1)
+		return -1;
+	if (role->role == ROLE_LINK)
+		supervisor_rpcap_hand(role->supervisor);
+	return 0;
+}
+
 /* The one that lives on gets the other end of a new pair. */
 static void
 role_restart(evutil_socket_t fd, short what, void *arg)
@@ -219,7 +230,7 @@ role_restart(evutil_socket_t fd, short what, void *arg)
 		role_restart_later(role);
 		return;
 	}
-	if (supervisor_spawn(role, pair[0]) == -1) {
+	if (role_spawn(role, pair[0]) == -1) {
 		log_error("%s role: cannot restart it: %s", role_name(role->role), strerror(errno));
 		role_restart_later(role);
 	} else {
@@ -280,11 +291,11 @@ supervisor_roles_start(struct supervisor *supervisor)
 	if (role_init(supervisor, ROLE_CAPTURE) == -1 || role_init(supervisor, ROLE_LINK) == -1 ||
 	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == -1)
 		return -1;
-	if (supervisor_spawn(&supervisor->role[ROLE_CAPTURE], pair[0]) == -1) {
+	if (role_spawn(&supervisor->role[ROLE_CAPTURE], pair[0]) == -1) {
 		close(pair[1]);
 		return -1;
 	}
-	return supervisor_spawn(&supervisor->role[ROLE_LINK], pair[1]);
+	return role_spawn(&supervisor->role[ROLE_LINK], pair[1]);
 }
 
 void

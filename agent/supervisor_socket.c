@@ -8,13 +8,13 @@
 #include <errno.h>
 #include <limits.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "common/http.h"
 #include "common/log.h"
-#include "proto/frame.h"
 
 #include "agent/supervisor.h"
 
@@ -38,7 +38,7 @@ supervisor_socket(int family, int type)
 }
 
 static int
-listen_at(const struct addrinfo *address)
+listen_at(const struct addrinfo *address, bool v6only)
 {
 	const int on = 1;
 	int fd, saved;
@@ -46,6 +46,7 @@ listen_at(const struct addrinfo *address)
 	if ((fd = supervisor_socket(address->ai_family, SOCK_STREAM)) == -1)
 		return -1;
 	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
+	    (!v6only || address->ai_family != AF_INET6 || setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) == 0) &&
 	    bind(fd, address->ai_addr, address->ai_addrlen) == 0 && listen(fd, LISTEN_BACKLOG) == 0)
 		return fd;
 	saved = errno;
@@ -55,34 +56,35 @@ listen_at(const struct addrinfo *address)
 }
 
 struct addrinfo *
-supervisor_address(const char *text, const char *origin, struct conf_error *error)
+supervisor_address(const struct supervisor_places *places, size_t i, struct conf_error *error)
 {
 	const struct addrinfo hints = { .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE, .ai_socktype = SOCK_STREAM };
+	const char *text = places->list->value[i];
 	struct addrinfo *address = NULL;
 	char host[MSG_NAME_SIZE * 2], service[8];
 	uint16_t port;
 
-	if (conf_host_port(text, FRAME_PORT, host, sizeof(host), &port, error) == 0) {
+	if (conf_host_port(text, places->port, host, sizeof(host), &port, error) == 0) {
 		snprintf(service, sizeof(service), "%u", (unsigned)port);
 		if (getaddrinfo(host, service, &hints, &address) == 0)
 			return address;
 		conf_error_set(error, "%s: not a numeric address to listen on, like 0.0.0.0 or [::]", text);
 	}
-	conf_error_place(error, origin, "listen");
+	conf_error_place(error, places->list->origin[i], places->option);
 	return NULL;
 }
 
 int
-supervisor_listen(const char *text, const char *origin, struct conf_error *error)
+supervisor_listen(const struct supervisor_places *places, size_t i, struct conf_error *error)
 {
 	struct addrinfo *address;
 	int fd;
 
-	if ((address = supervisor_address(text, origin, error)) == NULL)
+	if ((address = supervisor_address(places, i, error)) == NULL)
 		return -1;
-	if ((fd = listen_at(address)) == -1) {
-		conf_error_set(error, "%s: cannot listen: %s", text, strerror(errno));
-		conf_error_place(error, origin, "listen");
+	if ((fd = listen_at(address, places->v6only)) == -1) {
+		conf_error_set(error, "%s: cannot listen: %s", places->list->value[i], strerror(errno));
+		conf_error_place(error, places->list->origin[i], places->option);
 	}
 	freeaddrinfo(address);
 	return fd;

@@ -63,7 +63,7 @@ static const char *const for_all[] = {
 	"recv", "recvmsg", "recvmmsg", "shutdown",
 	NULL
 };
-static const char *const for_link[] = { "connect", "accept", "accept4", "socketpair", "mmap", "mmap2", "mprotect",
+static const char *const for_link[] = { "connect", "listen", "accept", "accept4", "socketpair", "mmap", "mmap2", "mprotect",
 	"ftruncate", "ftruncate64", NULL };
 /* SANDBOX_READ: by name, so that what a library needs tomorrow is there. */
 static const char *const not_for_read[] = { "socket", "socketpair", "socketcall", "connect", "bind", "listen", "accept", "accept4",

@@ -10,114 +10,20 @@
 #include <pcap/bpf.h>
 
 #include "proto/bpf.h"
+#include "proto/bpf_check.h"
 
 #define ANCILLARY(what)	((uint32_t)(SKF_AD_OFF + (what)))
 #define PREAMBLE_LEN	2	/* A and X to zero, as at a program's start */
 #define PARTS_MAX	(sizeof(((struct bpf_chain *)NULL)->part_start) / sizeof(size_t))
 
-/* Every instruction that the kernel takes, but "ret A". */
-static const uint16_t opcodes[] = {
-	BPF_LD | BPF_W | BPF_ABS, BPF_LD | BPF_H | BPF_ABS, BPF_LD | BPF_B | BPF_ABS,
-	BPF_LD | BPF_W | BPF_IND, BPF_LD | BPF_H | BPF_IND, BPF_LD | BPF_B | BPF_IND,
-	BPF_LD | BPF_W | BPF_LEN, BPF_LD | BPF_IMM, BPF_LD | BPF_MEM,
-	BPF_LDX | BPF_W | BPF_LEN, BPF_LDX | BPF_B | BPF_MSH, BPF_LDX | BPF_IMM, BPF_LDX | BPF_MEM, BPF_ST, BPF_STX,
-	BPF_ALU | BPF_ADD | BPF_K, BPF_ALU | BPF_ADD | BPF_X, BPF_ALU | BPF_SUB | BPF_K, BPF_ALU | BPF_SUB | BPF_X,
-	BPF_ALU | BPF_MUL | BPF_K, BPF_ALU | BPF_MUL | BPF_X, BPF_ALU | BPF_DIV | BPF_K, BPF_ALU | BPF_DIV | BPF_X,
-	BPF_ALU | BPF_MOD | BPF_K, BPF_ALU | BPF_MOD | BPF_X, BPF_ALU | BPF_AND | BPF_K, BPF_ALU | BPF_AND | BPF_X,
-	BPF_ALU | BPF_OR | BPF_K, BPF_ALU | BPF_OR | BPF_X, BPF_ALU | BPF_XOR | BPF_K, BPF_ALU | BPF_XOR | BPF_X,
-	BPF_ALU | BPF_LSH | BPF_K, BPF_ALU | BPF_LSH | BPF_X, BPF_ALU | BPF_RSH | BPF_K, BPF_ALU | BPF_RSH | BPF_X,
-	BPF_ALU | BPF_NEG, BPF_MISC | BPF_TAX, BPF_MISC | BPF_TXA, BPF_RET | BPF_K, BPF_JMP | BPF_JA,
-	BPF_JMP | BPF_JEQ | BPF_K, BPF_JMP | BPF_JEQ | BPF_X, BPF_JMP | BPF_JGT | BPF_K, BPF_JMP | BPF_JGT | BPF_X,
-	BPF_JMP | BPF_JGE | BPF_K, BPF_JMP | BPF_JGE | BPF_X, BPF_JMP | BPF_JSET | BPF_K, BPF_JMP | BPF_JSET | BPF_X,
-};
-
-/* A part has to say yes or no in constants; only the end of a program may "ret A". */
-static bool
-opcode_known(uint16_t code, bool is_tail)
-{
-	if (is_tail && code == (BPF_RET | BPF_A))
-		return true;
-	for (size_t i = 0; i < sizeof(opcodes) / sizeof(opcodes[0]); i++)
-		if (opcodes[i] == code)
-			return true;
-	return false;
-}
-
-static bool
-is_memory(uint16_t code)
-{
-	return code == (BPF_LD | BPF_MEM) || code == (BPF_LDX | BPF_MEM) || code == BPF_ST || code == BPF_STX;
-}
-
-/* Constants that the kernel refuses. */
-static bool
-operand_valid(const struct bpf_insn *insn)
-{
-	if (is_memory(insn->code))
-		return insn->k < BPF_MEMWORDS;
-	switch (insn->code) {
-	case BPF_ALU | BPF_DIV | BPF_K:
-	case BPF_ALU | BPF_MOD | BPF_K:
-		return insn->k != 0;
-	case BPF_ALU | BPF_LSH | BPF_K:
-	case BPF_ALU | BPF_RSH | BPF_K:
-		return insn->k < 32;
-	case BPF_LD | BPF_W | BPF_ABS:
-	case BPF_LD | BPF_H | BPF_ABS:
-	case BPF_LD | BPF_B | BPF_ABS:
-		return insn->k < ANCILLARY(0) || (insn->k < ANCILLARY(SKF_AD_MAX) && insn->k % 4 == 0);
-	}
-	return true;
-}
-
-/* left: instructions behind this one. */
-static bool
-jumps_inside(const struct bpf_insn *insn, size_t left)
-{
-	if (BPF_CLASS(insn->code) != BPF_JMP)
-		return true;
-	if (BPF_OP(insn->code) == BPF_JA)
-		return insn->k < left;
-	return insn->jt < left && insn->jf < left;
-}
-
-/* written[i]: words of M[] that every way to instruction i has written; what is read must be among them. A return is a way to
- * what stands behind it, for the kernel too. */
-static bool
-memory_flow(const struct bpf_insn *insn, size_t left, uint16_t *written)
-{
-	if (BPF_CLASS(insn->code) == BPF_JMP) {
-		if (BPF_OP(insn->code) == BPF_JA) {
-			written[1 + insn->k] &= written[0];
-		} else {
-			written[1 + insn->jt] &= written[0];
-			written[1 + insn->jf] &= written[0];
-		}
-		return true;
-	}
-	if (insn->code == BPF_ST || insn->code == BPF_STX)
-		written[0] |= (uint16_t)(1u << insn->k);
-	else if (is_memory(insn->code) && (written[0] & 1u << insn->k) == 0)
-		return false;
-	if (left > 0)
-		written[1] &= written[0];
-	return true;
-}
-
 static enum bpf_error
 check_part(const struct bpf_insn *insn, size_t len, bool is_tail)
 {
-	uint16_t written[BPF_CHAIN_MAX];
+	char error[BPF_CHECK_ERROR_SIZE];
 
-	if (len == 0 || BPF_CLASS(insn[len - 1].code) != BPF_RET)
+	if (len == 0)
 		return BPF_MALFORMED;
-	memset(written, 0xff, len * sizeof(written[0]));
-	written[0] = 0;
-	for (size_t i = 0; i < len; i++)
-		if (!opcode_known(insn[i].code, is_tail) || !operand_valid(&insn[i]) || !jumps_inside(&insn[i], len - i - 1) ||
-		    !memory_flow(&insn[i], len - i - 1, &written[i]))
-			return BPF_MALFORMED;
-	return BPF_OK;
+	return (is_tail ? bpf_check_tail : bpf_check)(insn, len, error) == -1 ? BPF_MALFORMED : BPF_OK;
 }
 
 /* A return that accepts, or refuses, goes on behind the part; the other one ends the whole with this result. */

@@ -15,5 +15,7 @@ struct bpf_insn;
  */
 #define BPF_CHECK_ERROR_SIZE	128
 int	bpf_check(const struct bpf_insn *, size_t len, char error[BPF_CHECK_ERROR_SIZE]);
+/* The same of what stands at a program's end, which may "ret a". */
+int	bpf_check_tail(const struct bpf_insn *, size_t len, char error[BPF_CHECK_ERROR_SIZE]);
 
 #endif

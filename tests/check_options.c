@@ -88,6 +88,8 @@ static const struct {
 	{ "--flush-interval", "9ms", -1 }, { "--flush-interval", "10s", 0 }, { "--flush-interval", "11s", -1 },
 	{ "--spool-memory", "1M", -1 }, { "--spool-memory", "4G", 0 }, { "--spool-memory", "5G", -1 },
 	{ "--keepalive", "0.5", -1 }, { "--keepalive", "1h", 0 }, { "--keepalive", "2h", -1 },
+	{ "--rpcap-clients", "0", -1 }, { "--rpcap-clients", "8", 0 }, { "--rpcap-clients", "9", -1 },
+	{ "--rpcap-data-port", "65535", 0 }, { "--rpcap-data-port", "65536", -1 },
 	{ "--rate-limit", "0", 0 }, { "--rate-limit", "1000000", 0 }, { "--rate-limit", "-1", -1 },
 };
 
@@ -183,6 +185,65 @@ START_TEST(test_accepted)
 	    "exclude-port = 443\n");
 	ck_assert_int_eq(load("--compress", "zlib:1", NULL, NULL), 0);
 	ck_assert_int_eq(supervisor_check_options(&options, &error), 0);
+}
+END_TEST
+
+/* Lines of a file, and what must be said of them: NULL nothing. */
+static const struct {
+	const char	*lines, *words;
+} rpcap[] = {
+	{ "rpcap-listen = 127.0.0.1\nrpcap-null-auth\n", NULL },
+	{ "rpcap-listen = [::1]:9\nrpcap-listen = 127.8.8.8:2\nrpcap-passwords = /etc/passwords\n", NULL },
+	{ "rpcap-listen = 0.0.0.0\nrpcap-listen = [::]\nrpcap-null-auth\nrpcap-plain\n", NULL },
+	{ "rpcap-listen = 0.0.0.0\nrpcap-null-auth\nrpcap-cert = /c\nrpcap-key = /k\nrpcap-ca = /a\n", NULL },
+	{ "rpcap-connect = 127.0.0.1:1\nrpcap-connect = ::1\nrpcap-null-auth\n", NULL },
+	{ "rpcap-connect = client.example.org\nrpcap-null-auth\nrpcap-plain\n", NULL },
+	{ "rpcap-connect = a\nrpcap-connect = b\nrpcap-connect = c\nrpcap-connect = d\nrpcap-null-auth\nrpcap-plain\n", NULL },
+	{ "rpcap-listen = 127.0.0.1\nrpcap-null-auth\nrpcap-data-port = 2003\n", NULL },
+	{ "collector = 192.0.2.1\nrpcap-clients = 3\nrpcap-allow = 192.0.2.0/24\n", NULL },
+	{ "rpcap-null-auth\n", "nor --rpcap-listen or --rpcap-connect: say where" },
+	{ "rpcap-listen = localhost\nrpcap-null-auth\n", ":1: rpcap-listen localhost: not a numeric address" },
+	{ "rpcap-null-auth\nrpcap-listen = 127.0.0.1:0\n", ":2: rpcap-listen 127.0.0.1:0: port must be" },
+	{ "rpcap-connect = [::1\nrpcap-null-auth\n", ":1: rpcap-connect [::1: \"]\" is missing" },
+	{ "rpcap-listen = 127.0.0.1:1\nrpcap-listen = 127.0.0.1:2\nrpcap-listen = 127.0.0.1:3\nrpcap-listen = 127.0.0.1:4\n"
+	    "rpcap-listen = 127.0.0.1:5\nrpcap-null-auth\n", "--rpcap-listen is given 5 times, at most 4" },
+	{ "rpcap-connect = a\nrpcap-connect = b\nrpcap-connect = c\nrpcap-connect = d\nrpcap-connect = e\n",
+	    "--rpcap-connect is given 5 times, at most 4" },
+	{ "rpcap-listen = 127.0.0.1\n", "no RPCAP client could get in: give --rpcap-passwords FILE, or --rpcap-null-auth" },
+	{ "rpcap-listen = 127.0.0.1\nrpcap-null-auth\nrpcap-cert = /c\n", "--rpcap-cert needs --rpcap-key" },
+	{ "collector = 192.0.2.1\nrpcap-key = /k\n", "--rpcap-key needs --rpcap-cert" },
+	{ "rpcap-listen = 127.0.0.1\nrpcap-null-auth\nrpcap-ca = /a\n", "--rpcap-ca needs --rpcap-cert and --rpcap-key" },
+	{ "rpcap-listen = 127.0.0.1:7\nrpcap-null-auth\nrpcap-data-port = 7\n", ":1: rpcap-listen 127.0.0.1:7: clients call there" },
+	{ "rpcap-listen = 127.0.0.1\nrpcap-null-auth\nrpcap-data-port = 2002\n", "--rpcap-data-port must be another one" },
+	{ "rpcap-listen = ::1\nlisten = 127.0.0.1\nrpcap-null-auth\nrpcap-data-port = 8827\n", ":2: listen 127.0.0.1: clients" },
+	{ "rpcap-listen = ::1\nrpcap-listen = 0.0.0.0\nrpcap-null-auth\n", ":2: rpcap-listen 0.0.0.0: whoever is on the way" },
+	{ "rpcap-listen = [::]\nrpcap-null-auth\n", ":1: rpcap-listen [::]: whoever is on the way" },
+	{ "rpcap-listen = 192.0.2.1\nrpcap-passwords = /p\n", "--rpcap-cert and --rpcap-key for TLS, or allow it by --rpcap-plain" },
+	{ "rpcap-connect = localhost\nrpcap-null-auth\n", ":1: rpcap-connect localhost: whoever is on the way" },
+	{ "rpcap-connect = [2001:db8::1]:7\nrpcap-null-auth\n", ":1: rpcap-connect [2001:db8::1]:7: whoever" },
+};
+
+START_TEST(test_rpcap)
+{
+	put(config_path, rpcap[_i].lines);
+	ck_assert_int_eq(load(NULL, NULL, NULL, NULL), 0);
+	ck_assert_msg(supervisor_check_options(&options, &error) == (rpcap[_i].words == NULL ? 0 : 2), "%s", error.text);
+	if (rpcap[_i].words == NULL)
+		return;
+	ck_assert_msg(strstr(error.text, rpcap[_i].words) != NULL, "%s", error.text);
+	ck_assert_ptr_null(strchr(error.text, '\n'));
+}
+END_TEST
+
+/* Who wants RPCAP alone needs no certificate. */
+START_TEST(test_sessions)
+{
+	ck_assert_int_eq(load("--rpcap-listen=127.0.0.1", NULL, NULL, NULL), 0);
+	ck_assert(agent_options_rpcap(&options) && !agent_options_session(&options));
+	ck_assert_int_eq(load("--rpcap-connect=127.0.0.1", "--listen=127.0.0.1", NULL, NULL), 0);
+	ck_assert(agent_options_rpcap(&options) && agent_options_session(&options));
+	ck_assert_int_eq(load("--enroll=192.0.2.1", NULL, NULL, NULL), 0);
+	ck_assert(!agent_options_rpcap(&options) && agent_options_session(&options));
 }
 END_TEST
 
@@ -298,6 +359,28 @@ START_TEST(test_keep)
 }
 END_TEST
 
+/* Of RPCAP, where to listen alone needs a restart. */
+START_TEST(test_keep_rpcap)
+{
+	struct agent_options old = { 0 };
+	char names[128];
+
+	put(config_path, "rpcap-listen = ::1\nrpcap-null-auth\n");
+	ck_assert_int_eq(load(NULL, NULL, NULL, NULL), 0);
+	old = options;
+	memset(&options, 0, sizeof(options));
+	put(config_path, "rpcap-listen = ::1\nrpcap-listen = 127.0.0.1\nrpcap-connect = ::1\nrpcap-clients = 1\nrpcap-data-port = 9\n"
+	    "rpcap-passwords = /p\nrpcap-cert = /c\nrpcap-key = /k\nrpcap-ca = /a\nrpcap-plain\nrpcap-allow = ::1\n");
+	ck_assert_int_eq(load(NULL, NULL, NULL, NULL), 0);
+	agent_options_keep(&old, &options, names, sizeof(names));
+	ck_assert_str_eq(names, "rpcap-listen");
+	ck_assert_uint_eq(options.rpcap_listens.count, 1);
+	ck_assert_uint_eq(options.rpcap_data_port, 9);
+	ck_assert(options.rpcap_plain && !options.rpcap_null_auth);
+	agent_options_free(&old);
+}
+END_TEST
+
 static Suite *
 options_suite(void)
 {
@@ -312,6 +395,8 @@ options_suite(void)
 	tcase_add_test(tc, test_no_enroll);
 	tcase_add_loop_test(tc, test_enroll_refused, 0, sizeof(enroll_refused) / sizeof(enroll_refused[0]));
 	tcase_add_test(tc, test_accepted);
+	tcase_add_loop_test(tc, test_rpcap, 0, sizeof(rpcap) / sizeof(rpcap[0]));
+	tcase_add_test(tc, test_sessions);
 	tcase_add_test(tc, test_filter_operands);
 	tcase_add_test(tc, test_filter_line);
 	tcase_add_test(tc, test_filter_file);
@@ -319,6 +404,7 @@ options_suite(void)
 	tcase_add_test(tc, test_filter_too_long);
 	tcase_add_test(tc, test_handed_on);
 	tcase_add_test(tc, test_keep);
+	tcase_add_test(tc, test_keep_rpcap);
 	suite_add_tcase(suite, tc);
 	return suite;
 }

@@ -38,7 +38,7 @@
 #define EXIT_SKIPPED	77	/* as automake has it */
 
 static char directory[] = "/tmp/check_supervisor.XXXXXX";
-static char socket_path[64], key_path[64];
+static char socket_path[64], key_path[64], config_path[64];
 
 /* --- the stand-ins --- */
 
@@ -117,10 +117,38 @@ say_credentials(const struct ipc_message *message)
 {
 	char text[16] = "";
 
-	if (message->fd_count == IPC_FDS_MAX && pread(message->fd[2], text, sizeof(text) - 1, 0) > 0)
+	if (message->fd_count == 3 && pread(message->fd[2], text, sizeof(text) - 1, 0) > 0)
 		say("credentials, key %s", text);
 	else
 		say("no credentials: %.*s", (int)message->length, (const char *)message->payload);
+}
+
+/* Bits, and what each file holds. */
+static void
+say_rpcap_files(const struct ipc_message *message)
+{
+	char line[128] = "", text[16];
+	size_t used = 0;
+	ssize_t n;
+
+	for (size_t i = 0; i < message->fd_count; i++) {
+		n = pread(message->fd[i], text, sizeof(text) - 1, 0);
+		used += (size_t)snprintf(line + used, sizeof(line) - used, " %.*s", (int)n, text);
+	}
+	say("rpcap files 0x%02x%s", message->length == 1 ? message->payload[0] : 0xffu, line);
+}
+
+static int
+count_listening(void)
+{
+	int count = 0, listening;
+	socklen_t length;
+
+	for (int fd = ROLE_FD_RPCAP; fd < ROLE_FD_RPCAP + AGENT_RPCAP_LISTENS_MAX; fd++) {
+		length = sizeof(listening);
+		count += getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &length) == 0 && listening;
+	}
+	return count;
 }
 
 static void
@@ -145,6 +173,10 @@ supervisor_message(struct ipc *ipc, struct ipc_message *message, void *arg)
 		say_socket(message);
 	} else if (message->type == IPC_CREDENTIALS) {
 		say_credentials(message);
+	} else if (message->type == IPC_RPCAP_FILES) {
+		say_rpcap_files(message);
+	} else if (message->type == IPC_CONFIG) {
+		say("config");
 	} else if (message->type == IPC_DUMP) {
 		say("dump");
 		if (mode_is("garbage") && own_role == ROLE_LINK && send(ROLE_FD_SUPERVISOR, "\377\377\377\377", 4, 0) == -1)
@@ -181,11 +213,13 @@ count_fds(void)
 static void
 link_begin(void)
 {
-	uint8_t family = AF_INET;
+	static const uint8_t wanted[][2] = {
+		{ AF_INET, SOCK_STREAM }, { AF_INET6, SOCK_DGRAM }, { AF_UNIX, SOCK_STREAM }, { AF_INET, SOCK_RAW },
+	};
 
-	ipc_send(supervisor, IPC_SOCKET_REQUEST, &family, 1, NULL, 0);
-	family = AF_UNIX;
-	ipc_send(supervisor, IPC_SOCKET_REQUEST, &family, 1, NULL, 0);
+	for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
+		ipc_send(supervisor, IPC_SOCKET_REQUEST, wanted[i], 2, NULL, 0);
+	ipc_send(supervisor, IPC_SOCKET_REQUEST, wanted[0], 1, NULL, 0);
 	ipc_send(supervisor, IPC_CREDENTIALS_REQUEST, NULL, 0, NULL, 0);
 }
 
@@ -199,6 +233,8 @@ role_main(enum role role)
 	role_begin(role, &options);
 	say("started %ld, %d descriptors, snaplen %u, instance %s", (long)getpid(), fds, (unsigned)options.snaplen,
 	    getenv(AGENT_INSTANCE_ENV));
+	if (role == ROLE_LINK && agent_options_rpcap(&options))
+		say("listens at %d places for rpcap", count_listening());
 	agent_options_free(&options);
 	if (mode_is("die") && role == ROLE_CAPTURE)
 		return 7;
@@ -222,10 +258,18 @@ static int listener;
 static pid_t running;
 
 static void
+put(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	ck_assert_int_eq((int)write(fd, text, strlen(text)), (int)strlen(text));
+	close(fd);
+}
+
+static void
 setup(void)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd;
 
 	ck_assert_ptr_nonnull(mkdtemp(directory));
 	ck_assert_int_eq(chmod(directory, 0711), 0);
@@ -235,9 +279,9 @@ setup(void)
 	listener = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	ck_assert_int_eq(bind(listener, (const struct sockaddr *)&address, sizeof(address)), 0);
 	ck_assert_int_eq(chmod(socket_path, 0777), 0);
-	fd = open(key_path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-	ck_assert_int_eq((int)write(fd, "secret", 6), 6);
-	close(fd);
+	snprintf(config_path, sizeof(config_path), "%s/conf", directory);
+	put(key_path, "secret");
+	put(config_path, "");
 	setenv("CHECK_SOCKET", socket_path, 1);
 	setenv("NOTIFY_SOCKET", socket_path, 1);
 	unsetenv("CHECK_MODE");
@@ -248,6 +292,7 @@ teardown(void)
 {
 	unlink(socket_path);
 	unlink(key_path);
+	unlink(config_path);
 	rmdir(directory);
 }
 
@@ -257,7 +302,7 @@ start(const char *mode)
 {
 	struct agent_options options = { 0 };
 	struct supervisor supervised = { .options = &options, .argc = 12, .pidfile_fd = -1 };
-	char *argv[] = { (char[]){ "vmtap-agent" }, (char[]){ "--config" }, (char[]){ "/dev/null" }, (char[]){ "--ca" }, key_path,
+	char *argv[] = { (char[]){ "vmtap-agent" }, (char[]){ "--config" }, config_path, (char[]){ "--ca" }, key_path,
 		(char[]){ "--cert" }, key_path, (char[]){ "--key" }, key_path, (char[]){ "--no-sandbox" }, (char[]){ "-s" },
 		(char[]){ "1234" }, NULL };
 	struct conf_error error;
@@ -272,6 +317,8 @@ start(const char *mode)
 	log_init("supervisor", LOG_LEVEL_ERROR);
 	supervised.argv = argv;
 	if (agent_options_load(&options, 12, argv, &error) == -1)
+		fatal("%s", error.text);
+	if (supervisor_rpcap_listen(&supervised, &error) == -1)
 		fatal("%s", error.text);
 	status = supervisor_run(&supervised);
 	agent_options_free(&options);
@@ -364,7 +411,10 @@ START_TEST(test_socket_and_credentials)
 	start(NULL);
 	snprintf(expected, sizeof(expected), "of type %d, non-blocking", SOCK_STREAM);
 	ck_assert_str_eq(expect("link socket "), expected);
-	ck_assert_str_eq(expect("link no socket: "), "4 bytes");
+	snprintf(expected, sizeof(expected), "of type %d, non-blocking", SOCK_DGRAM);
+	ck_assert_str_eq(expect("link socket "), expected);
+	for (unsigned i = 0; i < 3; i++)
+		ck_assert_str_eq(expect("link no socket: "), "4 bytes");
 	ck_assert_str_eq(expect("link credentials, "), "key secret");
 	stop();
 }
@@ -376,6 +426,87 @@ START_TEST(test_no_credentials)
 	start(NULL);
 	ck_assert_ptr_nonnull(strstr(expect("link no credentials: "), "No such file"));
 	stop();
+}
+END_TEST
+
+/* Where RPCAP's files are: one for each, with its own name in it. */
+static void
+put_rpcap(const char *const names[], const char *lines)
+{
+	char path[128], text[1024];
+	size_t used = (size_t)snprintf(text, sizeof(text), "rpcap-listen = 127.0.0.1:%u\nrpcap-listen = [::1]:%u\nrpcap-null-auth\n%s",
+	    (unsigned)getpid() % 20000 + 1025, (unsigned)getpid() % 20000 + 1025, lines);
+
+	for (; *names != NULL; names++) {
+		snprintf(path, sizeof(path), "%s/%s", directory, *names);
+		put(path, *names);
+		used += (size_t)snprintf(text + used, sizeof(text) - used, "rpcap-%s = %s\n", *names, path);
+	}
+	put(config_path, text);
+}
+
+static void
+remove_rpcap(const char *const names[])
+{
+	char path[128];
+
+	for (; *names != NULL; names++) {
+		snprintf(path, sizeof(path), "%s/%s", directory, *names);
+		unlink(path);
+	}
+}
+
+START_TEST(test_rpcap)
+{
+	static const char *const all[] = { "cert", "key", "ca", "passwords", NULL };
+
+	put_rpcap(all, "");
+	start(NULL);
+	ck_assert_str_eq(expect("link listens at "), "2 places for rpcap");
+	ck_assert_str_eq(expect("link rpcap files "), "0x0f cert key ca passwords");
+	stop();
+	remove_rpcap(all);
+}
+END_TEST
+
+/* Whoever is started again gets them again; one that is gone is left out, and handed on once it is back. */
+START_TEST(test_rpcap_changes)
+{
+	static const char *const some[] = { "ca", "passwords", NULL };
+	char path[128];
+	pid_t link;
+
+	snprintf(path, sizeof(path), "%s/ca", directory);
+	put_rpcap(some, "");
+	start(NULL);
+	link = atoi(expect("link started "));
+	expect("READY=1");
+	ck_assert_int_eq(unlink(path), 0);
+	expect("link rpcap files 0x08 passwords");
+	ck_assert_int_eq(kill(link, SIGKILL), 0);
+	expect("link started ");
+	ck_assert_str_eq(expect("link rpcap files "), "0x08 passwords");
+	put(path, "again");
+	ck_assert_str_eq(expect("link rpcap files "), "0x0c again passwords");
+	stop();
+	remove_rpcap(some);
+}
+END_TEST
+
+/* The configuration first, so that it is known what they are for. */
+START_TEST(test_rpcap_reload)
+{
+	static const char *const some[] = { "passwords", NULL }, *const none[] = { NULL };
+
+	put_rpcap(some, "rpcap-clients = 1\n");
+	start(NULL);
+	expect("READY=1");
+	put_rpcap(none, "rpcap-clients = 2\n");
+	ck_assert_int_eq(kill(running, SIGHUP), 0);
+	expect("link config");
+	ck_assert_str_eq(expect("link rpcap files "), "0x00");
+	stop();
+	remove_rpcap(some);
 }
 END_TEST
 
@@ -561,6 +692,9 @@ supervisor_suite(void)
 	tcase_add_test(tc, test_peers_talk);
 	tcase_add_test(tc, test_socket_and_credentials);
 	tcase_add_test(tc, test_no_credentials);
+	tcase_add_test(tc, test_rpcap);
+	tcase_add_test(tc, test_rpcap_changes);
+	tcase_add_test(tc, test_rpcap_reload);
 	tcase_add_test(tc, test_capture_restart);
 	tcase_add_test(tc, test_link_restart);
 	tcase_add_test(tc, test_garbage);

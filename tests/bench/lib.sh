@@ -66,3 +66,30 @@ tcpdump_drained() {	# it has taken all that is in its ring, where the last packe
 	tail -n 1 "$LAB/cand.log" | awk '/captured.*received.*dropped/ && $2 + $10 == $5 { drained = 1 } END { exit !drained }'
 }
 tcpdump_captured() { sed -n 's/^\([0-9]*\) packets captured.*/\1/p' "$LAB/cand.log" | tail -n 1; }
+
+# A server of RPCAP and, as "far", a client that counts what comes and throws it away. rpcapd ends with all of its process group.
+start_rpcap() {	# start_rpcap rpcap|rpcapd plain|tls
+	local server=$1 trust=
+	rm -f "$LAB/far.log"
+	[ "$2" = tls ] && trust="-t $LAB/pki/ca.crt"
+	case $1:$2 in
+	rpcap:plain) set -- --rpcap-plain;;
+	rpcap:tls) set -- --rpcap-cert "$LAB/pki/collector.crt" --rpcap-key "$LAB/pki/collector.key";;
+	rpcapd:plain) set -- ;;
+	rpcapd:tls) set -- -S -X "$LAB/pki/collector.crt" -K "$LAB/pki/collector.key";;
+	esac
+	if [ $server = rpcapd ]; then
+		start cand guest setsid "$RPCAP_RPCAPD" -4 -n -b $AGENT_ADDRESS "$@"
+	else
+		start cand guest "$BUILD/vmtap-agent" $UNGOVERNED --cpu-limit 0 --metrics none --memory-limit 128M --rpcap-null-auth \
+			--rpcap-listen $AGENT_ADDRESS "$@"
+	fi
+	wait_for 10 rpcap_listens || return 1
+	start far collector $FAR_RUN "$BUILD/tests/bench/rpcap_sink" $trust $AGENT_ADDRESS 2002 eth0
+}
+rpcap_listens() { in_ns guest ss -Hltn "sport = :2002" | grep -q .; }
+rpcap_captures() { logged far "^capturing"; }
+stop_rpcap() {
+	stop far INT
+	stop cand
+}
