@@ -237,15 +237,57 @@ link_lease(struct capture *c, const struct ipc_message *message)
 }
 
 static void
+link_linktype(struct capture *c, const struct ipc_message *message)
+{
+	struct ipc_tap_interface interface = { 0 };
+	struct ipc_linktype linktype;
+
+	if (ipc_get_linktype(message, &linktype) == -1) {
+		log_warn("link role: malformed message");
+		return;
+	}
+	interface.ifindex = linktype.ifindex;
+	memcpy(interface.name, linktype.name, sizeof(interface.name));
+	linktype.reason[0] = '\0';
+	linktype.linktype = capture_ring_linktype(&interface, linktype.reason);
+	if (ipc_send_linktype(c->link, IPC_LINKTYPE, &linktype) == -1)
+		log_warn("link role: %s", strerror(errno));
+}
+
+static void
+link_count(struct capture *c, const struct ipc_message *message)
+{
+	uint8_t tap;
+
+	if (ipc_get_count(message, &tap) == -1) {
+		log_warn("link role: malformed message");
+		return;
+	}
+	capture_tap_publish(&c->tap[tap]);
+	if (ipc_send_count(c->link, IPC_COUNTED, tap) == -1)
+		log_warn("link role: %s", strerror(errno));
+}
+
+static void
 link_message(struct ipc *ipc, struct ipc_message *message, void *arg)
 {
 	(void)ipc;
-	if (message->type == IPC_TAP)
+	switch (message->type) {
+	case IPC_TAP:
 		link_tap(arg, message);
-	else if (message->type == IPC_LEASE)
+		break;
+	case IPC_LEASE:
 		link_lease(arg, message);
-	else
+		break;
+	case IPC_LINKTYPE_REQUEST:
+		link_linktype(arg, message);
+		break;
+	case IPC_COUNT_REQUEST:
+		link_count(arg, message);
+		break;
+	default:
 		log_warn("link role: unexpected message %d", (int)message->type);
+	}
 }
 
 static void

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "agent/capture_share.h"
 #include "agent/capture_stream.h"
 #include "proto/codec.h"
 #include "proto/digest.h"
@@ -23,7 +24,7 @@ struct capture_totals {
 	struct spool	*spool;
 	uint64_t	 sealed, stored, raw, encoded;
 	uint64_t	 packets;		/* in them */
-	uint64_t	 rings[2];		/* bytes that the kernel's rings take: the collector's tap's, operators' */
+	struct capture_held rings[CAPTURE_POOLS];	/* what the kernel's rings take */
 	uint64_t	 ring_received, ring_dropped, left_out;	/* by the kernel's count; of the last: by orders of the governor */
 };
 

@@ -17,7 +17,6 @@
 
 /* From the state of a tap to the one wanted: first all that can fail, which leaves what is in force as it is; then the rest. */
 
-#define RINGS_PARTS		4	/* of the memory for rings: one is operators', so that neither can take the other's */
 #define INTERFACES_MANY		16	/* with more than these, */
 #define FILTER_SIZE_MANY	128	/* filters are told shorter: a stream's descriptions have to fit into the spool */
 
@@ -76,36 +75,22 @@ change_keeps(const struct change *c, const struct capture_ring *r)
 	return false;
 }
 
-/* Bytes of rings that end with this change: for as long as it takes both are there. */
+/* Rings that end with this change count no more, though for as long as it takes both are there. */
 static uint64_t
-rings_to_close(const struct change *c)
+ring_kib(const struct change *c, size_t interfaces)
 {
+	const struct capture_totals *totals = c->tap->block.totals;
+	enum capture_pool pool = capture_pool_of(c->tap->number);
+	struct capture_held held[CAPTURE_POOLS];
 	const struct capture_ring *r;
-	uint64_t bytes = 0;
 
+	memcpy(held, totals->rings, sizeof(held));
 	TAILQ_FOREACH(r, &c->tap->rings, entry)
-		if (r->closing || r->gone || !change_keeps(c, r))
-			bytes += r->memory;
-	return bytes;
-}
-
-/* A share of what --memory-limit leaves for rings, a part of which is operators', for as many as may pull. KiB; 0: there is nothing
- * left. */
-static uint64_t
-ring_share_kib(const struct change *c, size_t interfaces)
-{
-	bool operator = c->tap->number > 0;
-	uint64_t all = agent_rings_memory(c->tap->options) / RINGS_PARTS * (operator ? 1 : RINGS_PARTS - 1);
-	uint64_t taken = c->tap->block.totals->rings[operator] - rings_to_close(c);
-	uint64_t kib = all > taken ? (all - taken) / 1024 : 0, most = all / 1024 / IPC_TAPS_OPERATORS;
-	uint64_t share = (operator && kib > most ? most : kib) / interfaces;
-
-	share -= share % CAPTURE_RING_KIB_STEP;
-	if (kib < CAPTURE_RING_KIB_MIN)
-		return 0;
-	if (share < CAPTURE_RING_KIB_MIN)
-		return CAPTURE_RING_KIB_MIN;
-	return share < c->tap->options->buffer_kib ? share : c->tap->options->buffer_kib;
+		if (r->closing || r->gone || !change_keeps(c, r)) {
+			held[pool].bytes -= r->memory;
+			held[pool].rings--;
+		}
+	return capture_share_kib(c->tap->options, pool, held, interfaces);
 }
 
 static struct capture_ring *
@@ -113,8 +98,11 @@ change_open_ring(const struct change *c, const struct ipc_tap_interface *interfa
     char error[MSG_TEXT_SIZE])
 {
 	const struct agent_options *options = c->tap->options;
-	struct capture_ring_settings settings = { ring_share_kib(c, interfaces), options->flush_ms, options->promiscuous,
-	    capture_tap_ledger_wanted(c->tap), &c->tap->block.totals->rings[c->tap->number > 0] };
+	const struct capture_ring_settings settings = { .buffer_kib = ring_kib(c, interfaces),
+		.flush_ms = c->want->flush_ms > 0 ? c->want->flush_ms : options->flush_ms,
+		.promiscuous = options->promiscuous || (c->want->promiscuous && !options->no_promiscuous),
+		.ledger = capture_tap_ledger_wanted(c->tap),
+		.held = &c->tap->block.totals->rings[capture_pool_of(c->tap->number)] };
 
 	if (settings.buffer_kib > 0)
 		return capture_ring_open(&settings, interface, gone, error);
@@ -410,7 +398,7 @@ change_commit_item(struct change *c, const struct change_item *item)
 	if (item->fresh) {
 		r->description = description;
 		log_info("%s: capturing, %zu instructions in the kernel, %s", r->name, r->programs.of[PROGRAM_TAP].len,
-		    *description.filter != '\0' ? description.filter : "no filter");
+		    *description.filter != '\0' ? description.filter : c->want->program_len > 0 ? "its client's filter" : "no filter");
 		capture_tap_add_ring(c->tap, r);
 	} else if (!same_id(&description, &r->description)) {
 		if (!item->attached)
@@ -448,6 +436,7 @@ change_commit(struct change *c)
 	c->tap->codec = c->codec;
 	c->tap->level = c->tap->orders.cheaper && c->level > c->codec->level_quick ? c->codec->level_quick : c->level;
 	c->tap->store = c->tap->orders.store;
+	capture_sample_set(&c->tap->sample, &c->want->sampling);
 	capture_block_set_digest(&c->tap->block, c->want->digest ? c->want->secret : NULL);
 }
 
@@ -513,6 +502,7 @@ capture_change_check(struct capture_tap *tap, const struct agent_options *option
 	if (!want.active)
 		return 0;
 	want.filter[0] = '\0';
+	want.program_len = 0;
 	want.direction = DIRECTION_INOUT;
 	if (capture_wish_init(&wish, options, &want, NULL, error) == -1)
 		return -1;

@@ -134,13 +134,13 @@ capture_tap_log(struct capture_tap *tap)
 		row = &tap->stream.row[i];
 		log_info("tap %u interface %u%s: %llu packets, %llu bytes captured; %llu offered, %llu filtered, %llu own, %llu "
 		    "withheld, %llu sampled out, %llu while paused; %llu received, %llu dropped in the ring; %llu before the "
-		    "filter, %llu oversize, %llu of unknown direction; at most %llu while no agent ran",
+		    "filter, %llu oversize, %llu thinned, %llu of unknown direction; at most %llu while no agent ran",
 		    tap->number, row->id, row->users > 0 ? "" : " (closed)",
 		    (unsigned long long)row->packets, (unsigned long long)row->bytes, (unsigned long long)row->offered,
 		    (unsigned long long)row->filtered, (unsigned long long)row->own, (unsigned long long)row->withheld,
 		    (unsigned long long)row->sampled_out, (unsigned long long)row->paused_packets,
 		    (unsigned long long)row->received,
 		    (unsigned long long)row->dropped, (unsigned long long)row->before_filter, (unsigned long long)row->oversize,
-		    (unsigned long long)row->direction_unknown, (unsigned long long)row->unwatched);
+		    (unsigned long long)row->thinned, (unsigned long long)row->direction_unknown, (unsigned long long)row->unwatched);
 	}
 }

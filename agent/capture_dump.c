@@ -12,6 +12,7 @@
 #include "proto/bpf_part.h"
 #include "proto/frame.h"
 #include "proto/pcapng.h"
+#include "proto/rpcap.h"
 #include "agent/agent.h"
 #include "agent/capture_filter.h"
 #include "agent/capture_ring.h"
@@ -72,14 +73,14 @@ dump_chain(const char *name, const struct bpf_chain *chain, const struct filter_
 
 /* The part of the connections to come that the configuration knows already. */
 static void
-dump_own(struct ipc_tap *tap, const struct conf_list *listens)
+dump_own(struct ipc_tap *tap, const struct conf_list *listens, uint16_t initial_port)
 {
 	struct conf_error error;
 	char host[MSG_NAME_SIZE];
 	uint16_t port;
 
 	for (size_t i = 0; i < listens->count && tap->own_count < IPC_OWN_MAX; i++)
-		if (conf_host_port(listens->value[i], FRAME_PORT, host, sizeof(host), &port, &error) == 0)
+		if (conf_host_port(listens->value[i], initial_port, host, sizeof(host), &port, &error) == 0)
 			tap->own[tap->own_count++].port = port;
 }
 
@@ -163,7 +164,8 @@ agent_dump_filter(const struct agent_options *options)
 		conf_usage("vmtap-agent", &unknown);
 	if ((tap = calloc(1, sizeof(*tap))) == NULL)
 		return 1;
-	dump_own(tap, &options->listens);
+	dump_own(tap, &options->listens, FRAME_PORT);
+	dump_own(tap, &options->rpcap_listens, RPCAP_PORT);
 	if (capture_wish_init(&wish, options, tap, NULL, error) == -1)
 		fprintf(stderr, "vmtap-agent: %s\n", error);
 	else

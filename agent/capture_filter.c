@@ -12,6 +12,7 @@
 
 #include "common/buf.h"
 #include "proto/bpf.h"
+#include "proto/bpf_check.h"
 #include "proto/bpf_part.h"
 #include "proto/pcapng.h"
 #include "agent/capture_filter.h"
@@ -134,6 +135,40 @@ parts_add_text(struct filter_parts *parts, struct pcap *pcap, const char *name, 
 	return result;
 }
 
+/* A stranger's program: whoever passed it on may have checked it, or not. */
+static int
+program_take(struct bpf_insn *insn, const struct capture_wish *w, size_t cooked, char why[BPF_CHECK_ERROR_SIZE])
+{
+	for (size_t i = 0; i < w->program_len; i++)
+		insn[i] = (struct bpf_insn){ .code = w->program[i].code, .jt = w->program[i].jt, .jf = w->program[i].jf,
+			.k = w->program[i].k };
+	if (bpf_check(insn, w->program_len, why) == -1)
+		return -1;
+	if (cooked == 0 || bpf_fix_cooked(insn, w->program_len, cooked) == 0)
+		return 0;
+	snprintf(why, BPF_CHECK_ERROR_SIZE, "asks for link-layer fields that this interface does not have");
+	return -1;
+}
+
+static int
+parts_add_program(struct filter_parts *parts, struct pcap *pcap, const char *name, const struct capture_wish *w,
+    char error[MSG_TEXT_SIZE])
+{
+	char why[BPF_CHECK_ERROR_SIZE] = "no memory";
+	struct bpf_insn *insn;
+	int result = -1;
+
+	if (w->program_len == 0)
+		return 0;
+	if ((insn = calloc(w->program_len, sizeof(*insn))) != NULL &&
+	    program_take(insn, w, cooked_header_len(pcap_datalink(pcap)), why) == 0)
+		result = parts_add(parts, "the client's filter", FILTER_REFUSES, insn, w->program_len);
+	if (result == -1)
+		snprintf(error, MSG_TEXT_SIZE, "%s: the client's filter: %s", name, why);
+	free(insn);
+	return result;
+}
+
 /* Bytes before the IP header, as the kernel's filter sees a packet. */
 static unsigned
 link_header_len(int linktype)
@@ -144,19 +179,19 @@ link_header_len(int linktype)
 static int
 own_endpoint_text(struct buf *text, const struct ipc_endpoint *e)
 {
-	const char *ip = e->family == AF_INET6 ? "ip6" : "ip";
+	const char *ip = e->family == AF_INET6 ? "ip6" : "ip", *transport = e->udp ? "udp" : "tcp";
 	char address[INET6_ADDRSTRLEN];
 
 	if (e->family == 0)
-		return buf_printf(text, "tcp port %u", e->port);
+		return buf_printf(text, "%s port %u", transport, e->port);
 	if (inet_ntop(e->family, e->address, address, sizeof(address)) == NULL)
 		return -1;
-	return buf_printf(text, "(%s src host %s and tcp src port %u) or (%s dst host %s and tcp dst port %u)", ip, address, e->port, ip,
-	    address, e->port);
+	return buf_printf(text, "(%s src host %s and %s src port %u) or (%s dst host %s and %s dst port %u)", ip, address, transport,
+	    e->port, ip, address, transport, e->port);
 }
 
 /* "tcp port ..." reads beyond packets that are cut short, and the kernel drops what a filter reads beyond: so only packets are
- * asked that are long enough for their ports, whatever their header says. */
+ * asked that are long enough for their ports, whatever their header says. Datagrams of ours carry more than these lengths. */
 static int
 own_text(struct buf *text, const struct capture_wish *w, int linktype)
 {
@@ -310,6 +345,7 @@ capture_filter_compile(struct pcap *pcap, const char *name, const struct capture
 	if (parts_add_never(parts, pcap, name, w, error) == 0 &&
 	    parts_add_text(parts, pcap, name, "the guest's filter", FILTER_REFUSES, w->guest, error) == 0 &&
 	    parts_add_text(parts, pcap, name, remote, FILTER_REFUSES, w->remote, error) == 0 &&
+	    parts_add_program(parts, pcap, name, w, error) == 0 &&
 	    parts_add_directions(parts, name, w, loopback, error) == 0 && parts_add_own(parts, pcap, name, w, error) == 0 &&
 	    parts_add_thinning(parts, pcap, name, w, error) == 0)
 		return 0;

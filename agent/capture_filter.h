@@ -30,6 +30,8 @@ struct capture_wish {
 	const char	*guest;		/* filters; NULL or empty: none */
 	const char	*remote;
 	bool		 operator;	/* remote is an operator's, not the collector's policy */
+	const struct ipc_insn *program;	/* an RPCAP client's filter, beside those; nobody has checked it */
+	size_t		 program_len;	/* 0: none */
 	enum msg_direction direction;
 	uint32_t	 snaplen;
 	struct slice	 agreed, slice;	/* of guest and policy; and in force: the governor may take more away */

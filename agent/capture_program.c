@@ -221,7 +221,8 @@ capture_filter_attach(int fd, const char *name, const struct capture_program *pr
 		return 0;
 	snprintf(error, MSG_TEXT_SIZE, "%s: the kernel refuses the filter of %zu instructions: %s%s", name, program->len,
 	    strerror(errno), errno == ENOMEM ?
-	    "; shorten it, or raise net.core.optmem_max, which has to hold it beside the one it replaces" : "");
+	    "; shorten it, or raise net.core.optmem_max, which has to hold it beside the one it replaces" : errno == EINVAL ?
+	    "; shorten it, for it grows in there" : "");
 	return -1;
 }
 

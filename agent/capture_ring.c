@@ -16,6 +16,7 @@
 
 #include "common/log.h"
 #include "agent/capture_ring.h"
+#include "agent/capture_sample.h"
 #include "agent/last_counts.h"
 
 #define RING_BUFFER_MAX_KIB	(2047u * 1024)
@@ -95,6 +96,10 @@ ring_packet(u_char *arg, const struct pcap_pkthdr *h, const u_char *data)
 
 	r->delivered++;
 	packet.time_ns = (uint64_t)h->ts.tv_sec * 1000000000u + (uint64_t)h->ts.tv_usec * r->time_scale;
+	if (!capture_sample_passes(r->sample, packet.time_ns)) {
+		r->row->thinned++;
+		return;
+	}
 	packet.captured_len = present;
 	if (r->cut.mask && h->len > present)
 		packet.captured_len = h->len < r->cut.snaplen ? h->len : r->cut.snaplen;
@@ -350,7 +355,8 @@ ring_set_options(struct capture_ring *r, const struct capture_ring_settings *set
 		timeout_ms = CAPTURE_RING_TIMEOUT_MAX_MS;
 	pcap_set_snaplen(r->pcap, (int)PCAPNG_SNAPLEN);
 	pcap_set_promisc(r->pcap, settings->promiscuous);
-	pcap_set_timeout(r->pcap, timeout_ms > 0 ? (int)timeout_ms : 1);
+	r->timeout_ms = timeout_ms > 0 ? (unsigned)timeout_ms : 1;
+	pcap_set_timeout(r->pcap, (int)r->timeout_ms);
 	pcap_set_buffer_size(r->pcap, ring_buffer_bytes(settings->buffer_kib));
 	if (pcap_set_tstamp_precision(r->pcap, PCAP_TSTAMP_PRECISION_NANO) == 0)
 		return 1;
@@ -437,8 +443,10 @@ capture_ring_open(const struct capture_ring_settings *settings, const struct ipc
 		goto fail;
 	}
 	capture_ledger_interface_open(&r->interface, r->name, r->ifindex);
-	if ((r->memory_of_all = settings->memory) != NULL)
-		*r->memory_of_all += r->memory = (uint64_t)ring_buffer_bytes(settings->buffer_kib);
+	if ((r->held = settings->held) != NULL) {
+		r->held->bytes += r->memory = (uint64_t)ring_buffer_bytes(settings->buffer_kib);
+		r->held->rings++;
+	}
 	if (ring_begin(r, error) == 0)
 		return r;
 fail:
@@ -455,8 +463,10 @@ capture_ring_free(struct capture_ring *r)
 		event_free(r->readable);
 	if (r->offered != NULL)
 		event_free(r->offered);
-	if (r->memory_of_all != NULL)
-		*r->memory_of_all -= r->memory;
+	if (r->held != NULL) {
+		r->held->bytes -= r->memory;
+		r->held->rings--;
+	}
 	capture_ledger_close(&r->ledger);
 	capture_ledger_interface_close(&r->interface);
 	if (r->pcap != NULL)
@@ -465,4 +475,19 @@ capture_ring_free(struct capture_ring *r)
 		r->row->users--;
 	capture_programs_clear(&r->programs);
 	free(r);
+}
+
+int
+capture_ring_linktype(const struct ipc_tap_interface *interface, char error[MSG_TEXT_SIZE])
+{
+	const struct capture_ring_settings settings = { .buffer_kib = CAPTURE_RING_KIB_MIN, .flush_ms = 1, .ledger = LEDGER_OFF };
+	struct capture_ring *r;
+	int linktype;
+	bool gone;
+
+	if ((r = capture_ring_open(&settings, interface, &gone, error)) == NULL)
+		return -1;
+	linktype = r->linktype;
+	capture_ring_free(r);
+	return linktype;
 }

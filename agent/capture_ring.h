@@ -11,24 +11,24 @@
 #include "agent/capture_block.h"
 #include "agent/capture_filter.h"
 #include "agent/capture_ledger.h"
+#include "agent/capture_share.h"
 #include "agent/ipc.h"
 #include "proto/pcapng.h"
 
+struct capture_sample;
 struct capture_tap;
 struct event;
 struct last_counts;
 struct pcap;
 
-#define CAPTURE_RING_KIB_STEP		256u	/* a block of TPACKET_V3, as libpcap makes them */
-#define CAPTURE_RING_KIB_MIN		(2 * CAPTURE_RING_KIB_STEP)
 #define CAPTURE_RING_TIMEOUT_MAX_MS	1000	/* a part-full block of the ring is seen after this at most, and so is the end */
 
 struct capture_ring_settings {
 	uint64_t	buffer_kib;
-	uint64_t	flush_ms;
+	uint64_t	flush_ms;	/* like promiscuous, for as long as it is open */
 	bool		promiscuous;
 	enum ledger_level ledger;
-	uint64_t	*memory;	/* the ring's is counted there while it is open; NULL: nowhere */
+	struct capture_held *held;	/* the ring's memory is counted there while it is open; NULL: nowhere */
 };
 
 /* What the kernel has left of a packet, and what is made of that. */
@@ -58,7 +58,8 @@ struct capture_ring {
 	uint64_t	 received, dropped;	/* by the kernel's count, since the handle was opened */
 	uint64_t	 due_received, due_dropped;	/* of these, not yet a row's */
 	uint64_t	 memory;		/* of the ring, */
-	uint64_t	*memory_of_all;		/* counted there */
+	struct capture_held *held;		/* counted there */
+	unsigned	 timeout_ms;		/* of its blocks */
 	bool		 counting;		/* a ledger is wanted: its sockets are opened with the first programs */
 	bool		 uncounted;		/* but they failed, which was said */
 	struct capture_ledger ledger;		/* likewise, of what does not come into the ring */
@@ -79,6 +80,7 @@ struct capture_ring {
 	bool		 paused;		/* told in the row's counters */
 	bool		 governed;		/* by the governor */
 	struct capture_block *block;
+	struct capture_sample *sample;		/* the tap's */
 	struct event	*readable, *offered;	/* the tap's; freed with the ring */
 	struct capture_tap *tap;
 	unsigned	 time_scale;		/* of the handle's timestamps, in ns */
@@ -93,6 +95,8 @@ TAILQ_HEAD(capture_rings, capture_ring);
 struct capture_ring *capture_ring_open(const struct capture_ring_settings *, const struct ipc_tap_interface *, bool *gone,
 	    char error[MSG_TEXT_SIZE]);
 void	capture_ring_free(struct capture_ring *);
+/* Opens and closes one to see what pcap_datalink(3PCAP) says; -1 with a line in error. */
+int	capture_ring_linktype(const struct ipc_tap_interface *, char error[MSG_TEXT_SIZE]);
 /* What comes from now on is of another description, under the same programs. */
 void	capture_ring_set_boundary(struct capture_ring *);
 /* Takes at most limit packets, none beyond the boundary. Returns how many; -1 EAGAIN: the block has to be sealed before more is

@@ -153,6 +153,7 @@ row_count(struct spool *spool, const struct capture_row *row)
 	spool_count_set(spool, COUNTER_INTERFACE_PACKETS, row->id, row->users > 0 ? row->interface_packets : 0);
 	spool_count_set(spool, COUNTER_INTERFACE_START, row->id, row->interface_start);
 	spool_count_set(spool, COUNTER_UNWATCHED, row->id, row->unwatched);
+	spool_count_set(spool, COUNTER_THINNED, row->id, row->thinned);
 }
 
 void

@@ -37,7 +37,7 @@ struct capture_row {
 	uint64_t	 interface_packets, interface_start;	/* in and out, by the interface's own count; now, and as capture began */
 	uint64_t	 unwatched;		/* by that count, while no agent ran */
 	uint64_t	 dropped_untold;	/* of dropped: for the next packet's epb_dropcount */
-	uint64_t	 before_filter, oversize, direction_unknown;
+	uint64_t	 before_filter, oversize, direction_unknown, thinned;
 };
 
 struct capture_stream {

@@ -129,7 +129,8 @@ tap_resume(evutil_socket_t fd, short what, void *arg)
 static void
 tap_schedule_flush(struct capture_tap *tap)
 {
-	uint64_t now_ns, flush_ns = tap->options->flush_ms * 1000000u, due_ns = tap->block.begun_ns + flush_ns;
+	uint64_t flush_ms = tap->want.flush_ms > 0 ? tap->want.flush_ms : tap->options->flush_ms;
+	uint64_t now_ns, flush_ns = flush_ms * 1000000u, due_ns = tap->block.begun_ns + flush_ns;
 
 	if (capture_block_empty(&tap->block) || tap->stopped)
 		return;
@@ -203,6 +204,7 @@ capture_tap_add_ring(struct capture_tap *tap, struct capture_ring *r)
 {
 	r->tap = tap;
 	r->block = &tap->block;
+	r->sample = &tap->sample;
 	r->last = tap->last;
 	if ((r->readable = event_new(tap->base, r->fd, EV_READ | EV_PERSIST, tap_readable, r)) == NULL ||
 	    (!tap->stopped && event_add(r->readable, NULL) == -1) || tap_watch_offered(tap, r) == -1) {
@@ -277,9 +279,13 @@ tap_settle(struct capture_tap *tap)
 static uint64_t
 tap_settle_ms(const struct capture_tap *tap)
 {
-	uint64_t flush_ms = tap->options->flush_ms;
+	const struct capture_ring *r;
+	uint64_t timeout_ms = 0;
 
-	return (flush_ms < CAPTURE_RING_TIMEOUT_MAX_MS ? flush_ms : CAPTURE_RING_TIMEOUT_MAX_MS) + SETTLE_MARGIN_MS;
+	TAILQ_FOREACH(r, &tap->rings, entry)
+		if (r->timeout_ms > timeout_ms)
+			timeout_ms = r->timeout_ms;
+	return timeout_ms + SETTLE_MARGIN_MS;
 }
 
 /* The ring's timeout has passed: a ring that is empty now will not come to its boundary by itself. */
@@ -584,6 +590,14 @@ capture_tap_govern(struct capture_tap *tap, const struct governor_orders *orders
 	change->orders = *orders;
 	snprintf(change->text, sizeof(change->text), "%s", text);
 	tap_queue(tap, change);
+}
+
+void
+capture_tap_publish(struct capture_tap *tap)
+{
+	if (!tap->stopped)
+		tap_seal(tap);
+	capture_tap_count(tap);
 }
 
 void

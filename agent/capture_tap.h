@@ -9,6 +9,7 @@
 
 #include "agent/capture_block.h"
 #include "agent/capture_ring.h"
+#include "agent/capture_sample.h"
 #include "agent/capture_stream.h"
 #include "agent/governor.h"
 #include "agent/ipc.h"
@@ -60,6 +61,7 @@ struct capture_tap {
 	const struct codec *codec;		/* of the blocks after the open one */
 	int		 level;
 	bool		 store;
+	struct capture_sample sample;
 	struct governor_orders orders;
 	struct capture_rings rings;
 	struct event	*flush, *settle, *resume;
@@ -88,6 +90,8 @@ void	capture_tap_reload(struct capture_tap *);
 void	capture_tap_govern(struct capture_tap *, const struct governor_orders *, const char *text);
 /* The programs anew, for the peers' lease has ended or goes on. */
 void	capture_tap_refresh(struct capture_tap *);
+/* Its counters up to date, and what is in the open block published, unless the spool has no room just now. */
+void	capture_tap_publish(struct capture_tap *);
 /* Drains the rings, ends the stream, calls ended(). */
 void	capture_tap_end(struct capture_tap *);
 bool	capture_tap_over(const struct capture_tap *);
@@ -119,7 +123,8 @@ bool	capture_lease_passed(const struct capture_tap *);
 
 /* --- capture_change.c --- */
 /* Opens, compiles, attaches; all of it or, -1 with a line in error, nothing. Programs only: what is
- * wanted is what is, but for orders and lease, and nothing is opened. */
+ * wanted is what is, but for orders and lease, and nothing is opened. A ring that is open stays as promiscuous as it is, and so does
+ * what flush_ms made of its timeout. */
 int	capture_change_apply(struct capture_tap *, const struct ipc_tap *, bool programs_only, char error[MSG_TEXT_SIZE]);
 /* Would the filters of the open rings compile under these options, were there no policy? */
 int	capture_change_check(struct capture_tap *, const struct agent_options *, char error[MSG_TEXT_SIZE]);

@@ -25,7 +25,7 @@ static void
 wish_add_endpoint(struct capture_wish *w, const struct ipc_endpoint *endpoint)
 {
 	for (size_t i = 0; i < w->own_count; i++)
-		if (w->own[i].family == 0 && w->own[i].port == endpoint->port)
+		if (w->own[i].family == 0 && w->own[i].udp == endpoint->udp && w->own[i].port == endpoint->port)
 			return;
 	w->own[w->own_count++] = *endpoint;
 }
@@ -129,6 +129,8 @@ capture_wish_init(struct capture_wish *w, const struct agent_options *options, c
 	w->guest = options->filter;
 	w->remote = tap->filter;
 	w->operator = tap->tap > 0;
+	w->program = tap->program;
+	w->program_len = tap->program_len;
 	w->snaplen = smaller_snaplen(options->snaplen, tap->snaplen);
 	w->direction = options->direction != DIRECTION_INOUT ? (enum msg_direction)options->direction : tap->direction;
 	if (tap->direction != DIRECTION_INOUT && w->direction != tap->direction) {
@@ -146,8 +148,9 @@ static void
 text_add_own(struct buf *text, const struct capture_wish *w)
 {
 	for (size_t i = 0; i < w->own_count; i++)
-		if (w->own[i].family == 0 && w->own[i].port != FRAME_PORT)
-			buf_printf(text, "%snot (tcp port %u)", text->len > 0 ? " and " : "", w->own[i].port);
+		if (w->own[i].family == 0 && (w->own[i].udp || w->own[i].port != FRAME_PORT))
+			buf_printf(text, "%snot (%s port %u)", text->len > 0 ? " and " : "", w->own[i].udp ? "udp" : "tcp",
+			    w->own[i].port);
 }
 
 void

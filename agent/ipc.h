@@ -23,7 +23,8 @@ struct event_base;
  *   supervisor <-> capture    CONFIG, PEER, SHUTDOWN, DUMP ->          <- READY
  *   supervisor <-> link       CONFIG, PEER, SHUTDOWN, DUMP, SOCKET, ENROLMENT, CREDENTIALS, STORED, RPCAP_FILES ->
  *                                                        <- SOCKET_REQUEST, CREDENTIALS_REQUEST, STORE, READY
- *   link       <-> capture    TAP, LEASE ->                             <- TAP_RESULT, LAST_STATS, INTERFACE_GONE
+ *   link       <-> capture    TAP, LEASE, LINKTYPE_REQUEST, COUNT_REQUEST ->
+ *                                                        <- TAP_RESULT, LAST_STATS, INTERFACE_GONE, LINKTYPE, COUNTED
  */
 enum ipc_type {
 	IPC_CONFIG = 1,		/* fd: config text (conf_to_text) in a memfd; sent at start and after SIGHUP */
@@ -46,7 +47,7 @@ enum ipc_type {
 	IPC_LINKTYPE_REQUEST,	/* link -> capture: struct ipc_linktype, without an answer in it */
 	IPC_LINKTYPE,		/* and with it; the interface was opened for that and closed again */
 	IPC_COUNT_REQUEST,	/* link -> capture: u8 tap; bring its counters up to date, and publish what is in its open block */
-	IPC_COUNTED,		/* u8 tap: that is done */
+	IPC_COUNTED,		/* u8 tap: that is done, as far as the spool had room */
 	IPC_RPCAP_FILES,	/* supervisor -> link, at its start, SIGHUP and when they change: u8 bits of enum ipc_rpcap_file; their fds */
 	IPC_TYPE_MAX
 };

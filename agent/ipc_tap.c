@@ -7,6 +7,7 @@
 
 #include "common/buf.h"
 #include "proto/frame.h"
+#include "proto/rpcap.h"
 
 #include "agent/ipc.h"
 
@@ -18,6 +19,7 @@ ipc_put_endpoint(struct buf *buf, const struct ipc_endpoint *endpoint)
 	int errs = 0;
 
 	errs += buf_put_u8(buf, endpoint->family);
+	errs += buf_put_u8(buf, endpoint->udp);
 	errs += buf_put(buf, endpoint->address, sizeof(endpoint->address));
 	errs += buf_put_u16(buf, endpoint->port);
 	return errs == 0 ? 0 : -1;
@@ -40,6 +42,26 @@ ipc_put_interface(struct buf *buf, const struct ipc_tap_interface *interface)
 	return errs == 0 ? 0 : -1;
 }
 
+/* What an RPCAP client wants, beside what others do. */
+static int
+ipc_put_client(struct buf *buf, const struct ipc_tap *tap)
+{
+	int errs = 0;
+
+	errs += buf_put_u32(buf, tap->flush_ms);
+	errs += buf_put_u8(buf, tap->promiscuous);
+	errs += buf_put_u8(buf, tap->sampling.method);
+	errs += buf_put_u32(buf, tap->sampling.value);
+	errs += buf_put_u16(buf, tap->program_len);
+	for (size_t i = 0; i < tap->program_len; i++) {
+		errs += buf_put_u16(buf, tap->program[i].code);
+		errs += buf_put_u8(buf, tap->program[i].jt);
+		errs += buf_put_u8(buf, tap->program[i].jf);
+		errs += buf_put_u32(buf, tap->program[i].k);
+	}
+	return errs == 0 ? 0 : -1;
+}
+
 static int
 ipc_put_peers(struct buf *buf, const struct ipc_tap *tap)
 {
@@ -57,8 +79,9 @@ ipc_put_peers(struct buf *buf, const struct ipc_tap *tap)
 static int
 ipc_tap_valid(const struct ipc_tap *tap)
 {
-	if (tap->tap >= IPC_TAPS_MAX || tap->direction > DIRECTION_OUT || tap->own_count > IPC_OWN_MAX ||
-	    tap->peer_count > IPC_PEERS_MAX || tap->interface_count > MSG_INTERFACES_MAX)
+	if (tap->tap >= IPC_TAPS_MAX || tap->direction > DIRECTION_OUT || tap->sampling.method > RPCAP_SAMPLE_AFTER_N_MS ||
+	    tap->program_len > IPC_PROGRAM_MAX || tap->own_count > IPC_OWN_MAX || tap->peer_count > IPC_PEERS_MAX ||
+	    tap->interface_count > MSG_INTERFACES_MAX)
 		return 0;
 	for (size_t i = 0; i < tap->interface_count; i++)
 		if (tap->interface[i].ipv4_count > sizeof(tap->interface[i].ipv4) / sizeof(tap->interface[i].ipv4[0]) ||
@@ -78,6 +101,7 @@ ipc_put_tap(struct buf *buf, const struct ipc_tap *tap)
 	errs += buf_put_str(buf, tap->filter);
 	errs += buf_put_u32(buf, tap->snaplen);
 	errs += buf_put_u8(buf, tap->direction);
+	errs += ipc_put_client(buf, tap);
 	errs += slice_put(buf, &tap->slice);
 	errs += buf_put_str(buf, tap->codec);
 	errs += buf_put_u8(buf, tap->digest);
@@ -156,6 +180,7 @@ static int
 ipc_get_endpoint(struct cursor *cursor, struct ipc_endpoint *endpoint)
 {
 	if (cursor_u8(cursor, &endpoint->family) == -1 ||
+	    ipc_get_bool(cursor, &endpoint->udp) == -1 ||
 	    cursor_bytes(cursor, endpoint->address, sizeof(endpoint->address)) == -1 ||
 	    cursor_u16(cursor, &endpoint->port) == -1)
 		return -1;
@@ -177,6 +202,23 @@ ipc_get_interface(struct cursor *cursor, struct ipc_tap_interface *interface)
 	    cursor_bytes(cursor, interface->ipv6, sizeof(interface->ipv6[0]) * interface->ipv6_count) == -1 ||
 	    ipc_get_bool(cursor, &interface->paused) == -1)
 		return -1;
+	return 0;
+}
+
+static int
+ipc_get_client(struct cursor *cursor, struct ipc_tap *tap)
+{
+	if (cursor_u32(cursor, &tap->flush_ms) == -1 || ipc_get_bool(cursor, &tap->promiscuous) == -1 ||
+	    cursor_u8(cursor, &tap->sampling.method) == -1 || tap->sampling.method > RPCAP_SAMPLE_AFTER_N_MS ||
+	    cursor_u32(cursor, &tap->sampling.value) == -1 ||
+	    cursor_u16(cursor, &tap->program_len) == -1 || tap->program_len > IPC_PROGRAM_MAX)
+		return -1;
+	for (size_t i = 0; i < tap->program_len; i++)
+		if (cursor_u16(cursor, &tap->program[i].code) == -1 ||
+		    cursor_u8(cursor, &tap->program[i].jt) == -1 ||
+		    cursor_u8(cursor, &tap->program[i].jf) == -1 ||
+		    cursor_u32(cursor, &tap->program[i].k) == -1)
+			return -1;
 	return 0;
 }
 
@@ -224,7 +266,7 @@ ipc_get_tap(const struct ipc_message *message, struct ipc_tap *tap)
 	    cursor_str(&cursor, tap->filter, sizeof(tap->filter)) == 0 &&
 	    cursor_u32(&cursor, &tap->snaplen) == 0 &&
 	    cursor_u8(&cursor, &tap->direction) == 0 && tap->direction <= DIRECTION_OUT &&
-	    slice_get(&cursor, &tap->slice) == 0 && cursor_str(&cursor, tap->codec, sizeof(tap->codec)) == 0 &&
+	    ipc_get_client(&cursor, tap) == 0 && slice_get(&cursor, &tap->slice) == 0 && cursor_str(&cursor, tap->codec, sizeof(tap->codec)) == 0 &&
 	    ipc_get_bool(&cursor, &tap->digest) == 0 && cursor_bytes(&cursor, tap->secret, sizeof(tap->secret)) == 0 &&
 	    ipc_get_tap_lists(&cursor, tap) == 0)
 		return 0;
@@ -340,6 +382,61 @@ ipc_get_interface_gone(const struct ipc_message *message, struct ipc_interface_g
 	    cursor_str(&cursor, gone->reason, sizeof(gone->reason)) == 0 &&
 	    cursor_end(&cursor) == 0)
 		return 0;
+	errno = EBADMSG;
+	return -1;
+}
+
+int
+ipc_send_linktype(struct ipc *ipc, enum ipc_type type, const struct ipc_linktype *linktype)
+{
+	struct buf buf;
+	int errs = 0;
+
+	buf_init(&buf, IPC_SIZE_MAX);
+	errs += buf_put_u32(&buf, linktype->ticket);
+	errs += buf_put_u32(&buf, linktype->ifindex);
+	errs += buf_put_str(&buf, linktype->name);
+	errs += buf_put_u32(&buf, (uint32_t)linktype->linktype);
+	errs += buf_put_str(&buf, linktype->reason);
+	return ipc_send_buf(ipc, type, &buf, errs);
+}
+
+int
+ipc_get_linktype(const struct ipc_message *message, struct ipc_linktype *linktype)
+{
+	struct cursor cursor;
+	uint32_t value;
+
+	memset(linktype, 0, sizeof(*linktype));
+	cursor_init(&cursor, message->payload, message->length);
+	if ((message->type == IPC_LINKTYPE_REQUEST || message->type == IPC_LINKTYPE) &&
+	    cursor_u32(&cursor, &linktype->ticket) == 0 &&
+	    cursor_u32(&cursor, &linktype->ifindex) == 0 &&
+	    cursor_str(&cursor, linktype->name, sizeof(linktype->name)) == 0 &&
+	    cursor_u32(&cursor, &value) == 0 &&
+	    cursor_str(&cursor, linktype->reason, sizeof(linktype->reason)) == 0 &&
+	    cursor_end(&cursor) == 0) {
+		linktype->linktype = (int32_t)value;
+		return 0;
+	}
+	errno = EBADMSG;
+	return -1;
+}
+
+int
+ipc_send_count(struct ipc *ipc, enum ipc_type type, uint8_t tap)
+{
+	return ipc_send(ipc, type, &tap, sizeof(tap), NULL, 0);
+}
+
+int
+ipc_get_count(const struct ipc_message *message, uint8_t *tap)
+{
+	if ((message->type == IPC_COUNT_REQUEST || message->type == IPC_COUNTED) && message->length == sizeof(*tap) &&
+	    message->payload[0] < IPC_TAPS_MAX) {
+		*tap = message->payload[0];
+		return 0;
+	}
 	errno = EBADMSG;
 	return -1;
 }

@@ -25,6 +25,7 @@
 #include "agent/link_renew.h"
 #include "agent/link_session.h"
 #include "agent/role.h"
+#include "agent/rpcap.h"
 #include "agent/spool.h"
 #include "common/buf.h"
 #include "common/clock.h"
@@ -101,6 +102,8 @@ link_socket_came(struct link *link, struct ipc_message *message)
 	message->fd[0] = -1;
 	if (asker == LINK_ENROLL)
 		enroll_socket(link, fd, (int)error);
+	else if (asker == LINK_RPCAP)
+		rpcap_socket(link->rpcap, fd, (int)error);
 	else
 		dial_socket(link->dial, fd, (int)error);
 }
@@ -194,7 +197,7 @@ link_stop_check(struct link *link)
 	TAILQ_FOREACH(s, &link->sessions, entry)
 		if (s->state != SESSION_HANDSHAKE)
 			return;
-	if (link->stop_bye)
+	if (link->stop_bye && rpcap_done(link->rpcap))
 		stop_now(link);
 }
 
@@ -227,6 +230,7 @@ stop(struct link *link, uint32_t left_ms)
 	link->stopping = true;
 	link->stop_ns = clock_mono_ns() + left_ms * LINK_MS;
 	dial_stop(link->dial);
+	rpcap_stop(link->rpcap);
 	listener_check(link->listener);
 	session_hold_all(link, false);
 	if (link->tap[0].session == NULL && !backlog_empty(&link->tap[0].backlog))
@@ -245,6 +249,7 @@ on_capture_message(struct ipc *ipc, struct ipc_message *message, void *arg)
 	struct msg_stats last = { .stat = stat };
 	struct ipc_interface_gone gone;
 	struct ipc_tap_result result;
+	struct ipc_linktype linktype;
 	uint8_t tap;
 
 	(void)ipc;
@@ -254,6 +259,10 @@ on_capture_message(struct ipc *ipc, struct ipc_message *message, void *arg)
 		tap_last_stats(&link->tap[tap], &last);
 	else if (message->type == IPC_INTERFACE_GONE && ipc_get_interface_gone(message, &gone) == 0)
 		interfaces_gone(link, &gone);
+	else if (message->type == IPC_LINKTYPE && ipc_get_linktype(message, &linktype) == 0)
+		rpcap_linktype(link->rpcap, &linktype);
+	else if (message->type == IPC_COUNTED && ipc_get_count(message, &tap) == 0)
+		rpcap_counted(link->rpcap, tap);
 	else
 		log_warn("a message of the capture role makes no sense (type %d)", (int)message->type);
 	listener_check(link->listener);
@@ -301,6 +310,9 @@ reload(struct link *link, int fd)
 	session_limit_all(link);
 	breaker_set_flush(link->breaker, link->options.flush_ms * LINK_MS);
 	enroll_options(link);
+	if (link->rpcap == NULL)
+		link->rpcap = rpcap_new(link);
+	rpcap_options(link->rpcap);
 	credentials_request(link);
 	dial_start(link->dial);
 }
@@ -325,6 +337,7 @@ dump(struct link *link)
 		if (stats_refresh(&tap->stats, tap->spool))
 			stats_log(&tap->stats, tap->spool);
 	}
+	rpcap_log(link->rpcap);
 }
 
 static void
@@ -373,6 +386,9 @@ on_supervisor_message(struct ipc *ipc, struct ipc_message *message, void *arg)
 	case IPC_CREDENTIALS:
 		credentials_receive(link, message);
 		break;
+	case IPC_RPCAP_FILES:
+		rpcap_files(link->rpcap, message);
+		break;
 	default:
 		log_warn("a message of the supervisor makes no sense (type %d)", (int)message->type);
 	}
@@ -413,6 +429,8 @@ on_wake(evutil_socket_t fd, short what, void *arg)
 		log_error("cannot read a spool's eventfd: %s", strerror(errno));
 	if (tap->session != NULL)
 		session_run(tap->session);
+	if (tap->rpcap != NULL)
+		rpcap_wake(tap);
 	if (tap->number == 0)	/* the governor goes by it, also while there is no session */
 		spool_count_set(tap->spool, COUNTER_CPU_LINK_US, STATS_AGENT, clock_cpu_us());
 	tap_spill(tap);
@@ -544,12 +562,14 @@ link_start(struct link *link)
 	link->enroll = enroll_new(link);
 	link->renewal = renew_new(link);
 	link->listener = listener_new(link);
+	link->rpcap = rpcap_new(link);
 	link->metrics = link_metrics_new(link);
 	if ((link->watch = netif_watch_new(link->base, interfaces_changed, link)) == NULL)
 		fatal("cannot watch the network interfaces: %s", strerror(errno));
 	interfaces_changed(link);
 	credentials_init(link);
 	dial_start(link->dial);
+	rpcap_options(link->rpcap);
 }
 
 static void
@@ -560,6 +580,8 @@ link_clear(struct link *link)
 
 	while ((s = TAILQ_FIRST(&link->sessions)) != NULL)
 		session_free(s);
+	rpcap_free(link->rpcap);
+	link->rpcap = NULL;
 	dial_free(link->dial);
 	enroll_free(link->enroll);
 	link->enroll = NULL;

@@ -107,5 +107,6 @@ void	credentials_receive(struct link *, struct ipc_message *);
 void	pulse_start(struct link *);			/* something was sent */
 void	pulse_beat(int fd, short what, void *link);
 void	pulse_init(struct link *);
+void	pulse_count_nics(struct link_tap *);		/* what the interfaces dropped, unless looked at a moment ago */
 
 #endif

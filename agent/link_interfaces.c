@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "agent/link_session.h"
+#include "agent/rpcap.h"
 #include "common/clock.h"
 #include "common/log.h"
 
@@ -106,5 +107,6 @@ interfaces_gone(struct link *link, const struct ipc_interface_gone *message)
 	gone->ifindex = message->ifindex;
 	gone->until_ns = now_ns + gone->delay_ms * LINK_MS;
 	log_warn("%s is not captured any more: %s", netif != NULL ? netif->tap.name : "an interface", message->reason);
+	rpcap_interface_gone(&link->tap[message->tap], message->reason);
 	interfaces_changed(link);
 }

@@ -10,6 +10,7 @@
 #include "agent/link_enroll.h"
 #include "agent/link_metrics.h"
 #include "agent/link_session.h"
+#include "agent/rpcap.h"
 #include "agent/spool.h"
 #include "common/buf.h"
 #include "common/http.h"
@@ -83,6 +84,29 @@ put_sessions(struct metrics *metrics, const struct link *link)
 	put_one(metrics, "vmtap_agent_spool_limit_bytes", "Bytes that the spool in memory can hold.", spool_size(link->tap[0].spool));
 }
 
+static void
+put_count(struct metrics *metrics, const char *name, const char *help, uint64_t value)
+{
+	metrics_family(metrics, METRICS_COUNTER, help, "%s", name);
+	metrics_u64(metrics, NULL, value);
+}
+
+static void
+put_rpcap(struct metrics *metrics, const struct link *link)
+{
+	struct rpcap_totals totals;
+
+	rpcap_totals(link->rpcap, &totals);
+	put_one(metrics, "vmtap_agent_rpcap_clients", "RPCAP clients that are connected.", totals.clients);
+	put_one(metrics, "vmtap_agent_rpcap_captures", "Of these, that capture.", totals.captures);
+	put_count(metrics, "vmtap_agent_rpcap_sent_packets_total", "Packets sent to RPCAP clients.", totals.packets_sent);
+	put_count(metrics, "vmtap_agent_rpcap_lost_packets_total", "Packets that passed an RPCAP client's filter and did not reach it.",
+	    totals.packets_lost);
+	put_count(metrics, "vmtap_agent_rpcap_sent_bytes_total", "Bytes sent to RPCAP clients on their data connections.",
+	    totals.bytes_sent);
+	put_count(metrics, "vmtap_agent_rpcap_refused_connections_total", "Connections of RPCAP clients that were refused.", totals.refused);
+}
+
 /* --- counters --- */
 
 /* A NIC that went and came back has several ids: counters are summed up, a level is that of the newest. */
@@ -143,6 +167,7 @@ on_ask(struct http_client *client, void *arg)
 	metrics_init(&metrics, &buf);
 	put_agent(&metrics, m->link);
 	put_sessions(&metrics, m->link);
+	put_rpcap(&metrics, m->link);
 	put_counters(&metrics, &m->link->tap[0]);
 	metrics_process(&metrics);
 	if (metrics_end(&metrics) == 0)

@@ -362,6 +362,12 @@ netif_pick(struct netif_table *table, const struct conf_list *guest, const char 
 	return count;
 }
 
+bool
+netif_may(const struct netif *netif, const struct conf_list *guest)
+{
+	return guest->count == 0 || list_matches(guest, netif->tap.name);
+}
+
 static void
 names_text(const struct netif_table *table, char *text, size_t size)
 {

@@ -56,6 +56,8 @@ void		 netif_carry(const struct netif_table *before, struct netif_table *fresh);
  */
 size_t		 netif_pick(struct netif_table *, const struct conf_list *guest, const char *policy,
 		    struct ipc_tap_interface out[MSG_INTERFACES_MAX], size_t *left_out);
+/* May it be captured at all, by the guest's patterns? Without any all may. */
+bool		 netif_may(const struct netif *, const struct conf_list *guest);
 /* 0, or -1 with a line about the first of the names without wildcards that no interface has. */
 int		 netif_check_names(const struct conf_list *, struct conf_error *);
 

@@ -12,6 +12,7 @@
 #include "agent/link_dial.h"
 #include "agent/link_enroll.h"
 #include "agent/link_session.h"
+#include "agent/rpcap.h"
 #include "agent/spool.h"
 #include "common/log.h"
 #include "proto/frame.h"
@@ -33,17 +34,32 @@ own_port(struct ipc_tap *tap, uint16_t port)
 }
 
 static void
+own_add(struct ipc_tap *tap, const struct ipc_endpoint *more, size_t count)
+{
+	size_t i, k;
+
+	for (i = 0; i < count && tap->own_count < IPC_OWN_MAX; i++) {
+		for (k = 0; k < tap->own_count && memcmp(&tap->own[k], &more[i], sizeof(more[i])) != 0; k++)
+			continue;
+		if (k == tap->own_count)
+			tap->own[tap->own_count++] = more[i];
+	}
+}
+
+static void
 own_enroll(const struct link *link, struct ipc_tap *tap)
 {
 	struct ipc_endpoint called[RESOLVE_MAX];
-	size_t count = enroll_endpoints(link->enroll, called, RESOLVE_MAX), i, k;
 
-	for (i = 0; i < count && tap->own_count < IPC_OWN_MAX; i++) {
-		for (k = 0; k < tap->own_count && memcmp(&tap->own[k], &called[i], sizeof(called[i])) != 0; k++)
-			continue;
-		if (k == tap->own_count)
-			tap->own[tap->own_count++] = called[i];
-	}
+	own_add(tap, called, enroll_endpoints(link->enroll, called, RESOLVE_MAX));
+}
+
+static void
+own_rpcap(const struct link *link, struct ipc_tap *tap)
+{
+	struct ipc_endpoint endpoint[IPC_OWN_MAX];
+
+	own_add(tap, endpoint, rpcap_endpoints(link->rpcap, endpoint, IPC_OWN_MAX));
 }
 
 /* The ports we listen on, at any address, and the addresses being called. The capture role adds FRAME_PORT and --exclude-port. */
@@ -61,6 +77,7 @@ build_own(const struct link *link, struct ipc_tap *tap)
 	tap->own_count = (uint16_t)(tap->own_count + dial_endpoints(link->dial, tap->own + tap->own_count,
 	    (size_t)(IPC_OWN_MAX - tap->own_count)));
 	own_enroll(link, tap);
+	own_rpcap(link, tap);
 }
 
 static void
@@ -84,32 +101,49 @@ build_interfaces(struct link *link, struct link_tap *t, const char *patterns, st
 }
 
 static void
+build_policy(const struct msg_policy *policy, struct ipc_tap *tap)
+{
+	strcpy(tap->filter, policy->filter);
+	strcpy(tap->codec, policy->codec);
+	tap->snaplen = policy->snaplen;
+	tap->direction = policy->direction;
+	tap->slice = policy->slice;
+	tap->digest = policy->digest;
+	if (tap->digest)
+		memcpy(tap->secret, policy->secret, sizeof(tap->secret));
+}
+
+/* By the policy of a collector or an operator, or as an RPCAP client asked. */
+static void
 build(struct link *link, struct link_tap *t, struct ipc_tap *tap)
 {
 	const struct msg_policy *policy = t->asked != NULL ? &t->asked->policy : t->has_policy ? &t->policy : NULL;
+	const char *patterns = policy != NULL ? policy->interfaces : "";
 
 	tap->tap = t->number;
 	tap->version = t->told.version;
 	tap->active = t->number == 0 ? t->wanted && enroll_captures(link) : t->session != NULL && policy != NULL;
+	if (t->rpcap != NULL) {
+		rpcap_build(t, tap);
+		patterns = rpcap_interface(t);
+	}
 	if (!tap->active)
 		return;
-	if (policy != NULL) {
-		strcpy(tap->filter, policy->filter);
-		strcpy(tap->codec, policy->codec);
-		tap->snaplen = policy->snaplen;
-		tap->direction = policy->direction;
-		tap->slice = policy->slice;
-		tap->digest = policy->digest;
-		if (tap->digest)
-			memcpy(tap->secret, policy->secret, sizeof(tap->secret));
-	}
+	if (policy != NULL)
+		build_policy(policy, tap);
 	if (t->number == 0)
 		hints_build(link, tap);
 	build_own(link, tap);
-	build_interfaces(link, t, policy != NULL ? policy->interfaces : "", tap);
+	build_interfaces(link, t, patterns, tap);
 }
 
 /* --- policies --- */
+
+static bool
+tap_unused(const struct link_tap *t)
+{
+	return t->session == NULL && t->rpcap == NULL;
+}
 
 static void
 ask_done(struct link *link, struct link_tap *t, struct policy_ask **ask, bool accepted, const char *reason)
@@ -151,12 +185,12 @@ tap_policy(struct link *link, struct link_tap *t, struct session *session, const
 static uint64_t
 share_of(const struct link *link, uint64_t value)
 {
-	uint64_t sessions = 0;
+	uint64_t sharers = 0;
 
 	for (size_t i = 0; i < IPC_TAPS_MAX; i++)
-		sessions += link->tap[i].session != NULL;
-	if (sessions > 1 && value > 0)
-		value = value < sessions ? 1 : value / sessions;
+		sharers += !tap_unused(&link->tap[i]);
+	if (sharers > 1 && value > 0)
+		value = value < sharers ? 1 : value / sharers;
 	return value;
 }
 
@@ -181,7 +215,7 @@ reset_if_closed(struct link *link, struct link_tap *t)
 {
 	bool closed = link->capture == NULL || (t->told_any && t->answered && !t->told.active);
 
-	if (!t->reset_due || !closed || t->session != NULL)
+	if (!t->reset_due || !closed || !tap_unused(t))
 		return;
 	spool_reset(t->spool);
 	stats_reset(&t->stats);
@@ -253,6 +287,8 @@ tap_capture_is_new(struct link *link)
 	tap_update_all(link);
 	dial_taps_answered(link->dial);
 	enroll_taps_answered(link);
+	rpcap_capture_is_new(link->rpcap);
+	rpcap_taps_answered(link->rpcap);
 }
 
 void
@@ -272,10 +308,13 @@ tap_result(struct link *link, const struct ipc_tap_result *result)
 	/* Of a stream that begins or grows with this the receiver hears now, packets or not. */
 	if (result->accepted && t->session != NULL)
 		session_stats(t->session);
+	if (t->rpcap != NULL)
+		rpcap_result(t, result->accepted, result->reason);
 	reset_if_closed(link, t);
 	tap_update(link, t);
 	dial_taps_answered(link->dial);
 	enroll_taps_answered(link);
+	rpcap_taps_answered(link->rpcap);
 }
 
 /* Kept as well: a link that is down is told with the stream's END. */
@@ -285,6 +324,8 @@ tap_last_stats(struct link_tap *t, const struct msg_stats *stats)
 	backlog_keep_last(&t->backlog, stats);
 	if (t->session != NULL)
 		session_last_stats(t->session, stats);
+	if (t->rpcap != NULL)
+		rpcap_last_stats(t, stats);
 }
 
 bool
@@ -303,7 +344,7 @@ tap_all_answered(const struct link *link)
 bool
 tap_free(const struct link_tap *t)
 {
-	return t->session == NULL && !t->reset_due;
+	return tap_unused(t) && !t->reset_due;
 }
 
 void
@@ -312,11 +353,18 @@ tap_attach(struct link_tap *t, struct session *session)
 	t->session = session;
 }
 
-/* A collector's policy outlives its session; an operator's tap ends with it. */
+void
+tap_attach_rpcap(struct link_tap *t, struct rpcap_capture *capture)
+{
+	t->rpcap = capture;
+}
+
+/* A collector's policy outlives its session; an operator's tap ends with it, and an RPCAP client's with the capture. */
 void
 tap_detach(struct link *link, struct link_tap *t)
 {
 	t->session = NULL;
+	t->rpcap = NULL;
 	free(t->waiting);
 	t->waiting = NULL;
 	if (t->asked != NULL)

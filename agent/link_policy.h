@@ -13,6 +13,7 @@
 
 struct event;
 struct link;
+struct rpcap_capture;
 struct session;
 struct spool;
 
@@ -23,7 +24,7 @@ struct policy_ask {
 };
 
 /*
- * A tap as the link role sees it: 0 is the collector's, the others are operators'. What capture shall do is built whole from
+ * A tap as the link role sees it: 0 is the collector's, the others are operators', and RPCAP clients' from IPC_TAP_RPCAP on. What capture shall do is built whole from
  * interfaces, own addresses, policy and breaker, and told when it differs from what was told last; one at a time.
  */
 struct link_tap {
@@ -33,6 +34,7 @@ struct link_tap {
 	struct event	*spill;		/* goes on moving to the disk */
 	struct event	*wake;		/* of the spool; added while the session has nothing to send */
 	struct session	*session;	/* that has it, from HELLO on */
+	struct rpcap_capture *rpcap;	/* or, that has it */
 	bool		 wanted;	/* tap 0: there is, was or will be a collector */
 	bool		 has_policy;
 	struct msg_policy policy;	/* in force */
@@ -54,8 +56,9 @@ void	tap_last_stats(struct link_tap *, const struct msg_stats *);	/* of a stream
 bool	tap_all_answered(const struct link *);	/* nothing told waits for its answer */
 /* Asks capture; session_policy_result() follows. */
 void	tap_policy(struct link *, struct link_tap *, struct session *, const struct msg_policy *);
-bool	tap_free(const struct link_tap *);	/* an operator may have it */
+bool	tap_free(const struct link_tap *);	/* an operator, or an RPCAP client, may have it */
 void	tap_attach(struct link_tap *, struct session *);
+void	tap_attach_rpcap(struct link_tap *, struct rpcap_capture *);
 void	tap_detach(struct link *, struct link_tap *);
 /* --- link_kept.c --- */
 void	policy_kept_open(struct link_tap *);	/* and what is there is in force */
@@ -63,8 +66,8 @@ void	policy_keep(struct link_tap *, const struct msg_policy *);
 void	policy_forget(struct link_tap *);	/* it was told to another VM than this has become */
 void	policy_kept_close(struct link_tap *);
 
-/* Bits a second that the tap's session may send; 0: no limit. */
+/* Bits a second that may be sent of the tap; 0: no limit. */
 uint64_t tap_rate_limit(const struct link *, const struct link_tap *);
-uint64_t tap_rate_burst(const struct link *);	/* of each session: a share */
+uint64_t tap_rate_burst(const struct link *);	/* of each session and RPCAP capture: a share */
 
 #endif

@@ -9,6 +9,7 @@
 #include "agent/link.h"
 #include "agent/link_breaker.h"
 #include "agent/link_session.h"
+#include "agent/rpcap.h"
 #include "agent/spool.h"
 #include "common/clock.h"
 #include "common/log.h"
@@ -17,6 +18,7 @@
 
 #define BEAT_MS		1000
 #define NICS_MS		10000	/* a look at all interfaces is dear where there are many */
+#define NICS_ASKED_MS	1000	/* likewise, by somebody who waits for it */
 
 static void
 on_verdict(enum breaker_verdict verdict, const struct breaker_sample *sample, uint64_t pause_ns, void *arg)
@@ -111,23 +113,42 @@ beat_breaker(struct link *link, uint64_t now_ns)
 		if (tap->session != NULL)
 			in.unsent += session_unsent(tap->session);
 	}
+	in.unsent += rpcap_unsent(link->rpcap);
+	link->sent += rpcap_count_bytes(link->rpcap);
 	in.sent = link->sent;
 	breaker_tick(link->breaker, &in);
 	session_hold_all(link, !link->stopping && breaker_holds(link->breaker));
+	rpcap_hold(link->rpcap, !link->stopping && breaker_holds(link->breaker));
 }
 
 static void
-beat_nics(struct link_tap *tap, uint64_t now_ns)
+beat_nics(struct link_tap *tap, uint64_t now_ns, uint64_t age_ms)
 {
 	struct netif_table table;
 
-	if (now_ns - tap->stats.nics_ns < NICS_MS * LINK_MS && tap->stats.nics_ns != 0)
+	if (now_ns - tap->stats.nics_ns < age_ms * LINK_MS && tap->stats.nics_ns != 0)
 		return;
 	tap->stats.nics_ns = now_ns;
 	if (netif_scan(&table) == -1)
 		return;
 	stats_count_nics(&tap->stats, tap->spool, &table);
 	netif_clear(&table);
+}
+
+void
+pulse_count_nics(struct link_tap *tap)
+{
+	if (stats_refresh(&tap->stats, tap->spool))
+		beat_nics(tap, clock_mono_ns(), NICS_ASKED_MS);
+}
+
+/* An RPCAP client gets its statistics when it asks for them. */
+static void
+beat_rpcap(struct link_tap *tap, uint64_t now_ns)
+{
+	if (stats_refresh(&tap->stats, tap->spool))
+		beat_nics(tap, now_ns, NICS_MS);
+	rpcap_count(tap);
 }
 
 /* Each second. True: the pulse goes on. */
@@ -139,7 +160,7 @@ beat_tap(struct link_tap *tap, uint64_t now_ns)
 	spool_count_add(tap->spool, COUNTER_BYTES_SENT, STATS_AGENT, fresh);
 	if (!stats_refresh(&tap->stats, tap->spool))
 		return false;
-	beat_nics(tap, now_ns);
+	beat_nics(tap, now_ns, NICS_MS);
 	if (!stats_changed(&tap->stats, tap->spool))
 		return false;
 	session_stats(tap->session);
@@ -164,7 +185,8 @@ pulse_beat(int fd, short what, void *arg)
 			else
 				spool_count_add(link->tap[i].spool, COUNTER_BYTES_SENT, STATS_AGENT,
 				    session_count_bytes(link->tap[i].session));
-		}
+		} else if (link->tap[i].rpcap != NULL)
+			beat_rpcap(&link->tap[i], now_ns);
 	beat_breaker(link, now_ns);
 	if (tick)
 		link->pulse_beat_ns = now_ns;

@@ -12,10 +12,7 @@
 #define INTERFACES_SIZE	(MSG_INTERFACES_MAX * (FRAME_HEADER_SIZE + MSG_ID_SIZE + 4 + MSG_IDB_MAX))
 #define TAIL_MAX	(INTERFACES_SIZE + FRAME_HEADER_SIZE + MSG_BLOCK_HEADER_SIZE + MSG_BLOCK_MAX)
 #define RECORD_SIZE	16384	/* of TLS: a block's header travels in one record with the begin of its data */
-#define TOKENS_MAX	(INT64_C(1) << 40)
-#define TOKENS_STEP	1024	/* bytes: finer steps would only lose fractions */
 #define RUN_ITEMS	16	/* spool items in one sender_run(): at most some 4 MiB, then others have their turn */
-#define BURST_MS	250	/* of the rate limit: tokens usually gather for no longer; timers may be 50 ms late */
 
 void
 sender_init(struct sender *s, struct backlog *backlog, sender_out_fn *out, void *arg)
@@ -49,75 +46,25 @@ sender_between_frames(const struct sender *s)
 	return s->tail.len == 0 && s->control.len == 0;
 }
 
-/* --- rate limit: a bucket of bytes --- */
-
-static int64_t
-tokens_in_bounds(uint64_t bytes)
-{
-	if (bytes > TOKENS_MAX)
-		return TOKENS_MAX;
-	return bytes > 2 * RECORD_SIZE ? (int64_t)bytes : 2 * RECORD_SIZE;
-}
-
-static int64_t
-burst_usual(const struct sender *s)
-{
-	return tokens_in_bounds(s->rate_bits / 8 * BURST_MS / 1000);
-}
-
-static int64_t
-burst_of(const struct sender *s)
-{
-	return s->rate_burst > 0 ? tokens_in_bounds(s->rate_burst) : burst_usual(s);
-}
+/* --- rate limit --- */
 
 void
 sender_limit(struct sender *s, uint64_t bits, uint64_t burst, uint64_t now_ns)
 {
-	s->rate_bits = bits;
-	s->rate_burst = burst;
-	if (bits == 0)
-		s->tokens = 0;
-	else if (s->tokens > burst_of(s))
-		s->tokens = burst_of(s);
-	s->filled_ns = now_ns;
+	tokens_limit(&s->tokens, bits, burst, now_ns);
 }
 
-static void
-tokens_fill(struct sender *s, uint64_t now_ns)
-{
-	double fresh = (double)(now_ns - s->filled_ns) * (double)s->rate_bits / 8e9;
-	int64_t burst = burst_of(s);
-
-	if (s->rate_bits == 0 || fresh < TOKENS_STEP)
-		return;
-	s->filled_ns = now_ns;
-	s->tokens = fresh >= (double)(burst - s->tokens) ? burst : s->tokens + (int64_t)fresh;
-}
-
-/* How much of len may go now: whole records or all that is left, so that a small limit makes no small writes. */
-static size_t
-tokens_allow(const struct sender *s, size_t len)
-{
-	if (s->rate_bits == 0 || s->control.len > 0 || (int64_t)len <= s->tokens)
-		return len;
-	return s->tokens >= RECORD_SIZE ? (size_t)s->tokens / RECORD_SIZE * RECORD_SIZE : 0;
-}
-
-static void
-tokens_spend(struct sender *s, size_t len)
-{
-	if (s->rate_bits != 0)
-		s->tokens -= (int64_t)len;
-}
-
-/* Until half a usual burst is there: a late timer then loses nothing. */
 uint64_t
 sender_wait_ns(const struct sender *s)
 {
-	int64_t burst = burst_of(s), usual = burst_usual(s), wanted = (burst < usual ? burst : usual) / 2;
+	return tokens_wait_ns(&s->tokens);
+}
 
-	return s->tokens >= wanted ? 0 : (uint64_t)((double)(wanted - s->tokens) * 8e9 / (double)s->rate_bits) + 1;
+/* For the small messages the rest of a frame goes out beyond the limit. */
+static size_t
+sender_allow(const struct sender *s, size_t len)
+{
+	return s->control.len > 0 ? len : tokens_allow(&s->tokens, len);
 }
 
 /* --- frames in flight, small messages --- */
@@ -135,11 +82,11 @@ flush_tail(struct sender *s)
 	size_t left, allowed, n;
 
 	while ((left = s->tail.len - s->tail_sent) > 0) {
-		if ((allowed = tokens_allow(s, left)) == 0)
+		if ((allowed = sender_allow(s, left)) == 0)
 			return SENDER_LIMITED;
 		n = s->out(s->arg, s->tail.data + s->tail_sent, allowed);
 		s->tail_sent += n;
-		tokens_spend(s, n);
+		tokens_spend(&s->tokens, n);
 		if (n < allowed)
 			return SENDER_BLOCKED;
 	}
@@ -156,7 +103,7 @@ flush_control(struct sender *s)
 	if (s->control.len == 0)
 		return SENDER_IDLE;
 	n = s->out(s->arg, s->control.data, s->control.len);
-	tokens_spend(s, n);
+	tokens_spend(&s->tokens, n);
 	buf_consume(&s->control, n);
 	return s->control.len > 0 ? SENDER_BLOCKED : SENDER_IDLE;
 }
@@ -258,9 +205,9 @@ send_block(struct sender *s, const struct spool_item *item)
 		return sender_fail(s, "out of memory for the begin of a block");
 	left = item->entry.data_len - done;
 	if ((result = flush_tail(s)) == SENDER_IDLE && left > 0) {
-		allowed = tokens_allow(s, left);
+		allowed = sender_allow(s, left);
 		n = allowed > 0 ? s->out(s->arg, item->data + done, allowed) : 0;
-		tokens_spend(s, n);
+		tokens_spend(&s->tokens, n);
 		if (n < left)
 			result = n < allowed ? SENDER_BLOCKED : SENDER_LIMITED;
 	}
@@ -350,13 +297,13 @@ sender_run(struct sender *s, uint64_t now_ns)
 	bool more = true;
 	unsigned i;
 
-	tokens_fill(s, now_ns);
+	tokens_fill(&s->tokens, now_ns);
 	if ((result = flush_tail(s)) != SENDER_IDLE || (result = flush_control(s)) != SENDER_IDLE)
 		return result;
 	for (i = 0; s->started && !s->held; i++) {
 		if (i == RUN_ITEMS)
 			return SENDER_MORE;
-		if (s->rate_bits != 0 && s->tokens <= 0)
+		if (tokens_gone(&s->tokens))
 			return SENDER_LIMITED;
 		if ((result = take_item(s, &more)) != SENDER_IDLE || !more)
 			return result;

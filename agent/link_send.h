@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "agent/backlog.h"
+#include "agent/link_tokens.h"
 #include "common/buf.h"
 #include "proto/msg.h"
 
@@ -48,10 +49,7 @@ struct sender {
 	size_t		 tail_sent;
 	struct sender_stream stream[MSG_STREAMS_MAX];	/* most recent first */
 	size_t		 stream_count;
-	uint64_t	 rate_bits;	/* a second; 0: no limit */
-	uint64_t	 rate_burst;	/* bytes that may gather; 0: those of a quarter of a second */
-	int64_t		 tokens;	/* bytes that may go now; below 0: a debt */
-	uint64_t	 filled_ns;	/* when tokens was brought up to date */
+	struct tokens	 tokens;	/* rate limit */
 	uint64_t	 items;		/* taken from the spool so far */
 	char		 error[256];
 };

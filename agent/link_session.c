@@ -19,6 +19,7 @@
 #include "agent/link_listen.h"
 #include "agent/link_renew.h"
 #include "agent/link_session.h"
+#include "agent/rpcap.h"
 #include "agent/spool.h"
 #include "common/clock.h"
 #include "common/log.h"
@@ -568,18 +569,27 @@ session_hold_all(struct link *link, bool held)
 	}
 }
 
+static struct tokens *
+tokens_of(struct link_tap *tap)
+{
+	if (tap->rpcap != NULL)
+		return rpcap_tokens(tap);
+	return tap->session != NULL ? &tap->session->sender.tokens : NULL;
+}
+
 void
 session_limit_all(struct link *link)
 {
 	uint64_t bits, burst = tap_rate_burst(link), now_ns = clock_mono_ns();
+	struct tokens *tokens;
 	size_t i;
 
 	for (i = 0; i < IPC_TAPS_MAX; i++) {
-		if (link->tap[i].session == NULL)
+		if ((tokens = tokens_of(&link->tap[i])) == NULL)
 			continue;
 		bits = tap_rate_limit(link, &link->tap[i]);
-		if (bits != link->tap[i].session->sender.rate_bits || burst != link->tap[i].session->sender.rate_burst)
-			sender_limit(&link->tap[i].session->sender, bits, burst, now_ns);
+		if (bits != tokens->bits || burst != tokens->burst)
+			tokens_limit(tokens, bits, burst, now_ns);
 	}
 }
 

@@ -75,7 +75,7 @@ bool		 session_done(const struct session *);
 uint64_t	 session_count_bytes(struct session *);	/* on the connection since the last call */
 uint64_t	 session_unsent(const struct session *);	/* bytes that the peer's TCP has not acknowledged */
 void		 session_hold_all(struct link *, bool held);	/* the breaker's */
-void		 session_limit_all(struct link *);	/* rate limits are shared anew */
+void		 session_limit_all(struct link *);	/* rate limits are shared anew, with RPCAP captures */
 size_t		 session_count_unsettled(const struct link *);	/* accepted ones that are not live */
 
 /* link_session.c <-> link_message.c */

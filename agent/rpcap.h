@@ -14,7 +14,9 @@ struct ipc_tap;
 struct ipc_tap_result;
 struct link;
 struct link_tap;
+struct msg_stats;
 struct rpcap;
+struct tokens;
 
 /*
  * RPCAP clients, in the link role: each has a control connection, and while it captures a tap of its own (from IPC_TAP_RPCAP on) and a data
@@ -47,5 +49,15 @@ const char	*rpcap_interface(const struct link_tap *);	/* the one that is capture
 void		 rpcap_result(struct link_tap *, bool accepted, const char *reason);	/* of what was told last */
 void		 rpcap_interface_gone(struct link_tap *, const char *reason);
 void		 rpcap_wake(struct link_tap *);	/* there are blocks */
+/* Somebody has the tap: */
+void		 rpcap_count(struct link_tap *);	/* what was sent and lost, to what is told of all */
+void		 rpcap_last_stats(struct link_tap *, const struct msg_stats *);	/* of a stream that has ended */
+struct tokens	*rpcap_tokens(struct link_tap *);	/* its share of the rate limit */
+
+struct rpcap_totals {
+	uint64_t	clients, captures;	/* now */
+	uint64_t	refused, packets_sent, packets_lost, bytes_sent;	/* since the role began */
+};
+void		 rpcap_totals(const struct rpcap *, struct rpcap_totals *);	/* of NULL all 0 */
 
 #endif

@@ -9,7 +9,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "agent/agent.h"
 #include "agent/ipc.h"
+#include "agent/rpcap_allow.h"
 #include "common/buf.h"
 #include "proto/rpcap.h"
 
@@ -18,10 +20,12 @@
 struct event;
 struct link;
 struct link_tap;
+struct netif;
 struct resolve_address;
 struct rpcap_call;
 struct rpcap_capture;
 struct rpcap_client;
+struct rpcap_door;
 struct rpcap_passwords;
 struct tls_context;
 struct tlsio;
@@ -40,6 +44,9 @@ enum rpcap_client_state {
 	CLIENT_CLOSING		/* what is queued goes out */
 };
 
+/* Of a connection that is not to be, by its first byte. */
+enum rpcap_refusal { REFUSAL_NONE, REFUSAL_NO_TLS, REFUSAL_TLS_REQUIRED, REFUSAL_PLAIN };
+
 /* A control connection. One request at a time: while its answer is awaited from capture or supervisor, the next ones wait in the input. */
 struct rpcap_client {
 	TAILQ_ENTRY(rpcap_client) entry;
@@ -52,7 +59,13 @@ struct rpcap_client {
 	struct sockaddr_storage address;	/* the client's */
 	socklen_t	 address_len;
 	char		 name[128];	/* "192.0.2.1:40000" */
+	struct event	*first;		/* a byte is there; freed with CLIENT_FIRST_BYTE */
+	uint8_t		 hello[3];	/* the first ones: TLS's record header, or RPCAP's version and type */
+	enum rpcap_refusal refusal;	/* told as soon as something can be */
+	uint64_t	 since_ns;	/* clock_mono_ns() */
+	char		 why[128];	/* of the end, as far as we know it; for the log */
 	struct event	*timer;		/* of the state */
+	struct event	*next;		/* the next request is looked at */
 	uint8_t		 awaited;	/* enum rpcap_type of the request whose answer is awaited; 0: none is */
 	uint8_t		 version;	/* of that request */
 	uint32_t	 skip;		/* bytes of a payload still to be passed over */
@@ -61,6 +74,8 @@ struct rpcap_client {
 	struct rpcap_sampling sampling;
 	struct rpcap_capture *capture;	/* NULL: none */
 	struct rpcap_stats last;	/* of the capture that ended before */
+	bool		 asked_to_close;	/* by CLOSE */
+	bool		 authenticated;
 };
 TAILQ_HEAD(rpcap_client_list, rpcap_client);
 
@@ -80,6 +95,8 @@ struct rpcap {
 	struct rpcap_passwords *passwords;
 	struct rpcap_client_list clients;
 	struct rpcap_wait_list waits;
+	LIST_HEAD(, rpcap_door) doors;	/* where data connections come in */
+	struct rpcap_wait *asked;	/* for whom a socket is due; NULL: nobody any more */
 	bool		 socket_due;
 	bool		 held;		/* by the breaker */
 	bool		 stopping;
@@ -87,14 +104,18 @@ struct rpcap {
 	/* since the role began */
 	uint64_t	 accepted, refused, packets_sent, packets_lost, bytes_sent;
 	struct rpcap_listener *listener;
-	struct rpcap_call *call;	/* heap, of --rpcap-connect; */
-	size_t		 call_count;
+	struct rpcap_call *call[AGENT_RPCAP_CONNECTS_MAX];	/* of --rpcap-connect; NULL: place is free */
 	struct event	*wrong;		/* pending: RPCAP_WRONG_MS are not over */
+	struct rpcap_allow allow;
+	bool		 files_known;	/* IPC_RPCAP_FILES came */
+	bool		 said_plain;	/* that it is allowed */
+	uint32_t	 tickets;	/* of IPC_LINKTYPE_REQUEST */
 };
 
 /* --- rpcap.c --- */
 void	rpcap_wait_socket(struct rpcap *, struct rpcap_wait *);	/* family, type, came and arg are set; came() follows, from the loop or from here */
 void	rpcap_wait_cancel(struct rpcap *, struct rpcap_wait *);
+bool	rpcap_wants_tls(const struct rpcap *);	/* --rpcap-cert is there: plain text needs --rpcap-plain even over loopback */
 
 /* --- rpcap_listen.c, rpcap_call.c --- */
 struct rpcap_listener;
@@ -117,10 +138,20 @@ void	rpcap_client_refuse(struct rpcap_client *, enum rpcap_error, const char *, 
 /* An error that nobody asked for. */
 void	rpcap_client_tell(struct rpcap_client *, enum rpcap_error, const char *text);
 bool	rpcap_client_is_local(const struct rpcap_client *);	/* over loopback */
+void	rpcap_client_ready(struct rpcap_client *, const char *user);	/* has authenticated; NULL: without a user */
+void	rpcap_client_wrong(struct rpcap_client *, const char *user);	/* refused, and nobody's password is looked at for a while */
+void	rpcap_clients_go_on(struct rpcap *);		/* those that waited for that */
 
-/* --- rpcap_request.c: what each request does; payload is there whole --- */
-typedef void rpcap_request_fn(struct rpcap_client *, struct cursor *payload);
-extern rpcap_request_fn *const rpcap_requests[RPCAP_TYPE_MAX];	/* NULL: not a request */
+/*
+ * --- rpcap_request.c: what each request does ---
+ * Each ends in rpcap_client_answer() or rpcap_client_refuse(), from here or later. The payload is there up to payload_max; what is longer
+ * is passed over afterwards.
+ */
+struct rpcap_request {
+	void		(*take)(struct rpcap_client *, struct cursor *payload);	/* NULL: not a request */
+	uint32_t	 payload_max;
+};
+extern const struct rpcap_request rpcap_requests[RPCAP_TYPE_MAX];
 
 /* --- rpcap_auth.c --- */
 bool	rpcap_auth_host(const struct rpcap *, const struct sockaddr_storage *);	/* --rpcap-allow */
@@ -129,7 +160,11 @@ void	rpcap_passwords_free(struct rpcap_passwords *);
 bool	rpcap_passwords_match(const struct rpcap_passwords *, const char *user, size_t user_len, const char *password, size_t password_len);
 
 /* --- rpcap_interfaces.c --- */
-int	rpcap_put_interfaces(struct link *, struct buf *, uint8_t version, char error[RPCAP_TEXT_SIZE]);	/* a whole FINDALLIF reply */
+#define RPCAP_INTERFACES_MAX	(512u * 1024)	/* bytes of the reply */
+/* A whole FINDALLIF reply; -1 with code and error. */
+int	rpcap_put_interfaces(const struct link *, struct buf *, uint8_t version, enum rpcap_error *code, char error[RPCAP_TEXT_SIZE]);
+/* NULL: there is none of this name that a client may see. */
+const struct netif *rpcap_find_interface(const struct link *, const char *name);
 
 /* --- rpcap_capture.c: the tap --- */
 /* Each ends in rpcap_client_answer() or rpcap_client_refuse(), from here or later. insn is taken (free(3)). */
@@ -137,6 +172,12 @@ void	rpcap_capture_start(struct rpcap_client *, const struct rpcap_startcap *, s
 void	rpcap_capture_filter(struct rpcap_client *, struct rpcap_filter *);
 void	rpcap_capture_stats(struct rpcap_client *);
 void	rpcap_capture_end(struct rpcap_client *);
-void	rpcap_capture_free(struct rpcap_capture *);	/* at once, data connection and tap too; NULL is fine */
+void	rpcap_capture_free(struct rpcap_capture *);	/* at once, data connection and tap too; NULL is fine, as below */
+size_t	rpcap_capture_endpoints(const struct rpcap_capture *, struct ipc_endpoint *, size_t max);	/* of its data connection */
+uint64_t rpcap_capture_unsent(const struct rpcap_capture *);
+void	rpcap_capture_hold(struct rpcap_capture *, bool);
+void	rpcap_capture_answered(struct rpcap_capture *);	/* as rpcap_taps_answered() */
+void	rpcap_capture_restart(struct rpcap_capture *);	/* the capture role is new or gone: what it was asked is not answered */
+void	rpcap_capture_log(const struct rpcap_capture *);
 
 #endif

@@ -251,8 +251,6 @@ take_options(struct supervisor *supervisor, struct agent_options *fresh)
 	agent_options_keep(supervisor->options, fresh, names, sizeof(names));
 	if (names[0] != '\0')
 		log_warn("changed, but needs a restart: %s", names);
-	if (!supervisor->options->rpcap_plain)
-		supervisor_rpcap_warn(fresh);
 	agent_options_free(supervisor->options);
 	*supervisor->options = *fresh;
 	supervisor_watch(supervisor);
@@ -465,7 +463,6 @@ supervisor_main(struct agent_options *options, int argc, char **argv)
 		conf_usage("vmtap-agent", &error);
 	if ((status = supervisor_probe(options, false)) != 0)
 		return status;
-	supervisor_rpcap_warn(options);
 	make_listeners(&supervisor);
 	supervisor_metrics_listen(&supervisor);
 	make_disk(&supervisor);

@@ -99,8 +99,6 @@ void	supervisor_metrics_clear(struct supervisor *);
 void	supervisor_rpcap_paths(const struct agent_options *, const char *path[RPCAP_FILES]);
 /* Listens at --rpcap-listen. 0, or -1 with the error. */
 int	supervisor_rpcap_listen(struct supervisor *, struct conf_error *);
-/* What is dangerous about the options is said. */
-void	supervisor_rpcap_warn(const struct agent_options *);
 /* The link role gets the files, if RPCAP is configured; one that cannot be opened is said and left out. */
 void	supervisor_rpcap_hand(struct supervisor *);
 

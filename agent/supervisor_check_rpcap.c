@@ -13,9 +13,12 @@
 #include <unistd.h>
 
 #include "common/log.h"
+#include "common/tls.h"
 #include "proto/frame.h"
 #include "proto/rpcap.h"
 
+#include "agent/rpcap_allow.h"
+#include "agent/rpcap_server.h"
 #include "agent/supervisor.h"
 #include "agent/supervisor_identity.h"
 
@@ -37,23 +40,28 @@ check_count(const struct conf_list *list, const char *option, size_t max, struct
 /* --- who can read what is on the way --- */
 
 static bool
-is_loopback(const struct sockaddr *address)
+is_loopback4(struct in_addr address)
 {
-	if (address->sa_family == AF_INET)
-		return ntohl(((const struct sockaddr_in *)(const void *)address)->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
-	return address->sa_family == AF_INET6 &&
-	    IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)(const void *)address)->sin6_addr);
+	return ntohl(address.s_addr) >> 24 == IN_LOOPBACKNET;
+}
+
+static bool
+is_loopback(const struct addrinfo *address)
+{
+	if (address->ai_family == AF_INET)
+		return is_loopback4(((const struct sockaddr_in *)(const void *)address->ai_addr)->sin_addr);
+	return IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)(const void *)address->ai_addr)->sin6_addr);
 }
 
 /* Not what a name may stand for. */
 static bool
 is_loopback_host(const char *host)
 {
-	struct sockaddr_in in = { .sin_family = AF_INET };
-	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6 };
+	struct in_addr in;
+	struct in6_addr in6;
 
-	return (inet_pton(AF_INET, host, &in.sin_addr) == 1 && is_loopback((const struct sockaddr *)&in)) ||
-	    (inet_pton(AF_INET6, host, &in6.sin6_addr) == 1 && is_loopback((const struct sockaddr *)&in6));
+	return (inet_pton(AF_INET, host, &in) == 1 && is_loopback4(in)) ||
+	    (inet_pton(AF_INET6, host, &in6) == 1 && IN6_IS_ADDR_LOOPBACK(&in6));
 }
 
 static int
@@ -100,7 +108,7 @@ check_listens(const struct agent_options *options, struct conf_error *error)
 	for (size_t i = 0; i < places.list->count; i++) {
 		if ((address = supervisor_address(&places, i, error)) == NULL)
 			return -1;
-		loopback = is_loopback(address->ai_addr);
+		loopback = is_loopback(address);
 		port = port_of(address);
 		freeaddrinfo(address);
 		if (check_data_port(options, &places, i, port, error) == -1 ||
@@ -177,7 +185,7 @@ supervisor_check_rpcap(const struct agent_options *options, struct conf_error *e
 {
 	if (check_count(&options->rpcap_listens, "rpcap-listen", AGENT_RPCAP_LISTENS_MAX, error) == -1 ||
 	    check_count(&options->rpcap_connects, "rpcap-connect", AGENT_RPCAP_CONNECTS_MAX, error) == -1 ||
-	    check_tls(options, error) == -1)
+	    check_tls(options, error) == -1 || rpcap_allow_check(&options->rpcap_allow, error) == -1)
 		return -1;
 	if (!agent_options_rpcap(options))
 		return 0;
@@ -210,15 +218,53 @@ open_files(const struct agent_options *options, int fds[RPCAP_FILES], struct con
 	return 0;
 }
 
+static int
+probe_tls(const struct agent_options *options, const int fds[RPCAP_FILES], struct conf_error *error)
+{
+	const struct tls_files files = {
+		.cert_name = options->rpcap_cert, .cert_fd = fds[RPCAP_FILE_CERT],
+		.key_name = options->rpcap_key, .key_fd = fds[RPCAP_FILE_KEY],
+		.ca_name = options->rpcap_ca, .ca_fd = fds[RPCAP_FILE_CA],
+	};
+	struct tls_context *tls;
+	char why[TLS_ERROR_SIZE];
+
+	if (options->rpcap_cert == NULL)
+		return 0;
+	if ((tls = tls_context_new_foreign(&files, TLSIO_SERVER, why)) == NULL) {
+		conf_error_set(error, "%s", why);
+		return -1;
+	}
+	tls_context_free(tls);
+	return 0;
+}
+
+/* What is wrong with them is logged by whoever reads them. */
+static int
+probe_passwords(const struct agent_options *options, int fd, struct conf_error *error)
+{
+	struct rpcap_passwords *passwords;
+
+	if (fd == -1)
+		return 0;
+	if ((passwords = rpcap_passwords_read(fd, options->rpcap_passwords)) == NULL) {
+		conf_error_set(error, "--rpcap-passwords %s: it cannot be used", options->rpcap_passwords);
+		return -1;
+	}
+	rpcap_passwords_free(passwords);
+	return 0;
+}
+
 int
 supervisor_probe_rpcap(const struct agent_options *options, struct conf_error *error)
 {
 	int fds[RPCAP_FILES] = { -1, -1, -1, -1 }, result;
 
-	result = open_files(options, fds, error);
-	if (result == 0) {
+	if ((result = open_files(options, fds, error)) == 0) {
 		warn_readable(fds[RPCAP_FILE_KEY], options->rpcap_key, "this key");
 		warn_readable(fds[RPCAP_FILE_PASSWORDS], options->rpcap_passwords, "these passwords");
+		if (probe_tls(options, fds, error) == -1 || probe_passwords(options, fds[RPCAP_FILE_PASSWORDS], error) == -1)
+			result = -1;
 	}
 	for (size_t i = 0; i < RPCAP_FILES; i++)
 		if (fds[i] != -1)

@@ -35,14 +35,6 @@ supervisor_rpcap_listen(struct supervisor *supervisor, struct conf_error *error)
 	return 0;
 }
 
-void
-supervisor_rpcap_warn(const struct agent_options *options)
-{
-	if (agent_options_rpcap(options) && options->rpcap_plain)
-		log_warn("RPCAP clients on other machines need no TLS (rpcap-plain): packets%s can be read on the way",
-		    options->rpcap_passwords != NULL ? " and passwords" : "");
-}
-
 /* Not a path from the role: the files of the configuration, nothing else. */
 static size_t
 open_files(const struct agent_options *options, uint8_t *bits, int fds[RPCAP_FILES])

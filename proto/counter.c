@@ -69,6 +69,8 @@ static const struct counter_row rows[COUNTER_MAX] = {
 	ROW(COUNTER_CLOCK_STEPS, "clock_steps", "capture", false, false, "steps of the wall clock, and suspensions"),
 	ROW(COUNTER_UNWATCHED, "unwatched_packets", "interface", true, false,
 	    "packets that the kernel counted on the interface while no agent ran: at most so many are in no capture"),
+	ROW(COUNTER_THINNED, "thinned_packets", "capture", true, false,
+	    "packets that passed the filter and were left out, for an RPCAP client wants but some"),
 #undef ROW
 };
 /* clang-format on */

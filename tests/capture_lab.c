@@ -59,7 +59,7 @@ static void
 on_last(uint8_t tap, const struct msg_stats *stats, void *arg)
 {
 	(void)arg;
-	ck_assert_uint_eq(tap, 0);
+	ck_assert_uint_eq(tap, lab.tap.number);
 	lab.last_count++;
 	for (size_t i = 0; i < stats->count; i++)
 		lab.last[stats->stat[i].counter] += stats->stat[i].value;
@@ -69,7 +69,7 @@ static void
 on_governed(uint8_t tap, bool in_force, void *arg)
 {
 	(void)arg;
-	ck_assert_uint_eq(tap, 0);
+	ck_assert_uint_eq(tap, lab.tap.number);
 	lab.in_force = in_force;
 	lab.governed = true;
 }

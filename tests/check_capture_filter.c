@@ -152,6 +152,137 @@ START_TEST(own_endpoints_both_ways)
 }
 END_TEST
 
+START_TEST(own_datagrams)
+{
+	uint8_t p[120];
+	size_t len = tcp4(p, 0, 40000, 443);
+
+	tap->own[0] = (struct ipc_endpoint){ .family = AF_INET, .udp = true, .address = { 10, 0, 0, 2 }, .port = 443 };
+	tap->own[1] = (struct ipc_endpoint){ .udp = true, .port = OWN_PORT };	/* not the same as TCP's */
+	tap->own_count = 2;
+	build(false, false);
+	ck_assert_uint_eq(run(p, len, PACKET_OUTGOING, 0), PCAPNG_SNAPLEN);
+	p[23] = IPPROTO_UDP;
+	ck_assert_uint_eq(run(p, len, PACKET_OUTGOING, 0), 0);
+	ck_assert_uint_eq(run(p, 42, PACKET_OUTGOING, 0), PCAPNG_SNAPLEN);	/* shorter than any of ours, and looked at no further */
+	len = tcp4(p, 0, 40000, OWN_PORT);
+	p[23] = IPPROTO_UDP;
+	ck_assert_uint_eq(run(p, len, PACKET_HOST, 0), 0);
+	len = tcp6(p, OWN_PORT, 40000);
+	p[20] = IPPROTO_UDP;
+	ck_assert_uint_eq(run(p, len, PACKET_HOST, 0), 0);
+}
+END_TEST
+
+/* As a client's libpcap compiles it, for a link type without a live handle. */
+static void
+client_wants(const char *text, int linktype)
+{
+	struct pcap *dead = pcap_open_dead(linktype, 65535);
+	struct bpf_program program;
+
+	ck_assert_ptr_nonnull(dead);
+	ck_assert_int_eq(pcap_compile(dead, &program, text, 1, PCAP_NETMASK_UNKNOWN), 0);
+	tap->program_len = (uint16_t)program.bf_len;
+	for (unsigned i = 0; i < program.bf_len; i++)
+		tap->program[i] = (struct ipc_insn){ program.bf_insns[i].code, program.bf_insns[i].jt, program.bf_insns[i].jf,
+			program.bf_insns[i].k };
+	pcap_freecode(&program);
+	pcap_close(dead);
+}
+
+START_TEST(clients_filter)
+{
+	char *value[] = { "tcp port 22" }, *origin[] = { "command line" };
+	uint8_t p[120];
+	size_t len;
+
+	client_wants("tcp port 22 or tcp port 443", DLT_EN10MB);
+	build(false, false);
+	len = tcp4(p, 0, 40000, 443);
+	ck_assert_uint_eq(run(p, len, PACKET_HOST, 0), PCAPNG_SNAPLEN);
+	ck_assert_uint_eq(run(p, len, PACKET_OUTGOING, AGENT_MARK), 0);
+	len = tcp4(p, 0, 40000, 444);
+	ck_assert_uint_eq(run(p, len, PACKET_HOST, 0), 0);
+	len = tcp4(p, 0, 40000, 22);
+	ck_assert_uint_eq(run(p, len, PACKET_HOST, 0), PCAPNG_SNAPLEN);
+	options.never = (struct conf_list){ value, origin, 1 };
+	build(false, false);
+	ck_assert_uint_eq(run(p, len, PACKET_HOST, 0), 0);
+	len = tcp4(p, 0, 443, OWN_PORT);
+	ck_assert_uint_eq(run(p, len, PACKET_HOST, 0), 0);
+	options.filter = "ip6";
+	build(false, false);
+	len = tcp4(p, 0, 40000, 443);
+	ck_assert_uint_eq(run(p, len, PACKET_HOST, 0), 0);
+	len = tcp6(p, 40000, 443);
+	ck_assert_uint_eq(run(p, len, PACKET_HOST, 0), PCAPNG_SNAPLEN);
+}
+END_TEST
+
+/* Whatever it accepts, and leaves in registers and memory: what is behind it holds. */
+START_TEST(clients_filter_that_wants_all)
+{
+	static const struct ipc_insn all[] = { { 0x00, 0, 0, 0xffffffff }, { 0x02, 0, 0, 0 }, { 0x07, 0, 0, 0 }, { 0x06, 0, 0, 0xffffffff } };
+	char *value[] = { "tcp port 22" }, *origin[] = { "command line" };
+	uint8_t p[120];
+	size_t len;
+
+	memcpy(tap->program, all, sizeof(all));
+	tap->program_len = sizeof(all) / sizeof(all[0]);
+	tap->direction = DIRECTION_OUT;
+	tap->snaplen = 90;
+	options.never = (struct conf_list){ value, origin, 1 };
+	build(false, false);
+	len = tcp4(p, 0, 40000, 443);
+	ck_assert_uint_eq(run(p, len, PACKET_OUTGOING, 0), 90);
+	ck_assert_uint_eq(run(p, len, PACKET_HOST, 0), 0);
+	ck_assert_uint_eq(run(p, len, PACKET_OUTGOING, AGENT_MARK), 0);
+	len = tcp4(p, 0, 40000, 22);
+	ck_assert_uint_eq(run(p, len, PACKET_OUTGOING, 0), 0);
+	len = tcp4(p, 0, 40000, OWN_PORT);
+	ck_assert_uint_eq(run(p, len, PACKET_OUTGOING, 0), 0);
+}
+END_TEST
+
+static const struct {
+	struct ipc_insn insn[3];
+	uint16_t	len;
+	const char	*why;
+} bad_programs[] = {
+	{ { { 0x28, 0, 0, 12 } }, 1, "does not return" },
+	{ { { 0x06, 0, 0, 1 }, { 0x15, 0, 200, 1 }, { 0x06, 0, 0, 1 } }, 3, "jumps behind the end" },
+	{ { { 0x05, 0, 0, 0xfffffffe }, { 0x06, 0, 0, 1 } }, 2, "jumps behind the end" },	/* backwards */
+	{ { { 0xff, 0, 0, 0 }, { 0x06, 0, 0, 1 } }, 2, "instruction 0" },
+	{ { { 0x16, 0, 0, 0 } }, 1, "not a constant" },
+	{ { { 0x34, 0, 0, 0 }, { 0x06, 0, 0, 1 } }, 2, "divides by 0" },
+	{ { { 0x60, 0, 0, 3 }, { 0x06, 0, 0, 1 } }, 2, "scratch memory" },
+	{ { { 0x02, 0, 0, 16 }, { 0x06, 0, 0, 1 } }, 2, "scratch memory" },
+};
+
+START_TEST(clients_filter_is_refused)
+{
+	memcpy(tap->program, bad_programs[_i].insn, sizeof(bad_programs[_i].insn));
+	tap->program_len = bad_programs[_i].len;
+	ck_assert_int_eq(capture_wish_init(&wish, &options, tap, NULL, error), 0);
+	ck_assert_int_eq(capture_filter_build(pcap, "eth0", &wish, false, false, &programs, error), -1);
+	ck_assert_msg(strncmp(error, "eth0: the client's filter: ", 27) == 0 && strstr(error, bad_programs[_i].why) != NULL, "%s", error);
+}
+END_TEST
+
+START_TEST(clients_filter_is_too_long)
+{
+	for (unsigned i = 0; i < IPC_PROGRAM_MAX; i++)
+		tap->program[i] = (struct ipc_insn){ .code = 0x06, .k = 1 };
+	tap->program_len = IPC_PROGRAM_MAX;
+	ck_assert_int_eq(capture_wish_init(&wish, &options, tap, NULL, error), 0);
+	ck_assert_int_eq(capture_filter_build(pcap, "eth0", &wish, false, false, &programs, error), -1);
+	ck_assert_msg(strstr(error, "longer than 4096") != NULL, "%s", error);
+	tap->program_len = IPC_PROGRAM_MAX - 400;
+	build(false, false);
+}
+END_TEST
+
 START_TEST(excluded_ports)
 {
 	char *value[] = { "9000", "9001" }, *origin[] = { "command line", "agent.conf:3" };
@@ -434,6 +565,16 @@ START_TEST(cooked_interfaces)
 	ck_assert_uint_eq(run(p + 14, len - 14, PACKET_HOST, 0), 0);
 	len = tcp4(p, 0, 40000, 444);
 	ck_assert_uint_eq(run(p + 14, len - 14, PACKET_HOST, 0), 0);
+	options.filter = NULL;
+	client_wants("inbound and tcp port 444", DLT_LINUX_SLL);
+	build(false, false);
+	ck_assert_uint_eq(run(p + 14, len - 14, PACKET_HOST, 0), PCAPNG_SNAPLEN);
+	ck_assert_uint_eq(run(p + 14, len - 14, PACKET_OUTGOING, 0), 0);
+	client_wants("link[6:2] = 1", DLT_LINUX_SLL);	/* an address that the kernel has not there */
+	capture_programs_clear(&programs);
+	ck_assert_int_eq(capture_wish_init(&wish, &options, tap, NULL, error), 0);
+	ck_assert_int_eq(capture_filter_build(pcap, "tun0", &wish, false, false, &programs, error), -1);
+	ck_assert_msg(strstr(error, "the client's filter: asks for link-layer fields") != NULL, "%s", error);
 }
 END_TEST
 
@@ -447,6 +588,11 @@ suite(void)
 	tcase_add_test(t, own_port_is_left_out);
 	tcase_add_test(t, no_frame_is_too_short);
 	tcase_add_test(t, own_endpoints_both_ways);
+	tcase_add_test(t, own_datagrams);
+	tcase_add_test(t, clients_filter);
+	tcase_add_test(t, clients_filter_that_wants_all);
+	tcase_add_loop_test(t, clients_filter_is_refused, 0, sizeof(bad_programs) / sizeof(bad_programs[0]));
+	tcase_add_test(t, clients_filter_is_too_long);
 	tcase_add_test(t, excluded_ports);
 	tcase_add_test(t, own_mark_outbound_only);
 	tcase_add_test(t, both_filters_and_the_smaller_snaplen);

@@ -696,8 +696,8 @@ START_TEST(rings_share_their_memory)
 {
 	lab.options.memory_limit = AGENT_ROLES_MEMORY + (1u << 20) + 300000;
 	capture_lab_change(true);
-	ck_assert_uint_eq(lab.totals.rings[0], 3u << 18);
-	ck_assert_uint_eq(lab.totals.rings[1], 0);
+	ck_assert_uint_eq(lab.totals.rings[POOL_COLLECTOR].bytes, 3u << 18);
+	ck_assert_uint_eq(lab.totals.rings[POOL_OPERATORS].bytes, 0);
 	capture_lab_want("lo");
 	capture_lab_change(true);
 	ck_assert(lab.was_gone);
@@ -711,7 +711,7 @@ START_TEST(rings_share_their_memory)
 	capture_lab_change(true);
 	ck_assert(!lab.was_gone && !TAILQ_EMPTY(&lab.tap.rings));
 	capture_lab_end();
-	ck_assert_uint_eq(lab.totals.rings[0], 0);
+	ck_assert_uint_eq(lab.totals.rings[POOL_COLLECTOR].bytes, 0);
 }
 END_TEST
 

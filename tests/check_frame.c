@@ -178,7 +178,7 @@ START_TEST(counters)
 		ck_assert_ptr_nonnull(row);
 		ck_assert_uint_eq(row->id, id);
 		ck_assert_int_eq(row->per_interface, id < COUNTER_BLOCKS_SEALED || (id >= COUNTER_OFFERED && id < COUNTER_LEDGER) ||
-		    id == COUNTER_PEERS_LEFT || id == COUNTER_UNWATCHED);
+		    id == COUNTER_PEERS_LEFT || id == COUNTER_UNWATCHED || id == COUNTER_THINNED);
 		ck_assert(row->name[0] != '\0' && row->place[0] != '\0' && row->help[0] != '\0');
 		for (unsigned other = 1; other < id; other++)
 			ck_assert(counter_row(other) == NULL || strcmp(row->name, counter_row(other)->name) != 0);

@@ -18,6 +18,7 @@
 
 #include "agent/ipc.h"
 #include "proto/counter.h"
+#include "proto/rpcap.h"
 
 static struct event_base *base;
 static struct ipc *a, *b;
@@ -341,6 +342,12 @@ tap_new(void)
 	strcpy(tap->filter, "tcp port 80");
 	tap->snaplen = 96;
 	tap->direction = DIRECTION_OUT;
+	tap->flush_ms = 20;
+	tap->promiscuous = true;
+	tap->sampling = (struct ipc_sampling){ .method = RPCAP_SAMPLE_AFTER_N_MS, .value = 100 };
+	tap->program_len = 2;
+	tap->program[0] = (struct ipc_insn){ .code = 0x15, .jt = 1, .jf = 2, .k = 0x800 };
+	tap->program[1] = (struct ipc_insn){ .code = 0x06, .k = 0xffffffff };
 	tap->slice = (struct slice){ .headers = true, .payload = 8 };
 	tap->digest = true;
 	memset(tap->secret, 0x5a, sizeof(tap->secret));
@@ -352,6 +359,7 @@ tap_new(void)
 	tap->own_count = 2;
 	tap->own[0] = (struct ipc_endpoint){ .family = AF_INET6, .address = { 1, 2, 3 }, .port = 8827 };
 	tap->own[1].port = 443;
+	tap->own[1].udp = true;
 	tap->interface_count = 2;
 	for (unsigned i = 0; i < 2; i++) {
 		struct ipc_tap_interface *interface = &tap->interface[i];
@@ -391,6 +399,12 @@ START_TEST(test_tap)
 	ck_assert_int_eq(errno, EBADMSG);
 	tap->interface[0].ipv6_count = 9;
 	ck_assert_int_eq(ipc_send_tap(a, tap), -1);
+	tap->interface[0].ipv6_count = 0;
+	tap->program_len = IPC_PROGRAM_MAX + 1;
+	ck_assert_int_eq(ipc_send_tap(a, tap), -1);
+	tap->program_len = 0;
+	tap->sampling.method = RPCAP_SAMPLE_AFTER_N_MS + 1;
+	ck_assert_int_eq(ipc_send_tap(a, tap), -1);
 	free(tap);
 	free(back);
 }
@@ -406,6 +420,8 @@ START_TEST(test_tap_full)
 	memset(tap->codec, 'y', sizeof(tap->codec) - 1);
 	tap->own_count = IPC_OWN_MAX;
 	tap->peer_count = IPC_PEERS_MAX;
+	tap->program_len = IPC_PROGRAM_MAX;
+	memset(tap->program, 0xa5, sizeof(tap->program));
 	tap->interface_count = MSG_INTERFACES_MAX;
 	for (unsigned i = 0; i < MSG_INTERFACES_MAX; i++) {
 		memset(tap->interface[i].name, 'z', sizeof(tap->interface[i].name) - 1);
@@ -439,6 +455,10 @@ get(enum ipc_type type, const uint8_t *payload, size_t length, void *out)
 		result = ipc_get_tap_result(&message, out);
 	else if (type == IPC_LAST_STATS)
 		result = ipc_get_last_stats(&message, &(uint8_t){ 0 }, out);
+	else if (type == IPC_LINKTYPE || type == IPC_LINKTYPE_REQUEST)
+		result = ipc_get_linktype(&message, out);
+	else if (type == IPC_COUNTED || type == IPC_COUNT_REQUEST)
+		result = ipc_get_count(&message, out);
 	else
 		result = ipc_get_interface_gone(&message, out);
 	free(copy);
@@ -463,6 +483,8 @@ mangle(enum ipc_type type, const uint8_t *payload, size_t length, void *out)
 			ck_assert_uint_le(((struct ipc_tap *)out)->own_count, IPC_OWN_MAX);
 			ck_assert_uint_le(((struct ipc_tap *)out)->interface_count, MSG_INTERFACES_MAX);
 			ck_assert_uint_lt(((struct ipc_tap *)out)->tap, IPC_TAPS_MAX);
+			ck_assert_uint_le(((struct ipc_tap *)out)->program_len, IPC_PROGRAM_MAX);
+			ck_assert_uint_le(((struct ipc_tap *)out)->sampling.method, RPCAP_SAMPLE_AFTER_N_MS);
 		}
 		copy[bit / 8] ^= (uint8_t)(1u << bit % 8);
 	}
@@ -544,6 +566,37 @@ START_TEST(test_interface_gone)
 }
 END_TEST
 
+START_TEST(test_linktype)
+{
+	static const enum ipc_type types[] = { IPC_LINKTYPE_REQUEST, IPC_LINKTYPE };
+	struct ipc_linktype linktype = { .ticket = 9, .ifindex = 77, .name = "eth0", .linktype = -1, .reason = "it is down" }, back;
+
+	ck_assert_int_eq(ipc_send_linktype(a, types[_i], &linktype), 0);
+	settle();
+	ck_assert_int_eq(got.type, types[_i]);
+	ck_assert_int_eq(get(got.type, got.payload, got.length, &back), 0);
+	ck_assert_mem_eq(&back, &linktype, sizeof(back));
+	mangle(types[_i], got.payload, got.length, &back);
+	ck_assert_int_eq(ipc_get_linktype(&(struct ipc_message){ .type = IPC_COUNTED, .payload = got.payload, .length = got.length },
+	    &back), -1);
+}
+END_TEST
+
+START_TEST(test_count)
+{
+	static const enum ipc_type types[] = { IPC_COUNT_REQUEST, IPC_COUNTED };
+	uint8_t tap = 0;
+
+	ck_assert_int_eq(ipc_send_count(a, types[_i], IPC_TAPS_MAX - 1), 0);
+	settle();
+	ck_assert_int_eq(got.type, types[_i]);
+	ck_assert_int_eq(get(got.type, got.payload, got.length, &tap), 0);
+	ck_assert_uint_eq(tap, IPC_TAPS_MAX - 1);
+	mangle(types[_i], got.payload, got.length, &tap);
+	ck_assert_int_eq(get(types[_i], (const uint8_t[]){ IPC_TAPS_MAX }, 1, &tap), -1);
+}
+END_TEST
+
 START_TEST(test_shutdown)
 {
 	uint32_t left_ms = 0;
@@ -582,6 +635,8 @@ ipc_suite(void)
 	tcase_add_test(tc, test_tap_result);
 	tcase_add_test(tc, test_last_stats);
 	tcase_add_test(tc, test_interface_gone);
+	tcase_add_loop_test(tc, test_linktype, 0, 2);
+	tcase_add_loop_test(tc, test_count, 0, 2);
 	tcase_add_test(tc, test_shutdown);
 	suite_add_tcase(suite, tc);
 	return suite;

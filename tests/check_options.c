@@ -219,6 +219,7 @@ static const struct {
 	{ "rpcap-listen = ::1\nrpcap-listen = 0.0.0.0\nrpcap-null-auth\n", ":2: rpcap-listen 0.0.0.0: whoever is on the way" },
 	{ "rpcap-listen = [::]\nrpcap-null-auth\n", ":1: rpcap-listen [::]: whoever is on the way" },
 	{ "rpcap-listen = 192.0.2.1\nrpcap-passwords = /p\n", "--rpcap-cert and --rpcap-key for TLS, or allow it by --rpcap-plain" },
+	{ "rpcap-listen = ::1\nrpcap-null-auth\nrpcap-allow = 192.0.2.0/24\nrpcap-allow = 192.0.2.0/33\n", ":4: rpcap-allow 192.0.2.0/33: " },
 	{ "rpcap-connect = localhost\nrpcap-null-auth\n", ":1: rpcap-connect localhost: whoever is on the way" },
 	{ "rpcap-connect = [2001:db8::1]:7\nrpcap-null-auth\n", ":1: rpcap-connect [2001:db8::1]:7: whoever" },
 };

@@ -16,11 +16,13 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct ipc_tap_result result;
 	struct ipc_lease lease;
 	struct ipc_interface_gone gone;
+	struct ipc_linktype linktype;
 	struct ipc_message message = { 0 };
 	struct ipc_enrolment enrolment;
 	enum ipc_store what;
 	const uint8_t *bytes;
 	uint32_t left_ms;
+	uint8_t number;
 	size_t len;
 	int error;
 
@@ -33,6 +35,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	(void)ipc_get_lease(&message, &lease);
 	(void)ipc_get_tap_result(&message, &result);
 	(void)ipc_get_interface_gone(&message, &gone);
+	(void)ipc_get_linktype(&message, &linktype);
+	(void)ipc_get_count(&message, &number);
 	(void)ipc_get_shutdown(&message, &left_ms);
 	(void)ipc_get_enrolment(&message, &enrolment);
 	(void)ipc_get_store(&message, &what, &bytes, &len);
