@@ -102,6 +102,8 @@ link_socket_came(struct link *link, struct ipc_message *message)
 	message->fd[0] = -1;
 	if (asker == LINK_ENROLL)
 		enroll_socket(link, fd, (int)error);
+	else if (asker == LINK_RPCAP)
+		rpcap_socket(link->rpcap, fd, (int)error);
 	else
 		dial_socket(link->dial, fd, (int)error);
 }
@@ -195,7 +197,7 @@ link_stop_check(struct link *link)
 	TAILQ_FOREACH(s, &link->sessions, entry)
 		if (s->state != SESSION_HANDSHAKE)
 			return;
-	if (link->stop_bye)
+	if (link->stop_bye && rpcap_done(link->rpcap))
 		stop_now(link);
 }
 
@@ -228,6 +230,7 @@ stop(struct link *link, uint32_t left_ms)
 	link->stopping = true;
 	link->stop_ns = clock_mono_ns() + left_ms * LINK_MS;
 	dial_stop(link->dial);
+	rpcap_stop(link->rpcap);
 	listener_check(link->listener);
 	session_hold_all(link, false);
 	if (link->tap[0].session == NULL && !backlog_empty(&link->tap[0].backlog))
@@ -307,6 +310,9 @@ reload(struct link *link, int fd)
 	session_limit_all(link);
 	breaker_set_flush(link->breaker, link->options.flush_ms * LINK_MS);
 	enroll_options(link);
+	if (link->rpcap == NULL)
+		link->rpcap = rpcap_new(link);
+	rpcap_options(link->rpcap);
 	credentials_request(link);
 	dial_start(link->dial);
 }
@@ -331,6 +337,7 @@ dump(struct link *link)
 		if (stats_refresh(&tap->stats, tap->spool))
 			stats_log(&tap->stats, tap->spool);
 	}
+	rpcap_log(link->rpcap);
 }
 
 static void
@@ -378,6 +385,9 @@ on_supervisor_message(struct ipc *ipc, struct ipc_message *message, void *arg)
 		break;
 	case IPC_CREDENTIALS:
 		credentials_receive(link, message);
+		break;
+	case IPC_RPCAP_FILES:
+		rpcap_files(link->rpcap, message);
 		break;
 	default:
 		log_warn("a message of the supervisor makes no sense (type %d)", (int)message->type);
@@ -552,12 +562,14 @@ link_start(struct link *link)
 	link->enroll = enroll_new(link);
 	link->renewal = renew_new(link);
 	link->listener = listener_new(link);
+	link->rpcap = rpcap_new(link);
 	link->metrics = link_metrics_new(link);
 	if ((link->watch = netif_watch_new(link->base, interfaces_changed, link)) == NULL)
 		fatal("cannot watch the network interfaces: %s", strerror(errno));
 	interfaces_changed(link);
 	credentials_init(link);
 	dial_start(link->dial);
+	rpcap_options(link->rpcap);
 }
 
 static void
@@ -568,6 +580,8 @@ link_clear(struct link *link)
 
 	while ((s = TAILQ_FIRST(&link->sessions)) != NULL)
 		session_free(s);
+	rpcap_free(link->rpcap);
+	link->rpcap = NULL;
 	dial_free(link->dial);
 	enroll_free(link->enroll);
 	link->enroll = NULL;

@@ -17,12 +17,6 @@
 
 /* The RPCAP server as a whole: what all clients share. */
 
-static bool
-is_configured(const struct agent_options *options)
-{
-	return options->rpcap_listens.count > 0 || options->rpcap_connects.count > 0;
-}
-
 bool
 rpcap_wants_tls(const struct rpcap *r)
 {
@@ -310,12 +304,11 @@ rpcap_stop(struct rpcap *r)
 		return;
 	r->stopping = true;
 	rpcap_listener_check(r->listener);
-	rpcap_calls_stop(r);
 	TAILQ_FOREACH(client, &r->clients, entry) {
-		if (client->state == CLIENT_READY)
-			rpcap_client_tell(client, RPCAP_ERR_NETW, "the agent shuts down");
+		rpcap_client_tell(client, RPCAP_ERR_NETW, "the agent shuts down");
 		rpcap_client_close(client, "the agent shuts down");
 	}
+	rpcap_calls_stop(r);
 }
 
 bool
@@ -337,7 +330,7 @@ rpcap_new(struct link *link)
 {
 	struct rpcap *r;
 
-	if (!is_configured(&link->options))
+	if (!agent_options_rpcap(&link->options))
 		return NULL;
 	if ((r = calloc(1, sizeof(*r))) == NULL)
 		fatal("out of memory");

@@ -5,7 +5,6 @@
 #include <sys/types.h>
 #include <sys/socket.h>
 #include <arpa/inet.h>
-#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +14,7 @@
 
 #include "common/buf.h"
 #include "proto/rpcap.h"
+#include "tests/hex_text.h"
 
 #define MESSAGE_MAX	4096u
 #define COUNT(array)	(sizeof(array) / sizeof((array)[0]))
@@ -24,29 +24,17 @@ struct bytes {
 	size_t	len;
 };
 
-/* "0a0B 'text' 00x112": pairs of hexadecimal digits, texts, and a pair so many times. */
 static void
-parse_bytes(const char *s, struct bytes *b)
+parse_bytes(const char *text, struct bytes *bytes)
 {
-	char pair[3] = "";
+	struct buf b;
 
-	for (b->len = 0; *s != '\0';) {
-		if (isspace((unsigned char)*s)) {
-			s++;
-		} else if (*s == '\'') {
-			for (s++; *s != '\''; s++)
-				b->data[b->len++] = (uint8_t)*s;
-			s++;
-		} else if (*s == 'x') {
-			for (unsigned long n = strtoul(s + 1, (char **)&s, 10); n > 1; n--, b->len++)
-				b->data[b->len] = b->data[b->len - 1];
-		} else {
-			memcpy(pair, s, 2);
-			b->data[b->len++] = (uint8_t)strtoul(pair, NULL, 16);
-			s += 2;
-		}
-		ck_assert_uint_lt(b->len, MESSAGE_MAX);
-	}
+	buf_init(&b, MESSAGE_MAX);
+	ck_assert_int_eq(hex_text_parse(text, &b), 0);
+	bytes->len = b.len;
+	if (b.len > 0)
+		memcpy(bytes->data, b.data, b.len);
+	buf_clear(&b);
 }
 
 /* --- one message of each kind: the bytes, written by hand from the protocol, and how they are put and got --- */
