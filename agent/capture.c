@@ -16,6 +16,7 @@
 #include "agent/agent.h"
 #include "agent/capture_clock.h"
 #include "agent/capture_governor.h"
+#include "agent/capture_linktype.h"
 #include "agent/capture_tap.h"
 #include "agent/ipc.h"
 #include "agent/last_counts.h"
@@ -37,6 +38,7 @@ struct capture {
 	struct event	*tick, *deadline;
 	struct capture_clock clock;
 	struct capture_governor governor;
+	struct capture_linktypes linktypes;
 	struct last_counts *last;		/* shared with the supervisor */
 	bool		 active;		/* packets came since the last tick */
 	bool		 ready;			/* IPC_READY was sent */
@@ -285,7 +287,7 @@ link_linktype(struct capture *c, const struct ipc_message *message)
 	interface.ifindex = linktype.ifindex;
 	memcpy(interface.name, linktype.name, sizeof(interface.name));
 	linktype.reason[0] = '\0';
-	linktype.linktype = capture_ring_linktype(&interface, linktype.reason);
+	linktype.linktype = capture_linktype(&c->linktypes, &interface, linktype.reason);
 	if (ipc_send_linktype(c->link, IPC_LINKTYPE, &linktype) == -1)
 		log_warn("link role: %s", strerror(errno));
 }
