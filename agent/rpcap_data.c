@@ -166,6 +166,14 @@ on_came(int fd, void *arg)
 }
 
 static void
+on_turn(void *arg)
+{
+	struct rpcap_data *d = arg;
+
+	d->callbacks->connected(d->arg);
+}
+
+static void
 on_door_failed(const char *why, void *arg)
 {
 	data_fail(arg, why);
@@ -353,7 +361,8 @@ rpcap_data_new(struct rpcap_client *client, const struct rpcap_startcap *start, 
 	    start->flags & RPCAP_FLAG_SERVEROPEN || client->call != NULL ? DATA_CONNECTED : DATA_ACCEPTED;
 	d->address = client->address;
 	*port_of(&d->address) = htons(start->port);
-	d->guest = (struct rpcap_guest){ .address = &client->address, .came = on_came, .failed = on_door_failed, .arg = d };
+	d->guest = (struct rpcap_guest){ .address = &client->address, .turn = on_turn, .came = on_came,
+	    .failed = on_door_failed, .arg = d };
 	d->wait = (struct rpcap_wait){ .came = on_socket, .arg = d };
 	d->timer = link_timer_new(client->server->link, on_late, d);
 	d->event = link_timer_new(client->server->link, on_room, d);
@@ -397,7 +406,7 @@ void
 rpcap_data_connect(struct rpcap_data *d)
 {
 	if (d->kind == DATA_ACCEPTED)
-		d->callbacks->connected(d->arg);
+		rpcap_door_wait(&d->guest);
 	else
 		make_connection(d);
 }
@@ -409,10 +418,9 @@ rpcap_data_open(struct rpcap_data *d)
 
 	if (d->kind == DATA_CONNECTED)
 		begin_io(d, d->fd);
-	else if (d->kind == DATA_ACCEPTED) {
+	else if (d->kind == DATA_ACCEPTED)
 		link_timer_set(d->timer, RPCAP_DATA_MS * LINK_MS);
-		rpcap_door_expect(&d->guest);
-	} else {
+	else {
 		event_assign(d->event, link->base, d->fd, EV_WRITE, on_room, d);
 		event_add(d->event, NULL);
 	}

@@ -683,7 +683,7 @@ START_TEST(a_data_port_is_shared)
 }
 END_TEST
 
-/* To each from the same address in the order of the replies. */
+/* The second one hears where to go only after the first one came: the connections could not be told apart. */
 START_TEST(a_data_port_is_shared_by_one_host)
 {
 	uint16_t port;
@@ -692,8 +692,22 @@ START_TEST(a_data_port_is_shared_by_one_host)
 	lab.link->options.rpcap_data_port = port;
 	client_open(&one, "127.0.0.1", NULL);
 	client_open(&two, "127.0.0.1", NULL);
-	start(&one, "127.0.0.1");
-	start(&two, "127.0.0.1");
+	ask_start(&one, 0, 0);
+	expect_started(&one);
+	ask_start(&two, 0, 0);
+	wait_for(lab.tap[IPC_TAP_RPCAP + 1].active && tap_all_answered(lab.link));
+	for (unsigned i = 0; i < 20; i++)
+		turn();
+	ck_assert_uint_eq(waiting(&two.control), 0);
+	if (_i == 0)
+		data_open(&one, "127.0.0.1", port);
+	else
+		client_close(&one);	/* or is gone */
+	expect_started(&two);
+	data_open(&two, "127.0.0.1", port);
+	wait_for(two.data.opened);
+	if (_i != 0)
+		return;
 	begin_stream(IPC_TAP_RPCAP, 1);
 	begin_stream(IPC_TAP_RPCAP + 1, 2);
 	publish(IPC_TAP_RPCAP, 1);
@@ -799,6 +813,28 @@ START_TEST(a_restarted_capture_role_goes_on)
 	expect_packets(&one, BLOCK_PACKETS);
 	ck_assert_uint_eq(stats_of(&one).ifrecv, 4 * BLOCK_PACKETS + (_i == 0 ? 0 : 3));
 	ck_assert_uint_eq(one.next, 4 * BLOCK_PACKETS + 1);
+}
+END_TEST
+
+/* None of them waits for an acknowledgement that nobody sends. */
+START_TEST(streams_are_many)
+{
+	const unsigned streams = 3 * MSG_STREAMS_MAX;
+
+	client_open(&one, "127.0.0.1", NULL);
+	start(&one, "127.0.0.1");
+	for (unsigned i = 1; i <= streams; i++) {
+		begin_stream(IPC_TAP_RPCAP, (uint8_t)i);
+		publish(IPC_TAP_RPCAP, 1);
+		expect_packets(&one, BLOCK_PACKETS);
+		if (i % 3 == 0)
+			spool_stream_end(spool_of(IPC_TAP_RPCAP));
+		if (i % 2 == 0)
+			(void)stats_of(&one);
+	}
+	rpcap_wake(tap_of(0));
+	ck_assert(spool_empty(tap_of(0)->spool));
+	ck_assert_uint_ge(stats_of(&one).ifrecv, streams / 2 * BLOCK_PACKETS);
 }
 END_TEST
 
@@ -1033,10 +1069,11 @@ main(void)
 	tcase_add_test(t, a_client_that_does_not_come_ends_it);
 	tcase_add_test(t, nobody_is_let_in_early);
 	tcase_add_test(t, a_data_port_is_shared);
-	tcase_add_test(t, a_data_port_is_shared_by_one_host);
+	tcase_add_loop_test(t, a_data_port_is_shared_by_one_host, 0, 2);
 	tcase_add_test(t, statistics_add_up);
 	tcase_add_test(t, a_slow_client_loses_its_own);
 	tcase_add_loop_test(t, a_restarted_capture_role_goes_on, 0, 3);
+	tcase_add_test(t, streams_are_many);
 	tcase_add_test(t, statistics_without_the_capture_role);
 	tcase_add_test(t, an_interface_that_goes_ends_it);
 	tcase_add_test(t, a_closed_data_connection_ends_it);
