@@ -41,9 +41,6 @@ count_one(struct capture_counts *counts, unsigned counter, uint64_t value)
 	case COUNTER_RING_RECEIVED:
 		counts->received += value;
 		break;
-	case COUNTER_BEFORE_FILTER:	/* received, but of no filter */
-		counts->received -= value;
-		break;
 	case COUNTER_RING_DROPPED:
 	case COUNTER_PACKETS_OVERSIZE:
 		counts->dropped += value;
@@ -84,7 +81,7 @@ is_stream(const struct capture_stream_counts *counts, const uint8_t stream[MSG_I
 static void
 read_spool(const struct link_tap *tap, struct capture_counts *fresh)
 {
-	static const unsigned wanted[] = { COUNTER_RING_RECEIVED, COUNTER_BEFORE_FILTER, COUNTER_RING_DROPPED, COUNTER_PACKETS_OVERSIZE,
+	static const unsigned wanted[] = { COUNTER_RING_RECEIVED, COUNTER_RING_DROPPED, COUNTER_PACKETS_OVERSIZE,
 	    COUNTER_SAMPLED_OUT, COUNTER_PAUSED_PACKETS, COUNTER_NIC_DROPPED, COUNTER_NIC_MISSED };
 	uint32_t id;
 	size_t i;
