@@ -92,7 +92,7 @@ capture_over(struct rpcap_capture *c, enum rpcap_error code, const char *why)
 
 	strncpy(text, why, sizeof(text) - 1);	/* it may be a part of what is freed */
 	text[sizeof(text) - 1] = '\0';
-	log_info("%s: capture of %s ends: %s", client->name, client->source, text);
+	log_info("RPCAP client %s: capture of %s ends: %s", client->name, client->source, text);
 	rpcap_capture_free(c);
 	switch (client->awaited) {
 	case RPCAP_STARTCAP:
@@ -318,8 +318,9 @@ on_opened(void *arg)
 {
 	struct rpcap_capture *c = arg;
 
-	log_info("%s: captures %s", c->client->name, c->client->source);
+	log_info("RPCAP client %s: captures %s", c->client->name, c->client->source);
 	c->state = CAPTURE_RUNNING;
+	pulse_count_nics(c->tap);	/* what they dropped before is not counted */
 	rpcap_send_run(c);
 }
 
@@ -358,7 +359,7 @@ check_start(const struct rpcap_client *client, const struct rpcap_startcap *star
 		return "no interface is open";
 	if (client->tls && (start->flags & RPCAP_FLAG_DGRAM) != 0)
 		return "TLS is not supported over UDP";
-	if ((start->flags & (RPCAP_FLAG_DGRAM | RPCAP_FLAG_SERVEROPEN)) != 0 && start->port == 0)
+	if ((client->call != NULL || (start->flags & (RPCAP_FLAG_DGRAM | RPCAP_FLAG_SERVEROPEN)) != 0) && start->port == 0)
 		return "the client says no port for its data connection";
 	return NULL;
 }
@@ -531,6 +532,6 @@ rpcap_capture_log(const struct rpcap_capture *c)
 	if (c == NULL)
 		return;
 	rpcap_count_stats(c, &stats);
-	log_info("%s: captures %s, tap %u: %u packets received, %u dropped by the interface, %u lost, %u sent", c->client->name,
+	log_info("RPCAP client %s: captures %s, tap %u: %u packets received, %u dropped by the interface, %u lost, %u sent", c->client->name,
 	    c->client->source, c->tap != NULL ? c->tap->number : 0, stats.ifrecv, stats.ifdrop, stats.krnldrop, stats.svrcapt);
 }

@@ -34,7 +34,7 @@ struct capture_counts {
 
 struct capture_stream_counts {
 	uint8_t		 stream[MSG_ID_SIZE];
-	bool		 any, ended;
+	bool		 any;
 	struct capture_counts counts;
 };
 
@@ -75,6 +75,7 @@ void	rpcap_send_clear(struct rpcap_capture *);
 void	rpcap_send_run(struct rpcap_capture *);		/* what can be sent now */
 
 /* --- rpcap_count.c: statistics --- */
+void	rpcap_count_sent(struct rpcap_capture *);	/* bytes, for the breaker; what the governor goes by, in the capture role */
 void	rpcap_count_refresh(struct rpcap_capture *);	/* from the tap's counters */
 void	rpcap_count_stats(const struct rpcap_capture *, struct rpcap_stats *);
 

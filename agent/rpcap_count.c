@@ -4,11 +4,12 @@
 
 #include <string.h>
 
-#include "agent/link_policy.h"
+#include "agent/link.h"
 #include "agent/rpcap.h"
 #include "agent/rpcap_capture.h"
 #include "agent/rpcap_data.h"
 #include "agent/spool.h"
+#include "common/clock.h"
 
 /*
  * A client's statistics are of its whole capture; a tap's counters are of one stream and begin at 0 with the next one, when the capture role
@@ -105,8 +106,6 @@ refresh_stream(struct capture_count *count, struct link_tap *tap)
 		return;
 	if (!is_stream(&count->now, tap->stats.stream))
 		next_stream(count, tap->stats.stream);
-	if (count->now.ended)
-		return;
 	read_spool(tap, &fresh);
 	keep_more(&count->now.counts, &fresh);
 }
@@ -126,7 +125,6 @@ rpcap_last_stats(struct link_tap *tap, const struct msg_stats *stats)
 	if (!is_stream(&count->now, stats->stream))
 		next_stream(count, stats->stream);
 	keep_more(&count->now.counts, &fresh);
-	count->now.ended = true;
 }
 
 /* --- what is told of them --- */
@@ -158,14 +156,25 @@ static void
 tell_server(struct rpcap_capture *c, uint64_t lost)
 {
 	struct rpcap *server = c->client->server;
-	uint64_t sent = c->count.packed - datagrams_lost(c), bytes = c->data != NULL ? rpcap_data_bytes(c->data) : 0;
+	uint64_t sent = c->count.packed - datagrams_lost(c);
 
 	server->packets_lost += lost - c->count.told_lost;
 	server->packets_sent += sent - c->count.told_sent;
-	server->bytes_sent += bytes - c->count.told_bytes;
-	server->counted_bytes += bytes - c->count.told_bytes;
 	c->count.told_lost = lost;
 	c->count.told_sent = sent;
+}
+
+void
+rpcap_count_sent(struct rpcap_capture *c)
+{
+	struct rpcap *server = c->client->server;
+	uint64_t bytes = c->data != NULL ? rpcap_data_bytes(c->data) : 0, fresh = bytes - c->count.told_bytes;
+
+	spool_count_set(server->link->tap[0].spool, COUNTER_CPU_LINK_US, STATS_AGENT, clock_cpu_us());
+	if (c->tap != NULL)
+		spool_count_add(c->tap->spool, COUNTER_BYTES_SENT, STATS_AGENT, fresh);
+	server->bytes_sent += fresh;
+	server->counted_bytes += fresh;
 	c->count.told_bytes = bytes;
 }
 
@@ -178,6 +187,7 @@ rpcap_count_refresh(struct rpcap_capture *c)
 		refresh_stream(&c->count, c->tap);
 	sum = all_streams(&c->count);
 	tell_server(c, all_lost(c, &sum));
+	rpcap_count_sent(c);
 }
 
 void

@@ -44,10 +44,10 @@ struct rpcap_data {
 /* --- addresses --- */
 
 static in_port_t *
-port_of(struct sockaddr_storage *ss)
+port_of(const struct sockaddr_storage *ss)
 {
-	return ss->ss_family == AF_INET ? &((struct sockaddr_in *)(void *)ss)->sin_port :
-	    &((struct sockaddr_in6 *)(void *)ss)->sin6_port;
+	return ss->ss_family == AF_INET ? &((struct sockaddr_in *)(uintptr_t)ss)->sin_port :
+	    &((struct sockaddr_in6 *)(uintptr_t)ss)->sin6_port;
 }
 
 static socklen_t
@@ -69,7 +69,6 @@ data_prepared(struct rpcap_data *d)
 	d->callbacks->prepared(d->arg);
 }
 
-/* IPv4 packets are what the taps see of an IPv4-mapped address. */
 bool
 rpcap_data_endpoint(const struct rpcap_data *d, struct ipc_endpoint *endpoint)
 {
@@ -79,17 +78,13 @@ rpcap_data_endpoint(const struct rpcap_data *d, struct ipc_endpoint *endpoint)
 	if (!d->known)
 		return false;
 	memset(endpoint, 0, sizeof(*endpoint));
-	endpoint->family = AF_INET;
+	endpoint->family = (uint8_t)d->address.ss_family;
 	endpoint->udp = d->kind == DATA_DATAGRAMS;
-	if (d->address.ss_family == AF_INET)
+	if (endpoint->family == AF_INET)
 		memcpy(endpoint->address, &in->sin_addr, sizeof(in->sin_addr));
-	else if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr))
-		memcpy(endpoint->address, in6->sin6_addr.s6_addr + 12, 4);
-	else {
-		endpoint->family = AF_INET6;
+	else
 		memcpy(endpoint->address, &in6->sin6_addr, sizeof(in6->sin6_addr));
-	}
-	endpoint->port = ntohs(d->address.ss_family == AF_INET ? in->sin_port : in6->sin6_port);
+	endpoint->port = ntohs(*port_of(&d->address));
 	return true;
 }
 
@@ -168,6 +163,14 @@ on_came(int fd, void *arg)
 
 	event_del(d->timer);
 	begin_io(d, fd);
+}
+
+static void
+on_turn(void *arg)
+{
+	struct rpcap_data *d = arg;
+
+	d->callbacks->connected(d->arg);
 }
 
 static void
@@ -358,7 +361,8 @@ rpcap_data_new(struct rpcap_client *client, const struct rpcap_startcap *start, 
 	    start->flags & RPCAP_FLAG_SERVEROPEN || client->call != NULL ? DATA_CONNECTED : DATA_ACCEPTED;
 	d->address = client->address;
 	*port_of(&d->address) = htons(start->port);
-	d->guest = (struct rpcap_guest){ .address = &client->address, .came = on_came, .failed = on_door_failed, .arg = d };
+	d->guest = (struct rpcap_guest){ .address = &client->address, .turn = on_turn, .came = on_came,
+	    .failed = on_door_failed, .arg = d };
 	d->wait = (struct rpcap_wait){ .came = on_socket, .arg = d };
 	d->timer = link_timer_new(client->server->link, on_late, d);
 	d->event = link_timer_new(client->server->link, on_room, d);
@@ -402,7 +406,7 @@ void
 rpcap_data_connect(struct rpcap_data *d)
 {
 	if (d->kind == DATA_ACCEPTED)
-		d->callbacks->connected(d->arg);
+		rpcap_door_wait(&d->guest);
 	else
 		make_connection(d);
 }
@@ -414,10 +418,9 @@ rpcap_data_open(struct rpcap_data *d)
 
 	if (d->kind == DATA_CONNECTED)
 		begin_io(d, d->fd);
-	else if (d->kind == DATA_ACCEPTED) {
+	else if (d->kind == DATA_ACCEPTED)
 		link_timer_set(d->timer, RPCAP_DATA_MS * LINK_MS);
-		rpcap_door_expect(&d->guest);
-	} else {
+	else {
 		event_assign(d->event, link->base, d->fd, EV_WRITE, on_room, d);
 		event_add(d->event, NULL);
 	}

@@ -119,7 +119,7 @@ static void
 guest_join(struct rpcap_door *door, struct rpcap_guest *guest)
 {
 	guest->door = door;
-	guest->expected = false;
+	guest->waiting = guest->expected = false;
 	TAILQ_INSERT_TAIL(&door->guests, guest, entry);
 }
 
@@ -183,24 +183,44 @@ rpcap_door_address(const struct rpcap_guest *guest)
 	return &guest->door->address;
 }
 
-/* Behind those that were told before it. */
-void
-rpcap_door_expect(struct rpcap_guest *guest)
+static void
+guest_turn(struct rpcap_guest *guest)
 {
+	guest->waiting = false;
+	guest->expected = true;
+	guest->turn(guest->arg);
+}
+
+/* Behind those that wait already. */
+void
+rpcap_door_wait(struct rpcap_guest *guest)
+{
+	if (find_guest(guest->door, guest->address) == NULL) {
+		guest_turn(guest);
+		return;
+	}
 	TAILQ_REMOVE(&guest->door->guests, guest, entry);
 	TAILQ_INSERT_TAIL(&guest->door->guests, guest, entry);
-	guest->expected = true;
+	guest->waiting = true;
 }
 
 void
 rpcap_door_leave(struct rpcap_guest *guest)
 {
 	struct rpcap_door *door = guest->door;
+	struct rpcap_guest *next;
 
 	if (door == NULL)
 		return;
 	guest->door = NULL;
 	TAILQ_REMOVE(&door->guests, guest, entry);
-	if (TAILQ_EMPTY(&door->guests))
+	if (TAILQ_EMPTY(&door->guests)) {
 		door_close(door);
+		return;
+	}
+	TAILQ_FOREACH(next, &door->guests, entry)
+		if (guest->expected && next->waiting && rpcap_same_host(next->address, guest->address)) {
+			guest_turn(next);
+			break;
+		}
 }

@@ -120,6 +120,7 @@ rpcap_send_run(struct rpcap_capture *c)
 	rpcap_data_cork(c->data, true);
 	result = run(c);
 	rpcap_data_cork(c->data, false);
+	rpcap_count_sent(c);
 	pulse_start(c->client->server->link);
 	switch (result) {
 	case RUN_IDLE:

@@ -261,6 +261,12 @@ spool_of(unsigned tap)
 	return lab.role.producer[tap];
 }
 
+static struct link_tap *
+tap_of(unsigned number)
+{
+	return &lab.link->tap[IPC_TAP_RPCAP + number];
+}
+
 static void
 wake(unsigned tap)
 {
@@ -308,6 +314,19 @@ publish_of(unsigned tap, uint32_t count, uint32_t len)
 }
 
 static void
+publish_damaged(unsigned tap, uint32_t count)
+{
+	struct spool_entry entry = { .packets = count, .bytes = count, .first_ns = 1, .last_ns = 2, .raw_len = 64, .data_len = 64 };
+	uint8_t *data = spool_reserve(spool_of(tap), 64);
+
+	ck_assert_ptr_nonnull(data);
+	memset(data, 0, 64);
+	spool_publish(spool_of(tap), &entry);
+	spool_count_add(spool_of(tap), COUNTER_RING_RECEIVED, 0, count);
+	wake(tap);
+}
+
+static void
 publish(unsigned tap, unsigned blocks)
 {
 	for (unsigned i = 0; i < blocks; i++)
@@ -320,6 +339,15 @@ counters(uint8_t stream, struct msg_stat *stat, uint64_t received)
 {
 	*stat = (struct msg_stat){ .counter = COUNTER_RING_RECEIVED, .interface = 0, .value = received };
 	return (struct msg_stats){ .stream = { stream }, .count = 1, .stat = stat };
+}
+
+static void
+answer(uint8_t tap, bool accepted, const char *reason)
+{
+	struct ipc_tap_result result = { .tap = tap, .version = lab.tap[tap].version, .accepted = accepted };
+
+	strcpy(result.reason, reason);
+	ck_assert_int_eq(ipc_send_tap_result(lab.capture, &result), 0);
 }
 
 /* --- what comes --- */
@@ -367,12 +395,6 @@ expect_packets(struct client *c, uint32_t count)
 
 	wait_for((got += take_packets(c)) >= count);
 	ck_assert_uint_eq(got, count);
-}
-
-static struct link_tap *
-tap_of(unsigned number)
-{
-	return &lab.link->tap[IPC_TAP_RPCAP + number];
 }
 
 /* --- fixtures --- */
@@ -424,6 +446,8 @@ START_TEST(reply_waits_for_all_taps)
 	lab.capture_mute = true;
 	ask_start(&one, 0, 0);
 	wait_for(lab.tap[IPC_TAP_RPCAP].active);
+	answer(IPC_TAP_RPCAP, true, "");
+	wait_for(tap_of(0)->answered);
 	for (i = 0; i < 20; i++)
 		turn();
 	ck_assert_uint_eq(waiting(&one.control), 0);
@@ -593,6 +617,42 @@ START_TEST(only_the_client_itself_is_let_in)
 }
 END_TEST
 
+/* It is not waited for without an end. */
+START_TEST(a_client_that_does_not_come_ends_it)
+{
+	client_open(&one, "127.0.0.1", NULL);
+	ask_start(&one, 0, 0);
+	expect_started(&one);
+	expect_error(&one, RPCAP_ERR_STARTCAPTURE, "in time");
+	wait_for(tap_free(tap_of(0)));
+	start(&one, "127.0.0.1");
+}
+END_TEST
+
+/* Not before it was told where. */
+START_TEST(nobody_is_let_in_early)
+{
+	struct lab_end early = { 0 };
+	uint16_t port;
+
+	close(listen_any(&port));
+	lab.link->options.rpcap_data_port = port;
+	client_open(&one, "127.0.0.1", NULL);
+	lab.capture_mute = true;
+	ask_start(&one, 0, 0);
+	wait_for(lab.tap[IPC_TAP_RPCAP].active);
+	end_open(&early, NULL, connect_from("127.0.0.1", port));
+	wait_for(early.closed);
+	tlsio_free(early.t);
+	lab.capture_mute = false;
+	rpcap_lab_answer_taps(&lab);
+	data_open(&one, "127.0.0.1", expect_started(&one));
+	begin_stream(IPC_TAP_RPCAP, 1);
+	publish(IPC_TAP_RPCAP, 1);
+	expect_packets(&one, BLOCK_PACKETS);
+}
+END_TEST
+
 /* Whoever of them connects first. */
 START_TEST(a_data_port_is_shared)
 {
@@ -623,7 +683,7 @@ START_TEST(a_data_port_is_shared)
 }
 END_TEST
 
-/* To each from the same address in the order of the replies. */
+/* The second one hears where to go only after the first one came: the connections could not be told apart. */
 START_TEST(a_data_port_is_shared_by_one_host)
 {
 	uint16_t port;
@@ -632,8 +692,22 @@ START_TEST(a_data_port_is_shared_by_one_host)
 	lab.link->options.rpcap_data_port = port;
 	client_open(&one, "127.0.0.1", NULL);
 	client_open(&two, "127.0.0.1", NULL);
-	start(&one, "127.0.0.1");
-	start(&two, "127.0.0.1");
+	ask_start(&one, 0, 0);
+	expect_started(&one);
+	ask_start(&two, 0, 0);
+	wait_for(lab.tap[IPC_TAP_RPCAP + 1].active && tap_all_answered(lab.link));
+	for (unsigned i = 0; i < 20; i++)
+		turn();
+	ck_assert_uint_eq(waiting(&two.control), 0);
+	if (_i == 0)
+		data_open(&one, "127.0.0.1", port);
+	else
+		client_close(&one);	/* or is gone */
+	expect_started(&two);
+	data_open(&two, "127.0.0.1", port);
+	wait_for(two.data.opened);
+	if (_i != 0)
+		return;
 	begin_stream(IPC_TAP_RPCAP, 1);
 	begin_stream(IPC_TAP_RPCAP + 1, 2);
 	publish(IPC_TAP_RPCAP, 1);
@@ -659,16 +733,17 @@ START_TEST(statistics_add_up)
 	spool_count_add(spool_of(IPC_TAP_RPCAP), COUNTER_PACKETS_OVERSIZE, 0, 2);
 	spool_count_add(spool_of(IPC_TAP_RPCAP), COUNTER_BEFORE_FILTER, 0, 5);
 	spool_count_add(spool_of(IPC_TAP_RPCAP), COUNTER_SAMPLED_OUT, 0, 11);
+	publish_damaged(IPC_TAP_RPCAP, 4);
 	expect_packets(&one, 3 * BLOCK_PACKETS);
 	stats = stats_of(&one);
 	ck_assert_uint_eq(stats.svrcapt, 3 * BLOCK_PACKETS);
-	ck_assert_uint_eq(stats.krnldrop, 7 + 30 + 2 + 11);
+	ck_assert_uint_eq(stats.krnldrop, 7 + 30 + 2 + 11 + 4);
 	ck_assert_uint_eq(stats.ifrecv, stats.svrcapt + stats.krnldrop);
 	ck_assert_uint_eq(lab.counts, 1);
 	ask_empty(&one, RPCAP_ENDCAP);
 	expect(&one, RPCAP_ENDCAP | RPCAP_REPLY);
 	stats = stats_of(&one);
-	ck_assert_uint_eq(stats.ifrecv, 3 * BLOCK_PACKETS + 50);
+	ck_assert_uint_eq(stats.ifrecv, 3 * BLOCK_PACKETS + 54);
 	ck_assert_uint_eq(lab.counts, 2);
 }
 END_TEST
@@ -723,6 +798,7 @@ START_TEST(a_restarted_capture_role_goes_on)
 	ck_assert_uint_eq(stats_of(&one).ifrecv, 2 * BLOCK_PACKETS);
 	if (_i == 1)
 		tap_last_stats(tap_of(0), &last);
+	spool_count_set(spool_of(IPC_TAP_RPCAP), COUNTER_RING_RECEIVED, 0, 0);	/* as a moment before the next stream */
 	tap_capture_is_new(lab.link);
 	begin_stream(IPC_TAP_RPCAP, 2);
 	publish(IPC_TAP_RPCAP, 1);
@@ -737,6 +813,28 @@ START_TEST(a_restarted_capture_role_goes_on)
 	expect_packets(&one, BLOCK_PACKETS);
 	ck_assert_uint_eq(stats_of(&one).ifrecv, 4 * BLOCK_PACKETS + (_i == 0 ? 0 : 3));
 	ck_assert_uint_eq(one.next, 4 * BLOCK_PACKETS + 1);
+}
+END_TEST
+
+/* None of them waits for an acknowledgement that nobody sends. */
+START_TEST(streams_are_many)
+{
+	const unsigned streams = 3 * MSG_STREAMS_MAX;
+
+	client_open(&one, "127.0.0.1", NULL);
+	start(&one, "127.0.0.1");
+	for (unsigned i = 1; i <= streams; i++) {
+		begin_stream(IPC_TAP_RPCAP, (uint8_t)i);
+		publish(IPC_TAP_RPCAP, 1);
+		expect_packets(&one, BLOCK_PACKETS);
+		if (i % 3 == 0)
+			spool_stream_end(spool_of(IPC_TAP_RPCAP));
+		if (i % 2 == 0)
+			(void)stats_of(&one);
+	}
+	rpcap_wake(tap_of(0));
+	ck_assert(spool_empty(tap_of(0)->spool));
+	ck_assert_uint_ge(stats_of(&one).ifrecv, streams / 2 * BLOCK_PACKETS);
 }
 END_TEST
 
@@ -778,8 +876,13 @@ START_TEST(a_closed_data_connection_ends_it)
 	begin_stream(IPC_TAP_RPCAP, 1);
 	publish(IPC_TAP_RPCAP, 1);
 	expect_packets(&one, BLOCK_PACKETS);
+	lab.capture_mute = true;
 	tlsio_free(one.data.t);
 	memset(&one.data, 0, sizeof(one.data));
+	wait_for(!lab.tap[IPC_TAP_RPCAP].active);
+	ck_assert(!tap_free(tap_of(0)));	/* its spool may still be written */
+	lab.capture_mute = false;
+	rpcap_lab_answer_taps(&lab);
 	wait_for(tap_free(tap_of(0)));
 	ck_assert_uint_eq(stats_of(&one).svrcapt, BLOCK_PACKETS);
 	ask_empty(&one, RPCAP_ENDCAP);
@@ -788,15 +891,6 @@ START_TEST(a_closed_data_connection_ends_it)
 	start(&one, "127.0.0.1");
 }
 END_TEST
-
-static void
-answer(uint8_t tap, bool accepted, const char *reason)
-{
-	struct ipc_tap_result result = { .tap = tap, .version = lab.tap[tap].version, .accepted = accepted };
-
-	strcpy(result.reason, reason);
-	ck_assert_int_eq(ipc_send_tap_result(lab.capture, &result), 0);
-}
 
 static const struct bpf_insn none[] = { BPF_STMT(BPF_RET | BPF_K, 0) };
 static const struct bpf_insn endless[] = { BPF_STMT(BPF_LD | BPF_IMM, 0) };
@@ -972,11 +1066,14 @@ main(void)
 	tcase_add_test(t, server_opens_the_data_connection);
 	tcase_add_test(t, a_port_where_nobody_waits_is_refused);
 	tcase_add_test(t, only_the_client_itself_is_let_in);
+	tcase_add_test(t, a_client_that_does_not_come_ends_it);
+	tcase_add_test(t, nobody_is_let_in_early);
 	tcase_add_test(t, a_data_port_is_shared);
-	tcase_add_test(t, a_data_port_is_shared_by_one_host);
+	tcase_add_loop_test(t, a_data_port_is_shared_by_one_host, 0, 2);
 	tcase_add_test(t, statistics_add_up);
 	tcase_add_test(t, a_slow_client_loses_its_own);
 	tcase_add_loop_test(t, a_restarted_capture_role_goes_on, 0, 3);
+	tcase_add_test(t, streams_are_many);
 	tcase_add_test(t, statistics_without_the_capture_role);
 	tcase_add_test(t, an_interface_that_goes_ends_it);
 	tcase_add_test(t, a_closed_data_connection_ends_it);
