@@ -9,8 +9,8 @@
 #define BACKOFF_MAX_MS	60000
 #define BACKOFF_STEPS	7	/* rounds until then */
 
-/* The most to wait after so many rounds, which become one more; what is waited is at random below it, so that those who began together
- * do not go on together. */
+/* The most to wait after so many rounds, which become one more; what is waited is at random below it, so that those who began
+ * together do not go on together. */
 uint64_t	backoff_next_ms(unsigned *rounds);
 
 #endif

@@ -245,7 +245,8 @@ call_new(struct rpcap *r, const char *text)
 	struct rpcap_call *call = calloc(1, sizeof(*call));
 	struct conf_error error;
 
-	if (call == NULL || (call->text = strdup(text)) == NULL || (call->race = race_new(r->link->base, &callbacks, call)) == NULL) {
+	if (call == NULL || (call->text = strdup(text)) == NULL ||
+	    (call->race = race_new(r->link->base, &callbacks, call)) == NULL) {
 		log_error("RPCAP: %s is not called: out of memory", text);
 		if (call != NULL)
 			free(call->text);

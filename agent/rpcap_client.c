@@ -21,8 +21,8 @@
 #include "common/tls.h"
 
 /*
- * A control connection: its first byte tells TLS from plain text, then come messages, one at a time. What cannot be taken yet waits in
- * the input, which is bounded; then TCP's window closes.
+ * A control connection: its first byte tells TLS from plain text, then come messages, one at a time. What cannot be taken yet waits
+ * in the input, which is bounded; then TCP's window closes.
  */
 
 #define INPUT_MAX	(RPCAP_HEADER_SIZE + RPCAP_REQUEST_MAX)
@@ -159,7 +159,8 @@ is_placed(const struct rpcap_client *client, uint8_t type)
 static void
 refuse_version(struct rpcap_client *client)
 {
-	rpcap_client_refuse(client, RPCAP_ERR_WRONGVER, "version %u of RPCAP is not served, only %u", client->version, RPCAP_VERSION);
+	rpcap_client_refuse(client, RPCAP_ERR_WRONGVER, "version %u of RPCAP is not served, only %u", client->version,
+	    RPCAP_VERSION);
 	rpcap_client_close(client, "it speaks another version of RPCAP");
 }
 
@@ -303,7 +304,8 @@ log_ready(const struct rpcap_client *client, const char *user)
 
 	if (user != NULL)
 		log_escape(text, sizeof(text), user);
-	log_info("RPCAP client %s%s: authenticated, %s%s", client->name, client->tls ? " (TLS)" : "", user != NULL ? "user " : "", text);
+	log_info("RPCAP client %s%s: authenticated, %s%s", client->name, client->tls ? " (TLS)" : "", user != NULL ? "user " : "",
+	    text);
 }
 
 void
@@ -373,13 +375,14 @@ refuse_connection(struct rpcap_client *client)
 {
 	static struct log_limit limit;
 	const char *why = refusals[client->refusal];
+	enum rpcap_error code = client->refusal == REFUSAL_SILENT ? RPCAP_ERR_INITTIMEOUT : RPCAP_ERR_TLS_REQUIRED;
 
 	client->server->refused++;
 	log_limited(&limit, 10000, LOG_LEVEL_WARN, "RPCAP client %s: %s", client->name, why);
 	if (client->refusal == REFUSAL_NO_TLS)
 		send_alert(client);
 	else
-		send_error(client, client->hello[0], client->refusal == REFUSAL_SILENT ? RPCAP_ERR_INITTIMEOUT : RPCAP_ERR_TLS_REQUIRED, why);
+		send_error(client, client->hello[0], code, why);
 	rpcap_client_close(client, why);
 }
 
@@ -594,7 +597,8 @@ rpcap_client_new(struct rpcap *r, int fd, struct rpcap_call *call)
 	client->fd = fd;
 	client->call = call;
 	client->since_ns = clock_mono_ns();
-	memcpy(client->hello, (const uint8_t[]){ 0, 3, 1 }, sizeof(client->hello));	/* SSL's for TLS 1.0, as in a first record */
+	client->hello[1] = 3;	/* until more is known: as TLS's first record has it */
+	client->hello[2] = 1;
 	client->timer = link_timer_new(r->link, on_timer, client);
 	client->next = link_timer_new(r->link, on_next, client);
 	client->first = event_new(r->link->base, fd, EV_READ | EV_PERSIST, on_first_byte, client);
