@@ -41,7 +41,6 @@ static const char *const refusals[] = {
 	[REFUSAL_NO_TLS] = "TLS is not served here",
 	[REFUSAL_TLS_REQUIRED] = "TLS is required by this server",
 	[REFUSAL_PLAIN] = "plain text is refused: this server allows it over loopback only",
-	[REFUSAL_SILENT] = "no authentication came in time",
 };
 
 /* --- what we say --- */
@@ -375,14 +374,13 @@ refuse_connection(struct rpcap_client *client)
 {
 	static struct log_limit limit;
 	const char *why = refusals[client->refusal];
-	enum rpcap_error code = client->refusal == REFUSAL_SILENT ? RPCAP_ERR_INITTIMEOUT : RPCAP_ERR_TLS_REQUIRED;
 
 	client->server->refused++;
 	log_limited(&limit, 10000, LOG_LEVEL_WARN, "RPCAP client %s: %s", client->name, why);
 	if (client->refusal == REFUSAL_NO_TLS)
 		send_alert(client);
 	else
-		send_error(client, client->hello[0], code, why);
+		send_error(client, client->hello[0], RPCAP_ERR_TLS_REQUIRED, why);
 	rpcap_client_close(client, why);
 }
 
@@ -446,7 +444,7 @@ refusal_of(const struct rpcap_client *client)
 }
 
 static void
-start_control(struct rpcap_client *client, enum rpcap_refusal refusal)
+start_control(struct rpcap_client *client)
 {
 	static const struct tlsio_callbacks callbacks = { on_opened, on_readable, on_readable, on_closed };
 	static const struct tlsio_options options = { .side = TLSIO_SERVER, .handshake_ms = RPCAP_AUTH_MS, .input_max = INPUT_MAX,
@@ -455,7 +453,8 @@ start_control(struct rpcap_client *client, enum rpcap_refusal refusal)
 
 	event_free(client->first);
 	client->first = NULL;
-	client->refusal = refusal;
+	client->tls = client->hello[0] == TLS_HANDSHAKE;
+	client->refusal = refusal_of(client);
 	client->state = CLIENT_HANDSHAKE;
 	client->control = tlsio_new(r->link->base, client->tls ? r->tls : NULL, client->fd, &options, &callbacks, client);
 	if (client->control == NULL) {
@@ -471,9 +470,8 @@ on_first_byte(evutil_socket_t fd, short what, void *arg)
 	ssize_t n = recv(fd, client->hello, sizeof(client->hello), MSG_PEEK);
 
 	(void)what;
-	client->tls = n > 0 && client->hello[0] == TLS_HANDSHAKE;
 	if (n > 0)
-		start_control(client, refusal_of(client));
+		start_control(client);
 	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
 		rpcap_client_free(client);
 }
@@ -491,22 +489,12 @@ too_idle(struct rpcap_client *client)
 	rpcap_client_close(client, "it has been idle for too long");
 }
 
-/* Before the first byte it is said in plain text, where that may be spoken. */
-static void
-too_silent(struct rpcap_client *client)
-{
-	if (refusal_of(client) == REFUSAL_NONE)
-		start_control(client, REFUSAL_SILENT);
-	else
-		rpcap_client_free(client);
-}
-
 static void
 too_slow(struct rpcap_client *client)
 {
 	if (client->state == CLIENT_AUTH)
-		send_error(client, 0, RPCAP_ERR_INITTIMEOUT, refusals[REFUSAL_SILENT]);
-	rpcap_client_close(client, refusals[REFUSAL_SILENT]);
+		send_error(client, 0, RPCAP_ERR_INITTIMEOUT, "no authentication came in time");
+	rpcap_client_close(client, "it has not authenticated in time");
 }
 
 static void
@@ -518,10 +506,8 @@ on_timer(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	if (client->state == CLIENT_READY)
 		too_idle(client);
-	else if (client->state == CLIENT_FIRST_BYTE)
-		too_silent(client);
 	else if (client->control == NULL)
-		rpcap_client_free(client);
+		rpcap_client_free(client);	/* who has said nothing hears nothing: it may speak TLS or not */
 	else
 		too_slow(client);
 }

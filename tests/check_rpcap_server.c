@@ -1207,7 +1207,6 @@ START_TEST(nothing_in_time)
 	peer_open(&peer);
 	wait_for(&peer, client_of(&peer) != NULL);
 	ring(client_of(&peer)->timer);
-	hear_error(&peer, 0, RPCAP_ERR_INITTIMEOUT);
 	hear_end(&peer);
 }
 END_TEST
