@@ -11,6 +11,7 @@
 
 #include <event2/event.h>
 
+#include "agent/link_backoff.h"
 #include "agent/link_dial.h"
 #include "agent/link_enroll.h"
 #include "agent/link_race.h"
@@ -21,9 +22,6 @@
 #include "common/log.h"
 #include "proto/frame.h"
 
-#define BACKOFF_MIN_MS	500
-#define BACKOFF_MAX_MS	60000
-#define BACKOFF_STEPS	7		/* doublings until the most */
 #define LASTED_MS	60000		/* a session this long was a good one */
 #define CLONE_MS	60000		/* another machine has our identity: no hurry */
 #define REVOKED_MS	3600000		/* for good, as far as is known */
@@ -107,13 +105,7 @@ wait_ms(struct dial *d, uint64_t ms)
 static void
 round_wait(struct dial *d, uint64_t at_least_ms)
 {
-	unsigned step = d->rounds < BACKOFF_STEPS ? d->rounds : BACKOFF_STEPS;
-	uint64_t most_ms = (uint64_t)BACKOFF_MIN_MS << step;
-
-	if (most_ms > BACKOFF_MAX_MS)
-		most_ms = BACKOFF_MAX_MS;
-	d->rounds++;
-	wait_ms(d, at_least_ms + link_random(most_ms));
+	wait_ms(d, at_least_ms + link_random(backoff_next_ms(&d->rounds)));
 }
 
 static void

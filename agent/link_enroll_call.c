@@ -13,6 +13,7 @@
 #include <event2/event.h>
 
 #include "agent/link.h"
+#include "agent/link_backoff.h"
 #include "agent/link_dial.h"
 #include "agent/link_enroll.h"
 #include "agent/link_policy.h"
@@ -29,9 +30,6 @@
  * key asks again, so that a token is never used up in vain.
  */
 
-#define BACKOFF_MIN_MS	500
-#define BACKOFF_MAX_MS	60000
-#define BACKOFF_STEPS	7
 #define HANDSHAKE_MS	10000
 #define ANSWER_MS	30000		/* who signs may be another machine yet */
 #define INPUT_MAX	(32u * 1024)	/* CERTIFICATE has 17 KiB */
@@ -85,12 +83,10 @@ change_state(struct enroll_call *c, enum call_state state)
 static void
 wait_for_next(struct enroll_call *c)
 {
-	unsigned step = c->rounds < BACKOFF_STEPS ? c->rounds : BACKOFF_STEPS;
-	uint64_t most_ms = (uint64_t)BACKOFF_MIN_MS << step;
+	uint64_t most_ms = backoff_next_ms(&c->rounds);
 
-	c->rounds++;
 	change_state(c, CALL_WAIT);
-	link_timer_set(c->timer, (most_ms / 4 + link_random(most_ms < BACKOFF_MAX_MS ? most_ms : BACKOFF_MAX_MS)) * LINK_MS);
+	link_timer_set(c->timer, (most_ms / 4 + link_random(most_ms)) * LINK_MS);
 }
 
 /* What stays wrong is said once, not at each attempt. */

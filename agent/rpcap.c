@@ -36,7 +36,7 @@ static void
 warn_plain(struct rpcap *r)
 {
 	if (r->link->options.rpcap_plain && !r->said_plain)
-		log_warn("RPCAP is served in plain text (--rpcap-plain): who can see that traffic sees all that is captured, and passwords");
+		log_warn("RPCAP is served in plain text (--rpcap-plain): who sees it on its way sees passwords and all that is captured");
 	r->said_plain = r->link->options.rpcap_plain;
 }
 
@@ -289,8 +289,8 @@ rpcap_log(const struct rpcap *r)
 	    (unsigned long long)r->accepted, (unsigned long long)r->refused, (unsigned long long)r->packets_sent,
 	    (unsigned long long)r->packets_lost, (unsigned long long)r->bytes_sent);
 	TAILQ_FOREACH(client, &r->clients, entry) {
-		log_info("RPCAP client %s%s%s%s%s", client->name, client->tls ? ", TLS" : "", client->authenticated ? "" : ", unauthenticated",
-		    client->source[0] != '\0' ? ", " : "", client->source);
+		log_info("RPCAP client %s%s%s%s%s", client->name, client->tls ? ", TLS" : "",
+		    client->authenticated ? "" : ", unauthenticated", client->source[0] != '\0' ? ", " : "", client->source);
 		rpcap_capture_log(client->capture);
 	}
 }

@@ -58,8 +58,8 @@ rpcap_allow_read(struct rpcap_allow *allow, const struct conf_list *list, struct
 	for (i = 0; i < list->count; i++) {
 		if (fresh.count < RPCAP_ALLOW_MAX && parse_prefix(list->value[i], &fresh.prefix[fresh.count++]) == 0)
 			continue;
-		conf_error_set(error, i < RPCAP_ALLOW_MAX ? "%s: must be an address or a prefix, such as 192.0.2.7, 192.0.2.0/24 or "
-		    "2001:db8::/32" : "%s: is one too many, 64 is the most", list->value[i]);
+		conf_error_set(error, i < RPCAP_ALLOW_MAX ? "%s: must be an address or a prefix, such as 192.0.2.7, 192.0.2.0/24 "
+		    "or 2001:db8::/32" : "%s: is one too many, 64 is the most", list->value[i]);
 		conf_error_place(error, list->origin[i], NAME);
 		return -1;
 	}

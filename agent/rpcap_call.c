@@ -11,6 +11,7 @@
 #include <event2/event.h>
 
 #include "agent/link.h"
+#include "agent/link_backoff.h"
 #include "agent/link_dial.h"
 #include "agent/link_race.h"
 #include "agent/link_resolve.h"
@@ -19,9 +20,7 @@
 
 /* Active mode: a host of --rpcap-connect is called again and again, and served like one that called us. */
 
-#define BACKOFF_MIN_MS	1000
-#define BACKOFF_MAX_MS	60000
-#define BACKOFF_STEPS	6	/* doublings until the most */
+#define FIRST_ROUND	1	/* half a second to a second */
 
 enum call_state {
 	CALL_OFF,
@@ -59,16 +58,12 @@ change_state(struct rpcap_call *call, enum call_state state)
 	call->state = state;
 }
 
-/* Half of it at least, so that nobody is hammered. */
+/* Half of it at least: one that answers and goes away again is not to be hammered. */
 static void
 wait_for_next(struct rpcap_call *call)
 {
-	unsigned step = call->rounds < BACKOFF_STEPS ? call->rounds : BACKOFF_STEPS;
-	uint64_t most_ms = (uint64_t)BACKOFF_MIN_MS << step;
+	uint64_t most_ms = backoff_next_ms(&call->rounds);
 
-	if (most_ms > BACKOFF_MAX_MS)
-		most_ms = BACKOFF_MAX_MS;
-	call->rounds++;
 	change_state(call, CALL_WAIT);
 	link_timer_set(call->timer, (most_ms / 2 + link_random(most_ms / 2)) * LINK_MS);
 }
@@ -190,7 +185,7 @@ rpcap_call_ended(struct rpcap_call *call, bool authenticated, bool closed_by_pee
 	if (call->state == CALL_OFF)
 		return;
 	if (authenticated)
-		call->rounds = 0;
+		call->rounds = FIRST_ROUND;
 	if (closed_by_peer)
 		call->rounds = BACKOFF_STEPS;
 	wait_for_next(call);
@@ -250,7 +245,8 @@ call_new(struct rpcap *r, const char *text)
 	struct rpcap_call *call = calloc(1, sizeof(*call));
 	struct conf_error error;
 
-	if (call == NULL || (call->text = strdup(text)) == NULL || (call->race = race_new(r->link->base, &callbacks, call)) == NULL) {
+	if (call == NULL || (call->text = strdup(text)) == NULL ||
+	    (call->race = race_new(r->link->base, &callbacks, call)) == NULL) {
 		log_error("RPCAP: %s is not called: out of memory", text);
 		if (call != NULL)
 			free(call->text);
@@ -258,6 +254,7 @@ call_new(struct rpcap *r, const char *text)
 		return NULL;
 	}
 	call->server = r;
+	call->rounds = FIRST_ROUND;
 	call->timer = link_timer_new(r->link, on_timer, call);
 	if (conf_host_port(text, RPCAP_PORT_ACTIVE, call->host, sizeof(call->host), &call->port, &error) == -1) {
 		log_error("--rpcap-connect %s", error.text);

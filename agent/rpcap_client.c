@@ -21,8 +21,8 @@
 #include "common/tls.h"
 
 /*
- * A control connection: its first byte tells TLS from plain text, then come messages, one at a time. What cannot be taken yet waits in
- * the input, which is bounded; then TCP's window closes.
+ * A control connection: its first byte tells TLS from plain text, then come messages, one at a time. What cannot be taken yet waits
+ * in the input, which is bounded; then TCP's window closes.
  */
 
 #define INPUT_MAX	(RPCAP_HEADER_SIZE + RPCAP_REQUEST_MAX)
@@ -41,7 +41,6 @@ static const char *const refusals[] = {
 	[REFUSAL_NO_TLS] = "TLS is not served here",
 	[REFUSAL_TLS_REQUIRED] = "TLS is required by this server",
 	[REFUSAL_PLAIN] = "plain text is refused: this server allows it over loopback only",
-	[REFUSAL_SILENT] = "no authentication came in time",
 };
 
 /* --- what we say --- */
@@ -159,7 +158,8 @@ is_placed(const struct rpcap_client *client, uint8_t type)
 static void
 refuse_version(struct rpcap_client *client)
 {
-	rpcap_client_refuse(client, RPCAP_ERR_WRONGVER, "version %u of RPCAP is not served, only %u", client->version, RPCAP_VERSION);
+	rpcap_client_refuse(client, RPCAP_ERR_WRONGVER, "version %u of RPCAP is not served, only %u", client->version,
+	    RPCAP_VERSION);
 	rpcap_client_close(client, "it speaks another version of RPCAP");
 }
 
@@ -303,7 +303,8 @@ log_ready(const struct rpcap_client *client, const char *user)
 
 	if (user != NULL)
 		log_escape(text, sizeof(text), user);
-	log_info("RPCAP client %s%s: authenticated, %s%s", client->name, client->tls ? " (TLS)" : "", user != NULL ? "user " : "", text);
+	log_info("RPCAP client %s%s: authenticated, %s%s", client->name, client->tls ? " (TLS)" : "", user != NULL ? "user " : "",
+	    text);
 }
 
 void
@@ -379,7 +380,7 @@ refuse_connection(struct rpcap_client *client)
 	if (client->refusal == REFUSAL_NO_TLS)
 		send_alert(client);
 	else
-		send_error(client, client->hello[0], client->refusal == REFUSAL_SILENT ? RPCAP_ERR_INITTIMEOUT : RPCAP_ERR_TLS_REQUIRED, why);
+		send_error(client, client->hello[0], RPCAP_ERR_TLS_REQUIRED, why);
 	rpcap_client_close(client, why);
 }
 
@@ -443,7 +444,7 @@ refusal_of(const struct rpcap_client *client)
 }
 
 static void
-start_control(struct rpcap_client *client, enum rpcap_refusal refusal)
+start_control(struct rpcap_client *client)
 {
 	static const struct tlsio_callbacks callbacks = { on_opened, on_readable, on_readable, on_closed };
 	static const struct tlsio_options options = { .side = TLSIO_SERVER, .handshake_ms = RPCAP_AUTH_MS, .input_max = INPUT_MAX,
@@ -452,7 +453,8 @@ start_control(struct rpcap_client *client, enum rpcap_refusal refusal)
 
 	event_free(client->first);
 	client->first = NULL;
-	client->refusal = refusal;
+	client->tls = client->hello[0] == TLS_HANDSHAKE;
+	client->refusal = refusal_of(client);
 	client->state = CLIENT_HANDSHAKE;
 	client->control = tlsio_new(r->link->base, client->tls ? r->tls : NULL, client->fd, &options, &callbacks, client);
 	if (client->control == NULL) {
@@ -468,9 +470,8 @@ on_first_byte(evutil_socket_t fd, short what, void *arg)
 	ssize_t n = recv(fd, client->hello, sizeof(client->hello), MSG_PEEK);
 
 	(void)what;
-	client->tls = n > 0 && client->hello[0] == TLS_HANDSHAKE;
 	if (n > 0)
-		start_control(client, refusal_of(client));
+		start_control(client);
 	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
 		rpcap_client_free(client);
 }
@@ -488,22 +489,12 @@ too_idle(struct rpcap_client *client)
 	rpcap_client_close(client, "it has been idle for too long");
 }
 
-/* Before the first byte it is said in plain text, where that may be spoken. */
-static void
-too_silent(struct rpcap_client *client)
-{
-	if (refusal_of(client) == REFUSAL_NONE)
-		start_control(client, REFUSAL_SILENT);
-	else
-		rpcap_client_free(client);
-}
-
 static void
 too_slow(struct rpcap_client *client)
 {
 	if (client->state == CLIENT_AUTH)
-		send_error(client, 0, RPCAP_ERR_INITTIMEOUT, refusals[REFUSAL_SILENT]);
-	rpcap_client_close(client, refusals[REFUSAL_SILENT]);
+		send_error(client, 0, RPCAP_ERR_INITTIMEOUT, "no authentication came in time");
+	rpcap_client_close(client, "it has not authenticated in time");
 }
 
 static void
@@ -515,10 +506,8 @@ on_timer(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	if (client->state == CLIENT_READY)
 		too_idle(client);
-	else if (client->state == CLIENT_FIRST_BYTE)
-		too_silent(client);
 	else if (client->control == NULL)
-		rpcap_client_free(client);
+		rpcap_client_free(client);	/* who has said nothing hears nothing: it may speak TLS or not */
 	else
 		too_slow(client);
 }
@@ -594,7 +583,8 @@ rpcap_client_new(struct rpcap *r, int fd, struct rpcap_call *call)
 	client->fd = fd;
 	client->call = call;
 	client->since_ns = clock_mono_ns();
-	memcpy(client->hello, (const uint8_t[]){ 0, 3, 1 }, sizeof(client->hello));	/* SSL's for TLS 1.0, as in a first record */
+	client->hello[1] = 3;	/* until more is known: as TLS's first record has it */
+	client->hello[2] = 1;
 	client->timer = link_timer_new(r->link, on_timer, client);
 	client->next = link_timer_new(r->link, on_next, client);
 	client->first = event_new(r->link->base, fd, EV_READ | EV_PERSIST, on_first_byte, client);

@@ -31,7 +31,9 @@ is_of(const struct ifaddrs *ifa, const char *name)
 static bool
 is_told(const struct ifaddrs *ifa, const char *name)
 {
-	return ifa->ifa_addr != NULL && (ifa->ifa_addr->sa_family == AF_INET || ifa->ifa_addr->sa_family == AF_INET6) && is_of(ifa, name);
+	if (ifa->ifa_addr == NULL || (ifa->ifa_addr->sa_family != AF_INET && ifa->ifa_addr->sa_family != AF_INET6))
+		return false;
+	return is_of(ifa, name);
 }
 
 /* --- flags --- */

@@ -22,7 +22,8 @@ check_password(struct rpcap_client *client, const struct rpcap_auth *auth)
 {
 	char user[USER_SIZE];
 	size_t len = auth->user_len < sizeof(user) ? auth->user_len : sizeof(user) - 1;
-	bool right = rpcap_passwords_match(client->server->passwords, auth->user, auth->user_len, auth->password, auth->password_len);
+	const struct rpcap_passwords *passwords = client->server->passwords;
+	bool right = rpcap_passwords_match(passwords, auth->user, auth->user_len, auth->password, auth->password_len);
 
 	memcpy(user, auth->user, len);
 	user[len] = '\0';
@@ -47,7 +48,7 @@ request_auth(struct rpcap_client *client, struct cursor *payload)
 	else if (client->server->link->options.rpcap_null_auth)
 		rpcap_client_ready(client, NULL);
 	else
-		rpcap_client_refuse(client, RPCAP_ERR_AUTH_FAILED, "a user and a password are needed: NULL authentication is not permitted");
+		rpcap_client_refuse(client, RPCAP_ERR_AUTH_FAILED, "a password is needed: NULL authentication is not permitted");
 }
 
 /* No answer. */

@@ -44,10 +44,10 @@ enum rpcap_client_state {
 	CLIENT_CLOSING		/* what is queued goes out */
 };
 
-/* Of a connection that is not to be, by its first byte or for want of one. */
-enum rpcap_refusal { REFUSAL_NONE, REFUSAL_NO_TLS, REFUSAL_TLS_REQUIRED, REFUSAL_PLAIN, REFUSAL_SILENT };
+/* Of a connection that is not to be, by its first byte. */
+enum rpcap_refusal { REFUSAL_NONE, REFUSAL_NO_TLS, REFUSAL_TLS_REQUIRED, REFUSAL_PLAIN };
 
-/* A control connection. One request at a time: while its answer is awaited from capture or supervisor, the next ones wait in the input. */
+/* A control connection. One request at a time: while its answer is awaited from capture or supervisor, the next ones wait. */
 struct rpcap_client {
 	TAILQ_ENTRY(rpcap_client) entry;
 	struct rpcap	*server;
@@ -113,7 +113,8 @@ struct rpcap {
 };
 
 /* --- rpcap.c --- */
-void	rpcap_wait_socket(struct rpcap *, struct rpcap_wait *);	/* family, type, came and arg are set; came() follows, from the loop or from here */
+/* family, type, came and arg are set; came() follows, from the loop or from here. */
+void	rpcap_wait_socket(struct rpcap *, struct rpcap_wait *);
 void	rpcap_wait_cancel(struct rpcap *, struct rpcap_wait *);
 bool	rpcap_wants_tls(const struct rpcap *);	/* --rpcap-cert is there: plain text needs --rpcap-plain even over loopback */
 
@@ -139,13 +140,14 @@ void	rpcap_client_refuse(struct rpcap_client *, enum rpcap_error, const char *, 
 void	rpcap_client_tell(struct rpcap_client *, enum rpcap_error, const char *text);
 bool	rpcap_client_is_local(const struct rpcap_client *);	/* over loopback */
 void	rpcap_client_ready(struct rpcap_client *, const char *user);	/* has authenticated; NULL: without a user */
-void	rpcap_client_wrong(struct rpcap_client *, const char *user);	/* refused, and nobody's password is looked at for a while */
+/* Has not: it is refused, and nobody's password is looked at for a while. */
+void	rpcap_client_wrong(struct rpcap_client *, const char *user);
 void	rpcap_clients_go_on(struct rpcap *);		/* those that waited for that */
 
 /*
  * --- rpcap_request.c: what each request does ---
- * Each ends in rpcap_client_answer() or rpcap_client_refuse(), from here or later. The payload is there up to payload_max; what is longer
- * is passed over afterwards.
+ * Each ends in rpcap_client_answer() or rpcap_client_refuse(), from here or later. The payload is there up to payload_max; what is
+ * longer is passed over afterwards.
  */
 struct rpcap_request {
 	void		(*take)(struct rpcap_client *, struct cursor *payload);	/* NULL: not a request */
@@ -157,12 +159,14 @@ extern const struct rpcap_request rpcap_requests[RPCAP_TYPE_MAX];
 bool	rpcap_auth_host(const struct rpcap *, const struct sockaddr_storage *);	/* --rpcap-allow */
 struct rpcap_passwords *rpcap_passwords_read(int fd, const char *name);	/* NULL with a log line */
 void	rpcap_passwords_free(struct rpcap_passwords *);
-bool	rpcap_passwords_match(const struct rpcap_passwords *, const char *user, size_t user_len, const char *password, size_t password_len);
+bool	rpcap_passwords_match(const struct rpcap_passwords *, const char *user, size_t user_len, const char *password,
+	    size_t password_len);
 
 /* --- rpcap_interfaces.c --- */
 #define RPCAP_INTERFACES_MAX	(512u * 1024)	/* bytes of the reply */
 /* A whole FINDALLIF reply; -1 with code and error. */
-int	rpcap_put_interfaces(const struct link *, struct buf *, uint8_t version, enum rpcap_error *code, char error[RPCAP_TEXT_SIZE]);
+int	rpcap_put_interfaces(const struct link *, struct buf *, uint8_t version, enum rpcap_error *code,
+	    char error[RPCAP_TEXT_SIZE]);
 /* NULL: there is none of this name that a client may see. */
 const struct netif *rpcap_find_interface(const struct link *, const char *name);
 

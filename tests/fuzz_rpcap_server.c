@@ -22,8 +22,8 @@
 int	LLVMFuzzerTestOneInput(const uint8_t *, size_t);
 
 /*
- * The input is a script: a few clients say messages, or bytes that are none, to an RPCAP server, in pieces; capture role and supervisor
- * answer late or not at all, time runs out, options change. Each message is answered at most once, in good form; what waits is bounded;
+ * The input is a script: a few clients say messages, or bytes that are none, to an RPCAP server, in pieces; capture role and
+ * supervisor answer late or not at all, time runs out, options change. What the server says has good form; what waits is bounded;
  * at the end nothing is left.
  */
 #define PEERS		3
