@@ -4,6 +4,7 @@
 
 #include <sys/mman.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -15,6 +16,7 @@
 #include "agent/agent.h"
 #include "agent/capture_clock.h"
 #include "agent/capture_governor.h"
+#include "agent/capture_linktype.h"
 #include "agent/capture_tap.h"
 #include "agent/ipc.h"
 #include "agent/last_counts.h"
@@ -32,10 +34,11 @@ struct capture {
 	struct ipc	*link;			/* NULL while that role is not there: capture goes on */
 	struct spool	*spool[IPC_TAPS_MAX];
 	struct capture_totals totals;
-	struct capture_tap tap[IPC_TAPS_MAX];
+	struct capture_taps taps;
 	struct event	*tick, *deadline;
 	struct capture_clock clock;
 	struct capture_governor governor;
+	struct capture_linktypes linktypes;
 	struct last_counts *last;		/* shared with the supervisor */
 	bool		 active;		/* packets came since the last tick */
 	bool		 ready;			/* IPC_READY was sent */
@@ -45,8 +48,8 @@ struct capture {
 static void
 capture_count(struct capture *c)
 {
-	for (size_t i = 0; i < IPC_TAPS_MAX; i++)
-		capture_tap_count(&c->tap[i]);
+	for (size_t i = 0; i < c->taps.count; i++)
+		capture_tap_count(&c->taps.tap[i]);
 	spool_count_set(c->spool[0], COUNTER_CPU_CAPTURE_US, STATS_AGENT, clock_cpu_us());
 }
 
@@ -82,18 +85,18 @@ capture_look(void *arg)
 		return;
 	log_info("%s", text);
 	spool_count_add(c->spool[0], COUNTER_CLOCK_STEPS, STATS_AGENT, 1);
-	for (size_t i = 0; i < IPC_TAPS_MAX; i++) {
-		capture_tap_note(&c->tap[i], text);
+	for (size_t i = 0; i < c->taps.count; i++) {
+		capture_tap_note(&c->taps.tap[i], text);
 		if (capture_stepped(c, wall_ahead_ns))
-			capture_lease_end(&c->tap[i]);
+			capture_lease_end(&c->taps.tap[i]);
 	}
 }
 
 static void
 capture_wait(struct capture *c)
 {
-	for (size_t i = 0; i < IPC_TAPS_MAX; i++)
-		capture_tap_count_and_wait(&c->tap[i]);
+	for (size_t i = 0; i < c->taps.count; i++)
+		capture_tap_count_and_wait(&c->taps.tap[i]);
 	spool_count_set(c->spool[0], COUNTER_CPU_CAPTURE_US, STATS_AGENT, clock_cpu_us());
 }
 
@@ -168,8 +171,8 @@ capture_tap_ended(void *arg)
 {
 	struct capture *c = arg;
 
-	for (size_t i = 0; i < IPC_TAPS_MAX; i++)
-		if (!capture_tap_over(&c->tap[i]))
+	for (size_t i = 0; i < c->taps.count; i++)
+		if (!capture_tap_over(&c->taps.tap[i]))
 			return;
 	event_base_loopbreak(c->base);
 }
@@ -194,8 +197,8 @@ capture_end(struct capture *c, uint32_t left_ms)
 		return;
 	c->ending = true;
 	event_add(c->deadline, &tv);
-	for (size_t i = 0; i < IPC_TAPS_MAX; i++)
-		capture_tap_end(&c->tap[i]);
+	for (size_t i = 0; i < c->taps.count; i++)
+		capture_tap_end(&c->taps.tap[i]);
 }
 
 static void
@@ -207,6 +210,41 @@ capture_deadline(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	log_warn("the rings could not be emptied in time");
 	event_base_loopbreak(c->base);
+}
+
+/* Up to this one; -1 with errno. Orders of the governor go to all taps, and to those that come later with their first change. */
+static int
+capture_make_taps(struct capture *c, size_t count)
+{
+	for (; c->taps.count < count; c->taps.count++) {
+		uint8_t i = (uint8_t)c->taps.count;
+
+		if (c->spool[i] == NULL && (c->spool[i] = spool_attach(ROLE_FD_SPOOL + i, SPOOL_PRODUCER)) == NULL)
+			return -1;
+		spool_set_wake_fd(c->spool[i], ROLE_FD_WAKE + i);
+		if (capture_tap_init(&c->taps.tap[i], i, c->base, c->spool[i], &c->totals, &tap_callbacks, c) == -1)
+			return -1;
+		capture_tap_set_options(&c->taps.tap[i], c->options);
+		c->taps.tap[i].orders = c->governor.governor.orders;
+	}
+	return 0;
+}
+
+/* A tap that never captured costs nothing: it is off without being there. */
+static void
+capture_change(struct capture *c, const struct ipc_tap *want)
+{
+	struct ipc_tap_result result = { .tap = want->tap, .version = want->version, .accepted = !want->active };
+
+	if (c->ending)
+		return;
+	if (want->tap < c->taps.count || (want->active && capture_make_taps(c, want->tap + 1u) == 0)) {
+		capture_tap_change(&c->taps.tap[want->tap], want);
+		return;
+	}
+	if (want->active)
+		snprintf(result.reason, sizeof(result.reason), "tap %u: %s", want->tap, strerror(errno));
+	capture_tap_result(&result, c);
 }
 
 static void
@@ -221,7 +259,7 @@ link_tap(struct capture *c, const struct ipc_message *message)
 	if (ipc_get_tap(message, want) == -1)
 		log_warn("link role: malformed message");
 	else
-		capture_tap_change(&c->tap[want->tap], want);
+		capture_change(c, want);
 	free(want);
 }
 
@@ -232,8 +270,8 @@ link_lease(struct capture *c, const struct ipc_message *message)
 
 	if (ipc_get_lease(message, &lease) == -1)
 		log_warn("link role: malformed message");
-	else
-		capture_lease_renew(&c->tap[lease.tap], lease.peers_until_ns);
+	else if (lease.tap < c->taps.count)
+		capture_lease_renew(&c->taps.tap[lease.tap], lease.peers_until_ns);
 }
 
 static void
@@ -249,7 +287,7 @@ link_linktype(struct capture *c, const struct ipc_message *message)
 	interface.ifindex = linktype.ifindex;
 	memcpy(interface.name, linktype.name, sizeof(interface.name));
 	linktype.reason[0] = '\0';
-	linktype.linktype = capture_ring_linktype(&interface, linktype.reason);
+	linktype.linktype = capture_linktype(&c->linktypes, &interface, linktype.reason);
 	if (ipc_send_linktype(c->link, IPC_LINKTYPE, &linktype) == -1)
 		log_warn("link role: %s", strerror(errno));
 }
@@ -263,7 +301,8 @@ link_count(struct capture *c, const struct ipc_message *message)
 		log_warn("link role: malformed message");
 		return;
 	}
-	capture_tap_publish(&c->tap[tap]);
+	if (tap < c->taps.count)
+		capture_tap_publish(&c->taps.tap[tap]);
 	if (ipc_send_count(c->link, IPC_COUNTED, tap) == -1)
 		log_warn("link role: %s", strerror(errno));
 }
@@ -314,8 +353,8 @@ capture_set_link(struct capture *c, int fd)
 static void
 capture_use_options(struct capture *c, struct agent_options *options)
 {
-	for (size_t i = 0; i < IPC_TAPS_MAX; i++)
-		capture_tap_set_options(&c->tap[i], options);
+	for (size_t i = 0; i < c->taps.count; i++)
+		capture_tap_set_options(&c->taps.tap[i], options);
 	capture_governor_set_options(&c->governor, options);
 	agent_options_free(c->options);
 	free(c->options);
@@ -328,8 +367,8 @@ capture_check_options(struct capture *c, const struct agent_options *options)
 {
 	char error[MSG_TEXT_SIZE];
 
-	for (size_t i = 0; i < IPC_TAPS_MAX; i++)
-		if (capture_change_check(&c->tap[i], options, error) == -1) {
+	for (size_t i = 0; i < c->taps.count; i++)
+		if (capture_change_check(&c->taps.tap[i], options, error) == -1) {
 			log_error("the configuration is not used, the one before stays: %s", error);
 			return -1;
 		}
@@ -353,8 +392,8 @@ capture_reload(struct capture *c, int fd)
 		return;
 	}
 	capture_use_options(c, options);
-	for (size_t i = 0; i < IPC_TAPS_MAX; i++)
-		capture_tap_reload(&c->tap[i]);
+	for (size_t i = 0; i < c->taps.count; i++)
+		capture_tap_reload(&c->taps.tap[i]);
 }
 
 static void
@@ -379,8 +418,8 @@ supervisor_message(struct ipc *ipc, struct ipc_message *message, void *arg)
 		capture_end(c, ipc_get_shutdown(message, &left_ms) == 0 ? left_ms : 0);
 		break;
 	case IPC_DUMP:
-		for (size_t i = 0; i < IPC_TAPS_MAX; i++)
-			capture_tap_log(&c->tap[i]);
+		for (size_t i = 0; i < c->taps.count; i++)
+			capture_tap_log(&c->taps.tap[i]);
 		break;
 	default:
 		log_warn("supervisor: unexpected message %d", (int)message->type);
@@ -399,17 +438,6 @@ supervisor_closed(struct ipc *ipc, void *arg)
 }
 
 static const struct ipc_callbacks supervisor_callbacks = { .message = supervisor_message, .closed = supervisor_closed };
-
-static void
-capture_attach_spools(struct capture *c)
-{
-	for (int i = 0; i < IPC_TAPS_MAX; i++) {
-		if ((c->spool[i] = spool_attach(ROLE_FD_SPOOL + i, SPOOL_PRODUCER)) == NULL)
-			fatal("spool %d: %s", i, strerror(errno));
-		spool_set_wake_fd(c->spool[i], ROLE_FD_WAKE + i);
-	}
-	c->totals.spool = c->spool[0];
-}
 
 /* Without it nothing is known of the time before, which has to do. */
 static void
@@ -431,16 +459,11 @@ capture_begin(struct capture *c)
 	capture_set_link(c, ROLE_FD_PEER);
 	if (c->tick == NULL || c->deadline == NULL || c->supervisor == NULL || c->link == NULL)
 		fatal("start: %s", strerror(errno));
-	capture_attach_spools(c);
 	capture_attach_last(c);
-	for (uint8_t i = 0; i < IPC_TAPS_MAX; i++) {
-		if (capture_tap_init(&c->tap[i], i, c->base, c->spool[i], &c->totals, &tap_callbacks, c) == -1)
-			fatal("start: %s", strerror(errno));
-		capture_tap_set_options(&c->tap[i], c->options);
-	}
-	c->tap[0].last = c->last;
-	if (capture_governor_init(&c->governor, c->base, c->tap, &c->totals) == -1)
+	if (capture_governor_init(&c->governor, c->base, &c->taps, &c->totals) == -1 || capture_make_taps(c, 1) == -1)
 		fatal("start: %s", strerror(errno));
+	c->totals.spool = c->spool[0];
+	c->taps.tap[0].last = c->last;
 	capture_governor_set_options(&c->governor, c->options);
 	capture_look(c);
 }
@@ -448,9 +471,9 @@ capture_begin(struct capture *c)
 static void
 capture_clear(struct capture *c)
 {
-	for (size_t i = 0; i < IPC_TAPS_MAX; i++) {
-		capture_tap_end_now(&c->tap[i]);
-		capture_tap_clear(&c->tap[i]);
+	for (size_t i = 0; i < c->taps.count; i++) {
+		capture_tap_end_now(&c->taps.tap[i]);
+		capture_tap_clear(&c->taps.tap[i]);
 	}
 	capture_governor_clear(&c->governor);
 	spool_count_set(c->spool[0], COUNTER_CPU_CAPTURE_US, STATS_AGENT, clock_cpu_us());

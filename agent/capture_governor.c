@@ -70,13 +70,13 @@ roles_cpu_us(struct capture_governor *c)
 static void
 look_at_taps(struct capture_governor *c, struct governor_sample *s)
 {
-	s->left_out_known = capture_tap_ledger(&c->tap[0]) == LEDGER_KERNEL;
-	for (const struct capture_tap *tap = c->tap; tap < c->tap + IPC_TAPS_MAX; tap++) {
+	s->left_out_known = capture_tap_ledger(&c->taps->tap[0]) == LEDGER_KERNEL;
+	for (const struct capture_tap *tap = c->taps->tap; tap < c->taps->tap + c->taps->count; tap++) {
 		s->left_out_known &= tap->number == 0 || !tap->want.active;
 		s->disturbed |= tap->stopped || tap->changing;
 		s->sent += spool_count_get(tap->stream.spool, COUNTER_BYTES_SENT, STATS_AGENT);
 	}
-	s->interfaces = c->tap[0].want.active ? c->tap[0].want.interface_count : 0;
+	s->interfaces = c->taps->tap[0].want.active ? c->taps->tap[0].want.interface_count : 0;
 }
 
 /* A disk spool begins where the memory is half full: then a link that is slow is its part. */
@@ -85,8 +85,8 @@ take_sample(struct capture_governor *c, struct governor_sample *s)
 {
 	const struct capture_totals *t = c->totals;
 
-	for (size_t i = 0; i < IPC_TAPS_MAX; i++)
-		capture_tap_poll(&c->tap[i]);	/* into the totals */
+	for (size_t i = 0; i < c->taps->count; i++)
+		capture_tap_poll(&c->taps->tap[i]);	/* into the totals */
 	*s = (struct governor_sample){ .now_ns = clock_mono_ns(), .cpu_us = roles_cpu_us(c), .packets = t->packets,
 		.left_out = t->left_out, .encoded = t->encoded, .ring_received = t->ring_received, .ring_dropped = t->ring_dropped,
 		.spool_percent = c->spills ? 0 : (unsigned)(spool_used(t->spool) * 100 / spool_size(t->spool)),
@@ -125,10 +125,10 @@ give_orders(struct capture_governor *c)
 	snprintf(text, sizeof(text), "governor: %s", c->governor.text);
 	log_limited(&limit, LOG_MS, LOG_LEVEL_INFO, "%s", text);
 	c->steps++;
-	c->waiting = IPC_TAPS_MAX;
+	c->waiting = (unsigned)c->taps->count;
 	c->refused = false;
-	for (size_t i = 0; i < IPC_TAPS_MAX; i++)
-		capture_tap_govern(&c->tap[i], &c->governor.orders, text);
+	for (size_t i = 0; i < c->taps->count; i++)
+		capture_tap_govern(&c->taps->tap[i], &c->governor.orders, text);
 }
 
 static void
@@ -187,14 +187,14 @@ capture_governor_set_options(struct capture_governor *c, const struct agent_opti
 }
 
 int
-capture_governor_init(struct capture_governor *c, struct event_base *base, struct capture_tap *tap,
+capture_governor_init(struct capture_governor *c, struct event_base *base, struct capture_taps *taps,
     const struct capture_totals *totals)
 {
 	static const struct governor_limits none;
 
 	memset(c, 0, sizeof(*c));
 	governor_init(&c->governor, &none);
-	c->tap = tap;
+	c->taps = taps;
 	c->totals = totals;
 	c->tick_us = 1000000 / sysconf(_SC_CLK_TCK);
 	c->cpus = sysconf(_SC_NPROCESSORS_ONLN);

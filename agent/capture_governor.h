@@ -9,7 +9,7 @@
 #include "agent/governor.h"
 
 struct agent_options;
-struct capture_tap;
+struct capture_taps;
 struct capture_totals;
 struct event;
 struct event_base;
@@ -17,7 +17,7 @@ struct event_base;
 /* The governor at work: measures what the roles cost, and has all taps do what it orders, one change at a time. */
 struct capture_governor {
 	struct governor	 governor;
-	struct capture_tap *tap;		/* IPC_TAPS_MAX */
+	struct capture_taps *taps;
 	const struct capture_totals *totals;
 	struct event	*look;
 	bool		 active;		/* packets came since the last look */
@@ -31,7 +31,7 @@ struct capture_governor {
 };
 
 /* Before the sandbox; -1 ENOMEM. What is pointed to must outlive it. */
-int	capture_governor_init(struct capture_governor *, struct event_base *, struct capture_tap *, const struct capture_totals *);
+int	capture_governor_init(struct capture_governor *, struct event_base *, struct capture_taps *, const struct capture_totals *);
 void	capture_governor_clear(struct capture_governor *);
 void	capture_governor_set_options(struct capture_governor *, const struct agent_options *);
 void	capture_governor_active(struct capture_governor *);		/* packets came */

@@ -380,7 +380,7 @@ tap_apply(struct capture_tap *tap, struct capture_tap_change *change, char error
 	if (tap->shut && (change->governed || change->lease))
 		return 0;	/* for when there is something again that they are of */
 	if (tap_apply_ordered(tap, change, error) == 0) {
-		tap->want = change->want;
+		ipc_tap_copy(&tap->want, &change->want);
 		tap->shut = false;
 		return 0;
 	}
@@ -429,7 +429,7 @@ tap_begin_change(struct capture_tap *tap)
 	int result;
 
 	if (change->reload)
-		change->want = tap->want;
+		ipc_tap_copy(&change->want, &tap->want);
 	if (tap->ending)
 		change->want.active = false;
 	result = tap_try_change(tap, change, error);
@@ -512,7 +512,7 @@ change_new(const struct ipc_tap *want)
 	}
 	change->reload = want == NULL;
 	if (want != NULL)
-		change->want = *want;
+		ipc_tap_copy(&change->want, want);
 	return change;
 }
 
@@ -645,16 +645,20 @@ capture_tap_init(struct capture_tap *tap, uint8_t number, struct event_base *bas
 	STAILQ_INIT(&tap->queue);
 	tap->orders = (struct governor_orders)GOVERNOR_NO_ORDERS;
 	capture_stream_init(&tap->stream, spool);
-	if (capture_block_init(&tap->block, &tap->stream, totals, tap->codec, 0) == -1)
-		return -1;
-	tap->block.poll = capture_tap_poll;
-	tap->block.begin = capture_tap_look;
-	tap->block.poll_arg = tap;
 	tap->flush = evtimer_new(base, tap_flush, tap);
 	tap->settle = evtimer_new(base, tap_settle_timeout, tap);
 	tap->resume = evtimer_new(base, tap_resume, tap);
 	tap->lease = deadline_new(base, capture_lease_on_passed, tap);
-	return tap->flush == NULL || tap->settle == NULL || tap->resume == NULL || tap->lease == NULL ? -1 : 0;
+	if (capture_block_init(&tap->block, &tap->stream, totals, tap->codec, 0) == -1 || tap->flush == NULL || tap->settle == NULL ||
+	    tap->resume == NULL || tap->lease == NULL) {
+		capture_tap_clear(tap);
+		errno = ENOMEM;
+		return -1;
+	}
+	tap->block.poll = capture_tap_poll;
+	tap->block.begin = capture_tap_look;
+	tap->block.poll_arg = tap;
+	return 0;
 }
 
 void

@@ -78,7 +78,13 @@ struct capture_tap {
 	bool		 changing;
 };
 
-/* -1 with errno. */
+/* Those that are there: up to the last one that ever was to capture. */
+struct capture_taps {
+	size_t		count;
+	struct capture_tap tap[IPC_TAPS_MAX];
+};
+
+/* -1 with errno, nothing is left to be cleared. */
 int	capture_tap_init(struct capture_tap *, uint8_t number, struct event_base *, struct spool *, struct capture_totals *,
 	    const struct capture_tap_callbacks *, void *arg);
 void	capture_tap_clear(struct capture_tap *);

@@ -139,6 +139,9 @@ struct ipc_tap {
 	struct ipc_tap_interface interface[MSG_INTERFACES_MAX];
 };
 
+/* Writes only what differs: most of it is empty, and takes no memory as long as nobody writes there. */
+void	ipc_tap_copy(struct ipc_tap *to, const struct ipc_tap *from);
+
 struct ipc_lease {
 	uint8_t		tap;
 	uint64_t	peers_until_ns;

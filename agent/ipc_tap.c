@@ -90,6 +90,20 @@ ipc_tap_valid(const struct ipc_tap *tap)
 	return 1;
 }
 
+void
+ipc_tap_copy(struct ipc_tap *to, const struct ipc_tap *from)
+{
+	uint8_t *dst = (uint8_t *)to;
+	const uint8_t *src = (const uint8_t *)from;
+	size_t step = 512, len;
+
+	for (size_t at = 0; at < sizeof(*to); at += len) {
+		len = sizeof(*to) - at < step ? sizeof(*to) - at : step;
+		if (memcmp(dst + at, src + at, len) != 0)
+			memcpy(dst + at, src + at, len);
+	}
+}
+
 static int
 ipc_put_tap(struct buf *buf, const struct ipc_tap *tap)
 {

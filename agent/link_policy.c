@@ -225,7 +225,7 @@ reset_if_closed(struct link *link, struct link_tap *t)
 static void
 tell(struct link *link, struct link_tap *t, const struct ipc_tap *tap)
 {
-	memcpy(&t->told, tap, sizeof(t->told));
+	ipc_tap_copy(&t->told, tap);
 	t->told.version++;
 	if (t->number == 0)
 		hints_told(link);

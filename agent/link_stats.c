@@ -12,10 +12,12 @@
 #include "common/log.h"
 #include "proto/pcapng.h"
 
+/* Of a tap that nobody ever had, the pages are left alone. */
 void
 stats_reset(struct link_stats *stats)
 {
-	memset(stats, 0, sizeof(*stats));
+	if (stats->any_stream)
+		memset(stats, 0, sizeof(*stats));
 }
 
 /* Another stream's ids are other interfaces. */

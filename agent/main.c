@@ -2,6 +2,7 @@
  * Copyright (c) 2026 The vmtap authors */
 #include "config.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 
 #include "agent/agent.h"
 #include "agent/role.h"
+#include "agent/rpcapd.h"
 
 static void
 print_help(void)
@@ -48,20 +50,42 @@ run(struct agent_options *options, int argc, char **argv)
 	return supervisor_main(options, argc, argv);
 }
 
+/* As rpcapd is: the command line becomes the agent's. */
+static void
+be_rpcapd(struct rpcapd *rpcapd, int *argc, char ***argv)
+{
+	struct conf_error error;
+
+	if (rpcapd_arguments(rpcapd, *argc, *argv, rpcapd_has_ipv6(), &error) == -1)
+		conf_usage(RPCAPD_NAME, &error);
+	if (rpcapd->help) {
+		rpcapd_help(stdout);
+		exit(EXIT_SUCCESS);
+	}
+	*argc = rpcapd->argc;
+	*argv = rpcapd->argv;
+}
+
 int
 main(int argc, char **argv)
 {
 	struct agent_options options = { 0 };
+	struct rpcapd rpcapd = { 0 };
 	struct conf_error error;
 	int status;
 
 	log_init("vmtap-agent", LOG_LEVEL_INFO);
 	if (argc == 2 && strncmp(argv[1], "--role=", 7) == 0)
 		return run_role(argv[1] + 7);
+	if (rpcapd_called(argv[0]))
+		be_rpcapd(&rpcapd, &argc, &argv);
 	if (agent_options_load(&options, argc, argv, &error) == -1)
-		conf_usage("vmtap-agent", &error);
+		conf_usage(rpcapd.argc > 0 ? RPCAPD_NAME : "vmtap-agent", &error);
 	log_set_level((enum log_level)options.log_level);
+	if (rpcapd.save != NULL && rpcapd_save(rpcapd.save, &options) == -1)
+		log_warn("-s %s: %s", rpcapd.save, strerror(errno));
 	status = run(&options, argc, argv);
 	agent_options_free(&options);
+	rpcapd_clear(&rpcapd);
 	return status;
 }

@@ -423,7 +423,7 @@ agent_options_free(struct agent_options *options)
 bool
 agent_options_session(const struct agent_options *options)
 {
-	return options->collectors.count > 0 || options->listens.count > 0;
+	return options->collectors.count > 0 || options->listens.count > 0 || options->enroll != NULL;
 }
 
 bool

@@ -304,12 +304,11 @@ rpcap_stop(struct rpcap *r)
 		return;
 	r->stopping = true;
 	rpcap_listener_check(r->listener);
-	rpcap_calls_stop(r);
 	TAILQ_FOREACH(client, &r->clients, entry) {
-		if (client->state == CLIENT_READY)
-			rpcap_client_tell(client, RPCAP_ERR_NETW, "the agent shuts down");
+		rpcap_client_tell(client, RPCAP_ERR_NETW, "the agent shuts down");
 		rpcap_client_close(client, "the agent shuts down");
 	}
+	rpcap_calls_stop(r);
 }
 
 bool

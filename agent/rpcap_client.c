@@ -41,6 +41,7 @@ static const char *const refusals[] = {
 	[REFUSAL_NO_TLS] = "TLS is not served here",
 	[REFUSAL_TLS_REQUIRED] = "TLS is required by this server",
 	[REFUSAL_PLAIN] = "plain text is refused: this server allows it over loopback only",
+	[REFUSAL_SILENT] = "no authentication came in time",
 };
 
 /* --- what we say --- */
@@ -130,8 +131,6 @@ rpcap_client_refuse(struct rpcap_client *client, enum rpcap_error code, const ch
 	go_on(client);
 }
 
-/* --- time limits --- */
-
 /* One that we called may take its time. */
 static void
 set_timer(struct rpcap_client *client, uint64_t ms)
@@ -140,47 +139,7 @@ set_timer(struct rpcap_client *client, uint64_t ms)
 		link_timer_set(client->timer, ms * LINK_MS);
 }
 
-static void
-too_idle(struct rpcap_client *client)
-{
-	if (client->capture != NULL || client->awaited != 0) {
-		set_timer(client, RPCAP_IDLE_MS);
-		return;
-	}
-	send_error(client, RPCAP_VERSION, RPCAP_ERR_RUNTIMETIMEOUT, "no request came for too long");
-	rpcap_client_close(client, "it has been idle for too long");
-}
-
-static void
-on_timer(evutil_socket_t fd, short what, void *arg)
-{
-	struct rpcap_client *client = arg;
-
-	(void)fd;
-	(void)what;
-	if (client->state == CLIENT_READY)
-		too_idle(client);
-	else if (client->state == CLIENT_FIRST_BYTE || client->control == NULL)
-		rpcap_client_free(client);
-	else {
-		if (client->state == CLIENT_AUTH)
-			send_error(client, 0, RPCAP_ERR_INITTIMEOUT, "no authentication came in time");
-		rpcap_client_close(client, "it has not authenticated in time");
-	}
-}
-
 /* --- what they say --- */
-
-static void
-refuse_type(struct rpcap_client *client, uint8_t type, const char *when)
-{
-	const char *name = rpcap_type_name(type);
-
-	if (name == NULL)
-		rpcap_client_refuse(client, RPCAP_ERR_WRONGMSG, "unknown message type %u", type);
-	else
-		rpcap_client_refuse(client, RPCAP_ERR_WRONGMSG, "%s message %s", name, when);
-}
 
 static bool
 is_known(uint8_t type)
@@ -188,43 +147,55 @@ is_known(uint8_t type)
 	return type < RPCAP_TYPE_MAX && rpcap_requests[type].take != NULL;
 }
 
-/* What has no place before authentication is refused, and the next message may be better; ERROR is the last. */
-static void
-take_of_stranger(struct rpcap_client *client, uint8_t type, struct cursor *payload)
+/* Has it a place in this phase? */
+static bool
+is_placed(const struct rpcap_client *client, uint8_t type)
 {
-	if (type == RPCAP_AUTH || type == RPCAP_CLOSE || type == RPCAP_ERROR)
-		rpcap_requests[type].take(client, payload);
-	else
-		refuse_type(client, type, is_known(type) ? "before authentication" : "is not a client's");
-	if (type == RPCAP_ERROR)
-		rpcap_client_close(client, "it reported an error");
+	if (client->state == CLIENT_AUTH)
+		return type == RPCAP_AUTH || type == RPCAP_CLOSE || type == RPCAP_ERROR;
+	return is_known(type) && type != RPCAP_AUTH;
 }
 
-/* Here it is an end. */
 static void
-take_of_client(struct rpcap_client *client, uint8_t type, struct cursor *payload)
+refuse_version(struct rpcap_client *client)
 {
-	set_timer(client, RPCAP_IDLE_MS);
-	if (is_known(type) && type != RPCAP_AUTH) {
-		rpcap_requests[type].take(client, payload);
-		return;
-	}
-	refuse_type(client, type, type == RPCAP_AUTH ? "after authentication" : "is not a client's");
-	rpcap_client_close(client, "it sent a message that has no place here");
+	rpcap_client_refuse(client, RPCAP_ERR_WRONGVER, "version %u of RPCAP is not served, only %u", client->version, RPCAP_VERSION);
+	rpcap_client_close(client, "it speaks another version of RPCAP");
+}
+
+/* Before authentication the next message may be better; afterwards this is the end. */
+static void
+refuse_type(struct rpcap_client *client, uint8_t type)
+{
+	const char *name = rpcap_type_name(type);
+	bool stranger = client->state == CLIENT_AUTH;
+
+	if (name == NULL)
+		rpcap_client_refuse(client, RPCAP_ERR_WRONGMSG, "unknown message type %u", type);
+	else
+		rpcap_client_refuse(client, RPCAP_ERR_WRONGMSG, "%s message %s", name, !is_known(type) ? "is not a client's" :
+		    stranger ? "before authentication" : "after authentication");
+	if (!stranger)
+		rpcap_client_close(client, "it sent a message that has no place here");
 }
 
 static void
 take_message(struct rpcap_client *client, const struct rpcap_header *header, struct cursor *payload)
 {
+	bool stranger = client->state == CLIENT_AUTH;
+
 	client->awaited = header->type;
 	client->version = header->version;
-	if (header->version > RPCAP_VERSION) {
-		rpcap_client_refuse(client, RPCAP_ERR_WRONGVER, "version %u of RPCAP is not served, only %u", header->version, RPCAP_VERSION);
-		rpcap_client_close(client, "it speaks another version of RPCAP");
-	} else if (client->state == CLIENT_AUTH)
-		take_of_stranger(client, header->type, payload);
+	if (!stranger)
+		set_timer(client, RPCAP_IDLE_MS);
+	if (header->version > RPCAP_VERSION)
+		refuse_version(client);
+	else if (!is_placed(client, header->type))
+		refuse_type(client, header->type);
 	else
-		take_of_client(client, header->type, payload);
+		rpcap_requests[header->type].take(client, payload);
+	if (stranger && header->type == RPCAP_ERROR)
+		rpcap_client_close(client, "it reported an error");
 }
 
 /* --- bytes to messages --- */
@@ -238,19 +209,22 @@ pass_over(struct rpcap_client *client, struct buf *input)
 	client->skip -= (uint32_t)n;
 }
 
-/* Of its payload, what is of use. */
+/* Of its payload, what is of use: what is refused anyway is refused at once. */
 static uint32_t
-useful_length(const struct rpcap_header *header)
+useful_length(const struct rpcap_client *client, const struct rpcap_header *header)
 {
-	uint32_t most = is_known(header->type) ? rpcap_requests[header->type].payload_max : 0;
+	uint32_t most = 0;
 
+	if (header->version <= RPCAP_VERSION && is_placed(client, header->type))
+		most = rpcap_requests[header->type].payload_max;
 	return header->length < most ? header->length : most;
 }
 
 static bool
 must_wait(const struct rpcap_client *client, const struct rpcap_header *header)
 {
-	return client->state == CLIENT_AUTH && header->type == RPCAP_AUTH && event_pending(client->server->wrong, EV_TIMEOUT, NULL);
+	return client->state == CLIENT_AUTH && header->type == RPCAP_AUTH && header->version <= RPCAP_VERSION &&
+	    event_pending(client->server->wrong, EV_TIMEOUT, NULL);
 }
 
 /* One message of the input; false: it is not there as far as it is of use, or must wait. */
@@ -265,7 +239,7 @@ take_next(struct rpcap_client *client, struct buf *input)
 	if (input->len < RPCAP_HEADER_SIZE)
 		return false;
 	rpcap_get_header(input->data, &header);
-	length = useful_length(&header);
+	length = useful_length(client, &header);
 	if (input->len < RPCAP_HEADER_SIZE + length || must_wait(client, &header))
 		return false;
 	cursor_init(&payload, input->data + RPCAP_HEADER_SIZE, length);
@@ -405,7 +379,7 @@ refuse_connection(struct rpcap_client *client)
 	if (client->refusal == REFUSAL_NO_TLS)
 		send_alert(client);
 	else
-		send_error(client, client->hello[0], RPCAP_ERR_TLS_REQUIRED, why);
+		send_error(client, client->hello[0], client->refusal == REFUSAL_SILENT ? RPCAP_ERR_INITTIMEOUT : RPCAP_ERR_TLS_REQUIRED, why);
 	rpcap_client_close(client, why);
 }
 
@@ -469,7 +443,7 @@ refusal_of(const struct rpcap_client *client)
 }
 
 static void
-start_control(struct rpcap_client *client)
+start_control(struct rpcap_client *client, enum rpcap_refusal refusal)
 {
 	static const struct tlsio_callbacks callbacks = { on_opened, on_readable, on_readable, on_closed };
 	static const struct tlsio_options options = { .side = TLSIO_SERVER, .handshake_ms = RPCAP_AUTH_MS, .input_max = INPUT_MAX,
@@ -478,8 +452,7 @@ start_control(struct rpcap_client *client)
 
 	event_free(client->first);
 	client->first = NULL;
-	client->tls = client->hello[0] == TLS_HANDSHAKE;
-	client->refusal = refusal_of(client);
+	client->refusal = refusal;
 	client->state = CLIENT_HANDSHAKE;
 	client->control = tlsio_new(r->link->base, client->tls ? r->tls : NULL, client->fd, &options, &callbacks, client);
 	if (client->control == NULL) {
@@ -495,10 +468,59 @@ on_first_byte(evutil_socket_t fd, short what, void *arg)
 	ssize_t n = recv(fd, client->hello, sizeof(client->hello), MSG_PEEK);
 
 	(void)what;
+	client->tls = n > 0 && client->hello[0] == TLS_HANDSHAKE;
 	if (n > 0)
-		start_control(client);
+		start_control(client, refusal_of(client));
 	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
 		rpcap_client_free(client);
+}
+
+/* --- time limits --- */
+
+static void
+too_idle(struct rpcap_client *client)
+{
+	if (client->capture != NULL || client->awaited != 0) {
+		set_timer(client, RPCAP_IDLE_MS);
+		return;
+	}
+	send_error(client, RPCAP_VERSION, RPCAP_ERR_RUNTIMETIMEOUT, "no request came for too long");
+	rpcap_client_close(client, "it has been idle for too long");
+}
+
+/* Before the first byte it is said in plain text, where that may be spoken. */
+static void
+too_silent(struct rpcap_client *client)
+{
+	if (refusal_of(client) == REFUSAL_NONE)
+		start_control(client, REFUSAL_SILENT);
+	else
+		rpcap_client_free(client);
+}
+
+static void
+too_slow(struct rpcap_client *client)
+{
+	if (client->state == CLIENT_AUTH)
+		send_error(client, 0, RPCAP_ERR_INITTIMEOUT, refusals[REFUSAL_SILENT]);
+	rpcap_client_close(client, refusals[REFUSAL_SILENT]);
+}
+
+static void
+on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct rpcap_client *client = arg;
+
+	(void)fd;
+	(void)what;
+	if (client->state == CLIENT_READY)
+		too_idle(client);
+	else if (client->state == CLIENT_FIRST_BYTE)
+		too_silent(client);
+	else if (client->control == NULL)
+		rpcap_client_free(client);
+	else
+		too_slow(client);
 }
 
 /* --- life --- */

@@ -100,6 +100,8 @@ put_addresses(struct buf *b, const struct ifaddrs *ifa)
 	set_address(&all.address, ifa->ifa_addr, family);
 	set_address(&all.netmask, ifa->ifa_netmask, family);
 	set_address(&all.broadcast, (ifa->ifa_flags & IFF_BROADCAST) != 0 ? ifa->ifa_broadaddr : NULL, family);
+	if (memcmp(&all.broadcast, &all.address, sizeof(all.address)) == 0)	/* getifaddrs(3)'s way to say that there is none */
+		set_address(&all.broadcast, NULL, family);
 	set_address(&all.destination, (ifa->ifa_flags & IFF_POINTOPOINT) != 0 ? ifa->ifa_dstaddr : NULL, family);
 	return rpcap_put_addresses(b, &all);
 }

@@ -44,8 +44,8 @@ enum rpcap_client_state {
 	CLIENT_CLOSING		/* what is queued goes out */
 };
 
-/* Of a connection that is not to be, by its first byte. */
-enum rpcap_refusal { REFUSAL_NONE, REFUSAL_NO_TLS, REFUSAL_TLS_REQUIRED, REFUSAL_PLAIN };
+/* Of a connection that is not to be, by its first byte or for want of one. */
+enum rpcap_refusal { REFUSAL_NONE, REFUSAL_NO_TLS, REFUSAL_TLS_REQUIRED, REFUSAL_PLAIN, REFUSAL_SILENT };
 
 /* A control connection. One request at a time: while its answer is awaited from capture or supervisor, the next ones wait in the input. */
 struct rpcap_client {

@@ -78,7 +78,7 @@ error_pem(char error[TLS_ERROR_SIZE], const char *name, const char *what, const 
 		tls_error_set(error, "%s: holds a damaged %s: %s", name, what, tls_openssl_reason());
 }
 
-/* What stands behind the first certificate of a file, without the root: peers have that. Others' faults show when it is verified. */
+/* What is left of a file, without the root: peers have that. Faults of those show when one is verified. */
 static int
 read_above(BIO *bio, const X509 *root, STACK_OF(X509) *above)
 {

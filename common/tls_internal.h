@@ -16,8 +16,8 @@
 #include "common/tls.h"
 
 /*
- * What the files of TLS share: tls_files.c (PEM), tls_context.c, tls_pinned.c, tls_foreign.c, tls_why.c (failures in words); tlsio.c
- * (states, loop), tlsio_output.c (what waits for the socket), and the layers tlsio_records.c and tlsio_plain.c.
+ * What the files of TLS share: tls_files.c (PEM), tls_context.c, tls_pinned.c, tls_foreign.c, tls_why.c (failures in words);
+ * tlsio.c (states, loop), tlsio_output.c (what waits for the socket), and the layers tlsio_records.c and tlsio_plain.c.
  */
 
 #define TLS_URI_SIZE		256
@@ -74,7 +74,8 @@ void	 tls_error_set(char error[TLS_ERROR_SIZE], const char *, ...) __attribute__
 const char *tls_openssl_reason(void);
 /* above NULL: the certificate must be alone. Else takes those between it and the root, or all behind it if that is NULL. */
 X509	*tls_read_certificate(int fd, const char *name, const X509 *root, STACK_OF(X509) *above, char error[TLS_ERROR_SIZE]);
-int	 tls_read_certificates(int fd, const char *name, STACK_OF(X509) *all, char error[TLS_ERROR_SIZE]);	/* one at least, each good */
+/* One at least, and each of them good. */
+int	 tls_read_certificates(int fd, const char *name, STACK_OF(X509) *all, char error[TLS_ERROR_SIZE]);
 EVP_PKEY *tls_read_key(int fd, const char *name, char error[TLS_ERROR_SIZE]);
 
 /* What the handshake's callbacks know of a connection (SSL_get_app_data()), and the first thing that they found wrong. */
@@ -101,7 +102,7 @@ char	*tls_why_date(time_t, char dst[16]);			/* "2026-01-01" */
 
 #define TLSIO_RECORD_MAX	16384			/* plain bytes in a record (RFC 8446, 5.1) */
 #define TLSIO_RECORD_OVERHEAD	64			/* header, type and tag, generously */
-#define TLSIO_BATCH		(160 * 1024)		/* bytes given to one send(2): a block in two; more gains nothing, and leaves the cache */
+#define TLSIO_BATCH		(160 * 1024)		/* bytes given to one send(2): more gains nothing, and leaves the cache */
 #define TLSIO_WRITE_MAX		(1024 * 1024)
 #define TLSIO_OUTPUT_MAX	(TLSIO_WRITE_MAX + 2 * TLSIO_BATCH)	/* beyond what may be queued: key updates, alerts */
 
@@ -112,7 +113,7 @@ struct tlsio_layer {
 	int		(*set_up)(struct tlsio *);	/* -1: ENOMEM */
 	void		(*handshake)(struct tlsio *);	/* comes to tlsio_opened() or tlsio_failed(), or waits for more */
 	int		(*queue)(struct tlsio *, const uint8_t *, size_t);	/* whole, into output; -1: write_errno */
-	size_t		(*send)(struct tlsio *, const uint8_t *, size_t);	/* how many it took; less: blocked, or write_errno */
+	size_t		(*send)(struct tlsio *, const uint8_t *, size_t);	/* bytes taken; too few: blocked, or write_errno */
 	enum tlsio_read	(*read_some)(struct tlsio *);	/* END: note.why says it */
 	void		(*goodbye)(struct tlsio *);
 };

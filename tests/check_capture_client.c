@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <check.h>
 #include <event2/event.h>
@@ -13,6 +14,7 @@
 
 #include "common/clock.h"
 #include "proto/rpcap.h"
+#include "agent/capture_linktype.h"
 #include "agent/spool.h"
 #include "tests/capture_lab.h"
 
@@ -254,24 +256,58 @@ END_TEST
 
 START_TEST(link_types)
 {
-	struct ipc_tap_interface interface = lab.want->interface[0];
+	struct ipc_tap_interface *interface = lab.want->interface;
+	struct capture_linktypes linktypes = { 0 };
 	char error[MSG_TEXT_SIZE] = "";
 
-	ck_assert_int_eq(capture_ring_linktype(&interface, error), DLT_EN10MB);
 	capture_lab_shell("ip tuntap add dev tun0 mode tun && ip link set tun0 up");
-	lab.want->interface_count = 0;
 	capture_lab_want("tun0");
-	ck_assert_int_eq(capture_ring_linktype(&lab.want->interface[0], error), DLT_RAW);
-	lab.want->interface[0].ifindex = interface.ifindex;
-	ck_assert_int_eq(capture_ring_linktype(&lab.want->interface[0], error), -1);
+	for (unsigned i = 0; i < 2; i++) {
+		ck_assert_int_eq(capture_linktype(&linktypes, &interface[0], error), DLT_EN10MB);
+		ck_assert_int_eq(capture_linktype(&linktypes, &interface[1], error), DLT_RAW);
+	}
+	interface[1].ifindex = interface[0].ifindex;
+	ck_assert_int_eq(capture_linktype(&linktypes, &interface[1], error), -1);
 	ck_assert_msg(strstr(error, "tun0: the interface was renamed or replaced") != NULL, "%s", error);
 	capture_lab_shell("ip link set near0 down");
-	ck_assert_int_eq(capture_ring_linktype(&interface, error), -1);
+	ck_assert_int_eq(capture_linktype(&linktypes, &interface[0], error), -1);
 	ck_assert_msg(strncmp(error, "near0: ", 7) == 0, "%s", error);
 	capture_lab_shell("ip link del near0");
-	ck_assert_int_eq(capture_ring_linktype(&interface, error), -1);
+	ck_assert_int_eq(capture_linktype(&linktypes, &interface[0], error), -1);
 	ck_assert_msg(strncmp(error, "near0: ", 7) == 0, "%s", error);
-	ck_assert_uint_eq(lab.totals.rings[POOL_CLIENTS].rings, 0);
+}
+END_TEST
+
+/* Without the right to open any, what is known still is. */
+START_TEST(link_types_are_remembered)
+{
+	struct ipc_tap_interface *interface = lab.want->interface;
+	struct capture_linktypes linktypes = { 0 };
+	char error[MSG_TEXT_SIZE] = "";
+
+	capture_lab_want("lo");
+	ck_assert_int_eq(capture_linktype(&linktypes, &interface[0], error), DLT_EN10MB);
+	ck_assert_int_eq(seteuid(65534), 0);
+	ck_assert_int_eq(capture_linktype(&linktypes, &interface[0], error), DLT_EN10MB);
+	ck_assert_int_eq(capture_linktype(&linktypes, &interface[1], error), -1);
+	ck_assert_msg(strncmp(error, "lo: ", 4) == 0, "%s", error);
+	ck_assert_int_eq(seteuid(0), 0);
+}
+END_TEST
+
+START_TEST(as_many_link_types_as_interfaces)
+{
+	struct capture_linktypes linktypes = { 0 };
+	char error[MSG_TEXT_SIZE] = "";
+
+	for (unsigned i = 0; i < 2 * MSG_INTERFACES_MAX; i++) {
+		linktypes.known[linktypes.next].ifindex = 1000000 + i;
+		linktypes.next = (linktypes.next + 1) % MSG_INTERFACES_MAX;
+	}
+	linktypes.next = MSG_INTERFACES_MAX - 1;
+	ck_assert_int_eq(capture_linktype(&linktypes, &lab.want->interface[0], error), DLT_EN10MB);
+	ck_assert_uint_eq(linktypes.next, 0);
+	ck_assert_str_eq(linktypes.known[MSG_INTERFACES_MAX - 1].name, "near0");
 }
 END_TEST
 
@@ -306,6 +342,8 @@ suite(void)
 	tcase_add_test(t, counted_now);
 	tcase_add_test(t, counted_without_a_stream);
 	tcase_add_test(t, link_types);
+	tcase_add_test(t, link_types_are_remembered);
+	tcase_add_test(t, as_many_link_types_as_interfaces);
 	tcase_add_test(t, rings_of_clients);
 	suite_add_tcase(s, t);
 	return s;

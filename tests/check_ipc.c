@@ -410,6 +410,25 @@ START_TEST(test_tap)
 }
 END_TEST
 
+START_TEST(test_tap_copy)
+{
+	struct ipc_tap *tap = tap_new(), *copy = calloc(1, sizeof(*copy)), *empty = calloc(1, sizeof(*empty));
+
+	ipc_tap_copy(copy, tap);
+	ck_assert_mem_eq(copy, tap, sizeof(*tap));
+	tap->program_len = IPC_PROGRAM_MAX;
+	memset(tap->program, 0xa5, sizeof(tap->program));
+	memset(&tap->interface[MSG_INTERFACES_MAX - 1], 0x5a, sizeof(tap->interface[0]));
+	ipc_tap_copy(copy, tap);
+	ck_assert_mem_eq(copy, tap, sizeof(*tap));
+	ipc_tap_copy(copy, empty);
+	ck_assert_mem_eq(copy, empty, sizeof(*empty));
+	free(tap);
+	free(copy);
+	free(empty);
+}
+END_TEST
+
 /* The largest one fits into a message. */
 START_TEST(test_tap_full)
 {
@@ -629,6 +648,7 @@ ipc_suite(void)
 	tcase_add_loop_test(tc, test_malformed, 0, sizeof(malformed) / sizeof(malformed[0]));
 	tcase_add_test(tc, test_too_long);
 	tcase_add_test(tc, test_tap);
+	tcase_add_test(tc, test_tap_copy);
 	tcase_add_test(tc, test_tap_full);
 	tcase_add_test(tc, test_tap_mangled);
 	tcase_add_test(tc, test_lease);

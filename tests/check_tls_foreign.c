@@ -108,8 +108,9 @@ lab_open_foreign(void)
 	make_self_signed("named", "DNS:localhost,IP:127.0.0.1", NULL);
 	make_self_signed("nameless", NULL, NULL);
 	make_self_signed("server", "DNS:localhost", "serverAuth");
-	snprintf(command, sizeof(command), "cd %s && cat good/ca.crt evil/ca.crt >two.crt && { cat good/ca.crt; head -c 300 evil/ca.crt;"
-	    " echo; echo '-----END CERTIFICATE-----'; } >torn.crt && echo nothing >empty.crt", lab_path(".", "."));
+	snprintf(command, sizeof(command), "cd %s && cat good/ca.crt evil/ca.crt >two.crt && { cat good/ca.crt; "
+	    "head -c 300 evil/ca.crt; echo; echo '-----END CERTIFICATE-----'; } >torn.crt && echo nothing >empty.crt",
+	    lab_path(".", "."));
 	ck_assert_int_eq(system(command), 0);
 }
 
@@ -189,7 +190,8 @@ static const struct {
 	{ "good/ca.crt", { TLSIO_CLIENT, "evil", "web1", .version = TLS1_2_VERSION }, NO_CA },
 	{ "good/ca.crt", { TLSIO_CLIENT, "good", "old", .version = 0 }, "expired on 20" },
 	{ "good/ca.crt", { TLSIO_CLIENT, "self", "named", .version = 0 }, BY_ITSELF },
-	{ "self/server.crt", { TLSIO_CLIENT, "self", "server", .version = 0 }, "is not acceptable: unsuitable certificate purpose" },
+	{ "self/server.crt", { TLSIO_CLIENT, "self", "server", .version = 0 },
+	    "is not acceptable: unsuitable certificate purpose" },
 };
 
 START_TEST(client_comes)

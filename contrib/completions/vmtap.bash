@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# bash completion of vmtap, vmtap-agent and vmtap-collector. What there is to say is asked from --help each time.
+# bash completion of vmtap, vmtap-agent, vmtap-rpcapd and vmtap-collector. What there is to say is asked from --help each time.
 
 _vmtap_argument()	# what OPTION takes by HELP, as "FILE" or "in|out|inout"; fails if it takes nothing
 {
@@ -12,6 +12,7 @@ _vmtap()
 	local command=$1 current=$2 option=$3 help word REPLY
 	local -a verbs=()
 	COMPREPLY=()
+	[[ ${command##*/} != vmtap-rpcapd ]] || command=${command%rpcapd}agent	# its long options are those
 	help=$("$command" --help 2>/dev/null) || return
 	for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
 		[[ $word =~ ^[a-z][a-z-]*$ && $help =~ (^|$'\n')'  '"$word"' ' ]] || continue
@@ -41,4 +42,4 @@ _vmtap()
 		fi
 	fi
 } &&
-complete -F _vmtap vmtap vmtap-agent vmtap-collector
+complete -F _vmtap vmtap vmtap-agent vmtap-rpcapd vmtap-collector

@@ -89,6 +89,13 @@ start_rpcap() {	# start_rpcap rpcap|rpcapd plain|tls
 }
 rpcap_listens() { in_ns guest ss -Hltn "sport = :2002" | grep -q .; }
 rpcap_captures() { logged far "^capturing"; }
+rpcap_drained() {	# what passed the server's filter is dropped there or has come, or nothing comes any more
+	local before
+	before=$(tail -n 1 "$LAB/far.log")
+	kill -USR1 "${LAB_PID[far]}"
+	read -rt 0.2 <> <(:) || :
+	tail -n 1 "$LAB/far.log" | awk -v before="$before" '$1 == "packets" && ($2 + $12 == $8 || $0 == before) { drained = 1 } END { exit !drained }'
+}
 stop_rpcap() {
 	stop far INT
 	stop cand

@@ -3,8 +3,8 @@
  *
  * rpcap_sink: an RPCAP client that counts what it gets and throws it away, as cheaply as can be, so that what is measured is the server.
  * usage: rpcap_sink [-t CA] HOST PORT INTERFACE      -t: over TLS, the server's certificate being of this CA
- * Null authentication, all packets, whole. "capturing" is printed once packets may come; SIGINT ends it: a line of counts, the server's
- * too. Exit status 1: the server lied about a length or went away.
+ * Null authentication, all packets, whole. "capturing" is printed once packets may come, at SIGUSR1 and at the end, which is SIGINT, a line
+ * of counts, the server's too. Exit status 1: the server lied about a length or went away.
  */
 #include "config.h"
 
@@ -46,7 +46,7 @@ struct sink {
 	uint32_t	 number;	/* of the last packet */
 };
 
-static volatile sig_atomic_t over;
+static volatile sig_atomic_t over, asked;
 
 static void __attribute__((noreturn, format(printf, 1, 2)))
 die(const char *format, ...)
@@ -64,8 +64,10 @@ die(const char *format, ...)
 static void
 on_signal(int signal)
 {
-	(void)signal;
-	over = 1;
+	if (signal == SIGUSR1)
+		asked = 1;
+	else
+		over = 1;
 }
 
 /* --- bytes --- */
@@ -92,7 +94,7 @@ wire_read(const struct wire *wire, uint8_t *bytes, size_t len)
 {
 	ssize_t n = wire->tls != NULL ? SSL_read(wire->tls, bytes, (int)len) : recv(wire->fd, bytes, len, 0);
 
-	if (n <= 0 && !over)
+	if (n <= 0 && !over && !asked)
 		die("the server closed the connection");
 	return n > 0 ? (size_t)n : 0;
 }
@@ -163,7 +165,7 @@ print_counts(const struct sink *sink)
 	struct cursor c;
 	struct buf msg;
 
-	over = 0;
+	over = asked = 0;
 	buf_init(&msg, 1024);
 	rpcap_put_empty(&msg, RPCAP_VERSION, RPCAP_STATS);
 	cursor_init(&c, bytes, request(sink, &msg, RPCAP_STATS, bytes, sizeof(bytes)));
@@ -171,6 +173,7 @@ print_counts(const struct sink *sink)
 		die("a malformed answer to STATS");
 	printf("packets %" PRIu64 " bytes %" PRIu64 " cut %" PRIu64 " ifrecv %u ifdrop %u krnldrop %u svrcapt %u\n", sink->packets,
 	    sink->bytes, sink->cut, stats.ifrecv, stats.ifdrop, stats.krnldrop, stats.svrcapt);
+	fflush(stdout);
 }
 
 /* --- packets --- */
@@ -211,6 +214,8 @@ run(struct sink *sink)
 		used = take_packets(sink);
 		memmove(sink->room, sink->room + used, sink->len - used);
 		sink->len -= used;
+		if (asked)
+			print_counts(sink);
 	}
 }
 
@@ -244,6 +249,7 @@ main(int argc, char **argv)
 	start(&sink, argv[argc - 1]);
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
+	sigaction(SIGUSR1, &action, NULL);
 	puts("capturing");
 	fflush(stdout);
 	run(&sink);

@@ -16,17 +16,20 @@
 #include "tests/e2e/talk.h"
 
 /*
- * Talks RPCAP as a script says, and ends with status 1 at the first answer that is another than expected: what stands for a client in the
- * conformance tests. rpcap-talk [--tls] [--ca FILE] [--cert FILE --key FILE] HOST PORT SCRIPT, with these lines in the script:
+ * Talks RPCAP as a script says, and ends with status 1 at the first answer that is another than expected: what stands for a client in
+ * the conformance tests.
+ * rpcap-talk [--active] [--byte-by-byte] [--tls] [--ca FILE] [--cert FILE --key FILE] HOST PORT SCRIPT
+ * --active: HOST and PORT are ours, and the server calls there. Lines of the script:
  *
- *	send auth null | auth password USER PASSWORD | findallif | open NAME | stats | endcap | close | sampling METHOD VALUE | error CODE TEXT
+ *	send auth null | auth password USER PASSWORD | findallif | open NAME | stats | endcap | close
+ *	send sampling METHOD VALUE | error CODE TEXT
  *	send startcap SNAPLEN TIMEOUT FLAGS PORT [filter FILTER]	FLAGS: promisc,dgram,serveropen,inbound,outbound or -
  *	send updatefilter FILTER	FILTER: all, nothing, empty (no instruction), raw BYTES (with its header), or an expression
  *	send header VERSION TYPE VALUE LENGTH | raw BYTES | filler COUNT	BYTES: hexadecimal, 'texts', and 00x9 for nine times 00
  *	expect TYPE [VALUE [REGEX]]	a message, its value (an error's by its name; *: any), its fields as they are printed
  *	expect closed | alert		alert: TLS's handshake_failure, in plain text
- *	await stats REGEX		asks until the answer is such
- *	data connect | listen | accept | udp | read COUNT | closed | close	listen and udp set $PORT; read checks order and lengths
+ *	await stats|findallif REGEX	asks until the answer is such
+ *	data connect [FROM] | listen | accept | udp | read COUNT | closed | close	listen and udp set $PORT; read checks order and lengths
  *	connect [plain|tls]		another control connection in the place of this one, which is closed
  *	disconnect
  *	use NUMBER|next			another client, with connections of its own
@@ -63,7 +66,9 @@ run_connect(struct talk *t, char *args)
 	bool tls = *args == '\0' ? t->use_tls : strcmp(args, "tls") == 0;
 
 	talk_session_reset(t->s);
-	return stream_connect(t, &t->s->control, t->port, tls);
+	if (t->listener != -1)
+		return stream_accept(t, &t->s->control, t->listener, tls);
+	return stream_connect(t, &t->s->control, NULL, t->port, tls);
 }
 
 static int
@@ -133,7 +138,7 @@ static const struct command {
 	{ "expect closed", talk_expect_closed },
 	{ "expect alert", talk_expect_alert },
 	{ "expect", talk_expect },
-	{ "await stats", talk_await_stats },
+	{ "await", talk_await },
 	{ "data connect", talk_data_connect },
 	{ "data listen", talk_data_listen },
 	{ "data accept", talk_data_accept },
@@ -290,20 +295,24 @@ free_all(struct talk *t, struct script *script)
 static void
 usage(void)
 {
-	fprintf(stderr, "usage: rpcap-talk [--tls] [--ca FILE] [--cert FILE --key FILE] HOST PORT SCRIPT\n");
+	fprintf(stderr, "usage: rpcap-talk [--active] [--byte-by-byte] [--tls] [--ca FILE] [--cert FILE --key FILE] HOST PORT SCRIPT\n");
 	exit(2);
 }
 
 static void
 talk_init(struct talk *t, int argc, char **argv)
 {
-	static const struct option options[] = { { "tls", no_argument, NULL, 't' }, { "ca", required_argument, NULL, 'a' },
-		{ "cert", required_argument, NULL, 'c' }, { "key", required_argument, NULL, 'k' }, { NULL, 0, NULL, 0 } };
+	static const struct option options[] = { { "active", no_argument, NULL, 'A' }, { "byte-by-byte", no_argument, NULL, 'b' },
+		{ "tls", no_argument, NULL, 't' }, { "ca", required_argument, NULL, 'a' }, { "cert", required_argument, NULL, 'c' }, { "key", required_argument, NULL, 'k' },
+		{ NULL, 0, NULL, 0 } };
 	const char *ca = NULL, *cert = NULL, *key = NULL;
+	bool active = false;
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (c) {
+		case 'A':	active = true;		break;
+		case 'b':	t->byte_by_byte = true;	break;
 		case 't':	t->use_tls = true;	break;
 		case 'a':	ca = optarg;		break;
 		case 'c':	cert = optarg;		break;
@@ -316,12 +325,16 @@ talk_init(struct talk *t, int argc, char **argv)
 	t->tls = stream_tls(ca, cert, key);
 	t->host = argv[optind];
 	t->port = argv[optind + 1];
+	if (active && stream_listen(t) == -1) {
+		fprintf(stderr, "rpcap-talk: %s\n", t->reason);
+		exit(2);
+	}
 }
 
 int
 main(int argc, char **argv)
 {
-	static struct talk t = { .timeout_ms = 5000 };
+	static struct talk t = { .timeout_ms = 5000, .listener = -1 };
 	struct script script;
 	int result;
 

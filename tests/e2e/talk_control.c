@@ -19,7 +19,7 @@
 #include "tests/hex_text.h"
 
 #define PAYLOAD_MAX	(1u << 22)
-#define TLS_ALERT	"\x15\x03\x01\x00\x02\x02\x28"	/* record of an alert, fatal, handshake_failure; the version is the peer's choice */
+#define TLS_ALERT	"\x15\x03\x01\x00\x02\x02\x28"	/* record of an alert, fatal, handshake_failure; any version */
 #define TLS_ALERT_SIZE	7
 
 /* --- what is sent --- */
@@ -46,8 +46,8 @@ int
 talk_send_auth_password(struct talk *t, char *args)
 {
 	char *user = strsep(&args, " "), *password = args == NULL ? user + strlen(user) : args;
-	const struct rpcap_auth auth = { .type = RPCAP_AUTH_PASSWORD, .user = user, .user_len = (uint16_t)strlen(user), .password = password,
-		.password_len = (uint16_t)strlen(password) };
+	const struct rpcap_auth auth = { .type = RPCAP_AUTH_PASSWORD, .user = user, .user_len = (uint16_t)strlen(user),
+		.password = password, .password_len = (uint16_t)strlen(password) };
 
 	return send_out(t, rpcap_put_auth(&t->out, &auth));
 }
@@ -112,19 +112,23 @@ talk_send_raw(struct talk *t, char *args)
 	return send_out(t, hex_text_parse(args, &t->out));
 }
 
+/* Always in large pieces. */
 int
 talk_send_filler(struct talk *t, char *args)
 {
 	static const uint8_t filler[65536];
 	size_t left = strtoul(args, NULL, 10);
+	bool byte_by_byte = t->byte_by_byte;
 	int result = 0;
 
+	t->byte_by_byte = false;
 	while (left > 0 && result == 0) {
 		size_t now = left < sizeof(filler) ? left : sizeof(filler);
 
 		result = stream_write(t, &t->s->control, filler, now);
 		left -= now;
 	}
+	t->byte_by_byte = byte_by_byte;
 	return result;
 }
 
@@ -449,8 +453,8 @@ other(struct talk *t, const struct rpcap_header *h)
 {
 	const char *code = h->type == RPCAP_ERROR ? rpcap_error_name(h->value) : NULL, *type = rpcap_type_name(h->type);
 
-	return talk_fail(t, "came: version %u, %s, value %u %s: %s", h->version, type != NULL ? type : "?", h->value, code != NULL ? code : "",
-	    t->fields.len > 0 ? (const char *)t->fields.data : "");
+	return talk_fail(t, "came: version %u, %s, value %u %s: %s", h->version, type != NULL ? type : "?", h->value,
+	    code != NULL ? code : "", t->fields.len > 0 ? (const char *)t->fields.data : "");
 }
 
 int
@@ -489,17 +493,16 @@ talk_expect_alert(struct talk *t, char *args)
 }
 
 int
-talk_await_stats(struct talk *t, char *args)
+talk_await(struct talk *t, char *args)
 {
 	uint64_t end = clock_mono_ns() + t->timeout_ms * 1000000ull;
+	int type = type_of(word(&args));
 	struct rpcap_header h;
 
 	do {
-		if (send_out(t, rpcap_put_empty(&t->out, t->version, RPCAP_STATS)) == -1 || receive(t, &h) == -1)
+		if (type == -1 || send_out(t, rpcap_put_empty(&t->out, t->version, (uint8_t)type)) == -1 || receive(t, &h) == -1)
 			return -1;
-		if (h.type != (RPCAP_STATS | RPCAP_REPLY))
-			return other(t, &h);
-		if (matches(t, args))
+		if (args != NULL && h.type == ((uint8_t)type | RPCAP_REPLY) && matches(t, args))
 			return 0;
 	} while (clock_mono_ns() < end);
 	return other(t, &h);

@@ -26,11 +26,10 @@ talk_data_connect(struct talk *t, char *args)
 {
 	char port[8];
 
-	(void)args;
 	if (t->s->port == 0)
 		return talk_fail(t, "the server did not say a port");
 	snprintf(port, sizeof(port), "%u", t->s->port);
-	return stream_connect(t, &t->s->data, port, tls_of(t->s));
+	return stream_connect(t, &t->s->data, *args == '\0' ? NULL : args, port, tls_of(t->s));
 }
 
 int
@@ -66,8 +65,10 @@ talk_data_udp(struct talk *t, char *args)
 static int
 read_datagram(struct talk *t, uint8_t *message, struct rpcap_header *h)
 {
-	ssize_t len = recv(t->s->data.fd, message, MESSAGE_MAX, 0);
+	ssize_t len;
 
+	stream_set_timeout(t, t->s->data.fd);
+	len = recv(t->s->data.fd, message, MESSAGE_MAX, 0);
 	if (len == -1)
 		return talk_fail(t, "no datagram came: %s", strerror(errno));
 	if (len < (ssize_t)RPCAP_HEADER_SIZE)

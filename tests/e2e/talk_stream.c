@@ -42,51 +42,86 @@ stream_tls(const char *ca, const char *cert, const char *key)
 	return tls;
 }
 
-static void
-set_options(const struct talk *t, int fd)
+/* As it is now. */
+void
+stream_set_timeout(const struct talk *t, int fd)
 {
 	struct timeval timeout = { .tv_sec = t->timeout_ms / 1000, .tv_usec = (suseconds_t)(t->timeout_ms % 1000 * 1000) };
-	int on = 1;
 
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout));
+}
+
+static void
+set_options(const struct talk *t, int fd)
+{
+	int on = 1;
+
+	stream_set_timeout(t, fd);
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 }
 
+/* The certificate must have the server's address, whoever called. */
 static int
 handshake(struct talk *t, struct stream *s)
 {
+	struct sockaddr_storage peer = { 0 };
+	socklen_t len = sizeof(peer);
+	char host[NI_MAXHOST];
+
+	if (getpeername(s->fd, (struct sockaddr *)&peer, &len) == -1 ||
+	    getnameinfo((struct sockaddr *)&peer, len, host, sizeof(host), NULL, 0, NI_NUMERICHOST) != 0)
+		return talk_fail(t, "it is gone");
 	s->ssl = SSL_new(t->tls);
 	if (s->ssl == NULL || SSL_set_fd(s->ssl, s->fd) != 1)
 		return talk_fail(t, "out of memory");
-	X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(s->ssl), t->host);
+	X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(s->ssl), host);
 	ERR_clear_error();
 	return SSL_connect(s->ssl) == 1 ? 0 : talk_fail(t, "handshake: %s", tls_error());
 }
 
-int
-stream_connect(struct talk *t, struct stream *s, const char *port, bool tls)
+/* With a socket of its family; use: bind(2) or connect(2). */
+static int
+use_address(struct talk *t, int *fd, const char *host, const char *port, int (*use)(int, const struct sockaddr *, socklen_t))
 {
 	struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV }, *at;
-	int error = getaddrinfo(t->host, port, &hints, &at);
+	int error = getaddrinfo(host, port, &hints, &at), on = 1;
 
-	stream_close(s);
 	if (error != 0)
-		return talk_fail(t, "%s: %s", t->host, gai_strerror(error));
-	s->fd = socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (s->fd != -1)
-		set_options(t, s->fd);
-	error = s->fd == -1 ? -1 : connect(s->fd, at->ai_addr, at->ai_addrlen);
+		return talk_fail(t, "%s port %s: %s", host, port, gai_strerror(error));
+	if (*fd == -1 && (*fd = socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0)) != -1) {
+		set_options(t, *fd);
+		setsockopt(*fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	}
+	error = use(*fd, at->ai_addr, at->ai_addrlen);
 	freeaddrinfo(at);
-	if (error == -1)
-		return talk_fail(t, "cannot connect to port %s: %s", port, strerror(errno));
+	return error == 0 ? 0 : talk_fail(t, "%s port %s: %s", host, port, strerror(errno));
+}
+
+int
+stream_connect(struct talk *t, struct stream *s, const char *from, const char *port, bool tls)
+{
+	stream_close(s);
+	if (from != NULL && use_address(t, &s->fd, from, "0", bind) == -1)
+		return -1;
+	if (use_address(t, &s->fd, t->host, port, connect) == -1)
+		return -1;
 	return tls ? handshake(t, s) : 0;
+}
+
+int
+stream_listen(struct talk *t)
+{
+	if (use_address(t, &t->listener, t->host, t->port, bind) == -1)
+		return -1;
+	return listen(t->listener, 4) == 0 ? 0 : talk_fail(t, "cannot listen: %s", strerror(errno));
 }
 
 int
 stream_accept(struct talk *t, struct stream *s, int listener, bool tls)
 {
 	stream_close(s);
+	set_options(t, listener);
 	s->fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
 	if (s->fd == -1)
 		return talk_fail(t, "nobody connects: %s", strerror(errno));
@@ -190,6 +225,7 @@ stream_read(struct talk *t, struct stream *s, void *bytes, size_t len)
 	uint8_t *p = bytes;
 	size_t got = 0;
 
+	stream_set_timeout(t, s->fd);
 	while (got < len) {
 		ssize_t n = s->fd == -1 ? 0 : read_some(s, p + got, len - got);
 
@@ -206,8 +242,10 @@ int
 stream_read_end(struct talk *t, struct stream *s)
 {
 	uint8_t byte;
-	ssize_t n = s->fd == -1 ? 0 : read_some(s, &byte, 1);
+	ssize_t n;
 
+	stream_set_timeout(t, s->fd);
+	n = s->fd == -1 ? 0 : read_some(s, &byte, 1);
 	if (n == -1)
 		return talk_fail(t, "it is open still after %u ms", t->timeout_ms);
 	if (n == 1)
