@@ -35,7 +35,7 @@ static const struct alert {
 	{ SSL_AD_UNEXPECTED_MESSAGE, "peer got a TLS message out of turn", NULL },
 	{ SSL_AD_BAD_RECORD_MAC, "peer got a damaged TLS record", NULL },
 	{ SSL_AD_HANDSHAKE_FAILURE, "peer found no TLS parameters in common with ours",
-	    "peer found no TLS parameters in common with ours, or demands a certificate" },
+	    "peer refused TLS: it knows plain text only, found no TLS parameters in common with ours, or demands a certificate" },
 	{ SSL_AD_BAD_CERTIFICATE, "peer refused our certificate", NULL },
 	{ SSL_AD_UNSUPPORTED_CERTIFICATE, "peer refused our certificate: it is of an unsupported kind or for another use", NULL },
 	{ SSL_AD_CERTIFICATE_REVOKED, "peer refused our certificate: it was revoked", NULL },

@@ -269,7 +269,8 @@ open_pair(struct lab_end *client, struct tls_context *ours, struct lab_end *serv
 /* A client that lacks the certificate that is demanded of it hears so, in as far as its version of TLS has words for it. */
 START_TEST(client_learns_why)
 {
-	static const char *const words[] = { "peer found no TLS parameters in common with ours, or demands a certificate",
+	static const char *const words[] = {
+	    "peer refused TLS: it knows plain text only, found no TLS parameters in common with ours, or demands a certificate",
 	    "peer demands a certificate and got none" };
 	struct tls_context	*theirs = good_foreign("good/ca.crt", "good/col.crt", "good/col.key", TLSIO_SERVER);
 	struct tls_context	*ours = good_foreign("good/ca.crt", NULL, NULL, TLSIO_CLIENT);

@@ -216,15 +216,20 @@ take_and_count(struct lab_end *end)
 	tlsio_input_taken(end->t);
 }
 
-/* Others of the loop have their turn: so many bytes a wake-up, and no more. */
-START_TEST(budget)
+static const struct {
+	size_t	 read_budget, input_max;
+} bounds[] = { { 1000, 65536 }, { 65536, 1000 } };
+
+/* Others of the loop have their turn: so many bytes a wake-up, and no more; and no more than the input may hold. */
+START_TEST(bounded)
 {
 	static uint8_t	 bytes[50000];
 	struct tlsio_options options = lab_options(TLSIO_SERVER);
 	struct lab_end	 end = { .on_readable = take_and_count };
 	int		 fds[2];
 
-	options.read_budget = 1000;
+	options.read_budget = bounds[_i].read_budget;
+	options.input_max = bounds[_i].input_max;
 	lab_connect(&fds[0], &fds[1]);
 	ck_assert_int_eq(write(fds[0], bytes, sizeof(bytes)), sizeof(bytes));
 	close(fds[0]);
@@ -251,7 +256,7 @@ main(void)
 	tcase_add_test(tc, peer_resets);
 	tcase_add_test(tc, nobody_listens);
 	tcase_add_test(tc, connects_too_slowly);
-	tcase_add_test(tc, budget);
+	tcase_add_loop_test(tc, bounded, 0, sizeof(bounds) / sizeof(bounds[0]));
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_ENV);
