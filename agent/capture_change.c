@@ -398,7 +398,8 @@ change_commit_item(struct change *c, const struct change_item *item)
 	if (item->fresh) {
 		r->description = description;
 		log_info("%s: capturing, %zu instructions in the kernel, %s", r->name, r->programs.of[PROGRAM_TAP].len,
-		    *description.filter != '\0' ? description.filter : c->want->program_len > 0 ? "its client's filter" : "no filter");
+		    *description.filter != '\0' ? description.filter : c->want->program_len > 0 ? "its client's filter" :
+		    "no filter");
 		capture_tap_add_ring(c->tap, r);
 	} else if (!same_id(&description, &r->description)) {
 		if (!item->attached)

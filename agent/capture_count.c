@@ -141,6 +141,7 @@ capture_tap_log(struct capture_tap *tap)
 		    (unsigned long long)row->sampled_out, (unsigned long long)row->paused_packets,
 		    (unsigned long long)row->received,
 		    (unsigned long long)row->dropped, (unsigned long long)row->before_filter, (unsigned long long)row->oversize,
-		    (unsigned long long)row->thinned, (unsigned long long)row->direction_unknown, (unsigned long long)row->unwatched);
+		    (unsigned long long)row->thinned, (unsigned long long)row->direction_unknown,
+		    (unsigned long long)row->unwatched);
 	}
 }

@@ -186,8 +186,8 @@ own_endpoint_text(struct buf *text, const struct ipc_endpoint *e)
 		return buf_printf(text, "%s port %u", transport, e->port);
 	if (inet_ntop(e->family, e->address, address, sizeof(address)) == NULL)
 		return -1;
-	return buf_printf(text, "(%s src host %s and %s src port %u) or (%s dst host %s and %s dst port %u)", ip, address, transport,
-	    e->port, ip, address, transport, e->port);
+	return buf_printf(text, "(%s src host %s and %s src port %u) or (%s dst host %s and %s dst port %u)", ip, address,
+	    transport, e->port, ip, address, transport, e->port);
 }
 
 /* "tcp port ..." reads beyond packets that are cut short, and the kernel drops what a filter reads beyond: so only packets are

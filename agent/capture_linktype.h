@@ -12,8 +12,8 @@
 struct ipc_tap_interface;
 
 /*
- * What pcap_datalink(3PCAP) says of interfaces. To open one and close it takes 40 ms in which no ring is read, and an RPCAP client may ask
- * as often as it likes: so it is done once. Starts all zero.
+ * What pcap_datalink(3PCAP) says of interfaces. To open one and close it takes 40 ms in which no ring is read, and an RPCAP client
+ * may ask as often as it likes: so it is done once. Starts all zero.
  */
 struct capture_linktypes {
 	size_t		next;		/* place to be written */

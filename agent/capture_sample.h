@@ -10,8 +10,8 @@
 #include "proto/rpcap.h"
 
 /*
- * Which packets of a tap an RPCAP client gets, of those that pass: the 1st, N+1st, 2N+1st; or the first one, and then always the first one
- * N ms or more behind the one before, by the packets' own time. Starts all zero: all of them.
+ * Which packets of a tap an RPCAP client gets, of those that pass: the 1st, N+1st, 2N+1st; or the first one, and then always the
+ * first one N ms or more behind the one before, by the packets' own time. Starts all zero: all of them.
  */
 struct capture_sample {
 	struct ipc_sampling wish;

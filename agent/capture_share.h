@@ -21,8 +21,8 @@ struct capture_held {
 enum capture_pool capture_pool_of(uint8_t tap);
 /*
  * How large a ring may be that is opened now, with so many yet to come in its tap, itself included; 0: nothing is left of what
- * --memory-limit allows. KiB. held: of each pool, what stays open. Of the collector and of an operator the interfaces share alike; an RPCAP
- * client, which has one, takes half of what the smallest rings of those who may come after it leave.
+ * --memory-limit allows. KiB. held: of each pool, what stays open. Of the collector and of an operator the interfaces share alike;
+ * an RPCAP client, which has one, takes half of what the smallest rings of those who may come after it leave.
  */
 uint64_t	capture_share_kib(const struct agent_options *, enum capture_pool, const struct capture_held held[CAPTURE_POOLS],
 		    size_t interfaces);

@@ -649,8 +649,8 @@ capture_tap_init(struct capture_tap *tap, uint8_t number, struct event_base *bas
 	tap->settle = evtimer_new(base, tap_settle_timeout, tap);
 	tap->resume = evtimer_new(base, tap_resume, tap);
 	tap->lease = deadline_new(base, capture_lease_on_passed, tap);
-	if (capture_block_init(&tap->block, &tap->stream, totals, tap->codec, 0) == -1 || tap->flush == NULL || tap->settle == NULL ||
-	    tap->resume == NULL || tap->lease == NULL) {
+	if (capture_block_init(&tap->block, &tap->stream, totals, tap->codec, 0) == -1 || tap->flush == NULL ||
+	    tap->settle == NULL || tap->resume == NULL || tap->lease == NULL) {
 		capture_tap_clear(tap);
 		errno = ENOMEM;
 		return -1;

@@ -129,8 +129,8 @@ bool	capture_lease_passed(const struct capture_tap *);
 
 /* --- capture_change.c --- */
 /* Opens, compiles, attaches; all of it or, -1 with a line in error, nothing. Programs only: what is
- * wanted is what is, but for orders and lease, and nothing is opened. A ring that is open stays as promiscuous as it is, and so does
- * what flush_ms made of its timeout. */
+ * wanted is what is, but for orders and lease, and nothing is opened. A ring that is open stays as promiscuous as it is, and its
+ * timeout what flush_ms was then. */
 int	capture_change_apply(struct capture_tap *, const struct ipc_tap *, bool programs_only, char error[MSG_TEXT_SIZE]);
 /* Would the filters of the open rings compile under these options, were there no policy? */
 int	capture_change_check(struct capture_tap *, const struct agent_options *, char error[MSG_TEXT_SIZE]);

@@ -280,7 +280,8 @@ ipc_get_tap(const struct ipc_message *message, struct ipc_tap *tap)
 	    cursor_str(&cursor, tap->filter, sizeof(tap->filter)) == 0 &&
 	    cursor_u32(&cursor, &tap->snaplen) == 0 &&
 	    cursor_u8(&cursor, &tap->direction) == 0 && tap->direction <= DIRECTION_OUT &&
-	    ipc_get_client(&cursor, tap) == 0 && slice_get(&cursor, &tap->slice) == 0 && cursor_str(&cursor, tap->codec, sizeof(tap->codec)) == 0 &&
+	    ipc_get_client(&cursor, tap) == 0 &&
+	    slice_get(&cursor, &tap->slice) == 0 && cursor_str(&cursor, tap->codec, sizeof(tap->codec)) == 0 &&
 	    ipc_get_bool(&cursor, &tap->digest) == 0 && cursor_bytes(&cursor, tap->secret, sizeof(tap->secret)) == 0 &&
 	    ipc_get_tap_lists(&cursor, tap) == 0)
 		return 0;

@@ -64,7 +64,7 @@ enum counter {
 	COUNTER_KEPT_FLOWS,		/* level: of 64 parts of the flows */
 	/* of one interface */
 	COUNTER_UNWATCHED,		/* the interface itself counted while no agent ran: at most so many are in no capture */
-	COUNTER_THINNED,		/* passed the filter and was left out, for an RPCAP client wants but some; 0 in a collector's stream */
+	COUNTER_THINNED,		/* passed the filter and was left out, for an RPCAP client wants but some */
 	COUNTER_MAX
 };
 

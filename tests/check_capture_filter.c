@@ -164,7 +164,7 @@ START_TEST(own_datagrams)
 	ck_assert_uint_eq(run(p, len, PACKET_OUTGOING, 0), PCAPNG_SNAPLEN);
 	p[23] = IPPROTO_UDP;
 	ck_assert_uint_eq(run(p, len, PACKET_OUTGOING, 0), 0);
-	ck_assert_uint_eq(run(p, 42, PACKET_OUTGOING, 0), PCAPNG_SNAPLEN);	/* shorter than any of ours, and looked at no further */
+	ck_assert_uint_eq(run(p, 42, PACKET_OUTGOING, 0), PCAPNG_SNAPLEN);	/* shorter than any of ours */
 	len = tcp4(p, 0, 40000, OWN_PORT);
 	p[23] = IPPROTO_UDP;
 	ck_assert_uint_eq(run(p, len, PACKET_HOST, 0), 0);
@@ -223,7 +223,8 @@ END_TEST
 /* Whatever it accepts, and leaves in registers and memory: what is behind it holds. */
 START_TEST(clients_filter_that_wants_all)
 {
-	static const struct ipc_insn all[] = { { 0x00, 0, 0, 0xffffffff }, { 0x02, 0, 0, 0 }, { 0x07, 0, 0, 0 }, { 0x06, 0, 0, 0xffffffff } };
+	static const struct ipc_insn all[] = { { 0x00, 0, 0, 0xffffffff }, { 0x02, 0, 0, 0 }, { 0x07, 0, 0, 0 },
+		{ 0x06, 0, 0, 0xffffffff } };
 	char *value[] = { "tcp port 22" }, *origin[] = { "command line" };
 	uint8_t p[120];
 	size_t len;
@@ -266,7 +267,8 @@ START_TEST(clients_filter_is_refused)
 	tap->program_len = bad_programs[_i].len;
 	ck_assert_int_eq(capture_wish_init(&wish, &options, tap, NULL, error), 0);
 	ck_assert_int_eq(capture_filter_build(pcap, "eth0", &wish, false, false, &programs, error), -1);
-	ck_assert_msg(strncmp(error, "eth0: the client's filter: ", 27) == 0 && strstr(error, bad_programs[_i].why) != NULL, "%s", error);
+	ck_assert_msg(strncmp(error, "eth0: the client's filter: ", 27) == 0, "%s", error);
+	ck_assert_msg(strstr(error, bad_programs[_i].why) != NULL, "%s", error);
 }
 END_TEST
 

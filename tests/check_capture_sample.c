@@ -64,8 +64,8 @@ START_TEST(first_after)
 		uint64_t	time_ns;
 		bool		kept;
 	} packets[] = {
-		{ 5 * MS, true }, { 5 * MS, false }, { 15 * MS - 1, false }, { 15 * MS, true }, { 24 * MS, false }, { 40 * MS, true },
-		{ 49 * MS, false }, { 50 * MS, true },
+		{ 5 * MS, true }, { 5 * MS, false }, { 15 * MS - 1, false }, { 15 * MS, true }, { 24 * MS, false },
+		{ 40 * MS, true }, { 49 * MS, false }, { 50 * MS, true },
 		{ 20 * MS, true },	/* the clock was set back */
 		{ 29 * MS, false }, { 30 * MS, true },
 	};

@@ -17,7 +17,8 @@ static struct capture_held held[CAPTURE_POOLS];
 static void
 setup(void)
 {
-	options = (struct agent_options){ .memory_limit = 64u << 20, .spool_memory = 16u << 20, .buffer_kib = 8192, .rpcap_clients = 8 };
+	options = (struct agent_options){ .memory_limit = 64u << 20, .spool_memory = 16u << 20, .buffer_kib = 8192,
+		.rpcap_clients = 8 };
 	memset(held, 0, sizeof(held));
 }
 

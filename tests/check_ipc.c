@@ -596,8 +596,8 @@ START_TEST(test_linktype)
 	ck_assert_int_eq(get(got.type, got.payload, got.length, &back), 0);
 	ck_assert_mem_eq(&back, &linktype, sizeof(back));
 	mangle(types[_i], got.payload, got.length, &back);
-	ck_assert_int_eq(ipc_get_linktype(&(struct ipc_message){ .type = IPC_COUNTED, .payload = got.payload, .length = got.length },
-	    &back), -1);
+	ck_assert_int_eq(ipc_get_linktype(&(struct ipc_message){ .type = IPC_COUNTED, .payload = got.payload,
+	    .length = got.length }, &back), -1);
 }
 END_TEST
 
