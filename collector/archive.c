@@ -310,7 +310,7 @@ archive_committed(struct archive *archive, const struct batch *batch, void (*dur
 static bool
 archive_is_away(const struct vm *vm)
 {
-	return vm->session == NULL && vm->left_ns != 0 && clock_mono_ns() - vm->left_ns >= ARCHIVE_AWAY_NS;
+	return vm->session == NULL && vm->pulls == 0 && vm->left_ns != 0 && clock_mono_ns() - vm->left_ns >= ARCHIVE_AWAY_NS;
 }
 
 void
@@ -348,7 +348,7 @@ archive_give_places(struct archive *archive)
 	struct vm *vm;
 
 	TAILQ_FOREACH(vm, &archive->vms, entry) {
-		if (!vm->has_place || vm->session != NULL)
+		if (!vm->has_place || vm->session != NULL || vm->pulls > 0)
 			continue;
 		if (wanted)
 			TAILQ_FOREACH(stream, &vm->streams, entry)

@@ -67,6 +67,7 @@ struct vm {
 	uint8_t			 hint_stream[MSG_ID_SIZE];	/* the one being captured, the last one */
 	struct hint_sampler	 sampler;
 	uint64_t		 left_ns;	/* monotonic: when its last session ended; 0: none has */
+	unsigned		 pulls;		/* connections of RPCAP that bring its streams, instead of a session */
 	struct session		*session;	/* open, and the only one that may bring blocks */
 	struct session		*contender;	/* waits for the session's PONG */
 };

@@ -23,6 +23,7 @@
 #include "collector/listen.h"
 #include "collector/policy.h"
 #include "collector/pull.h"
+#include "collector/rpcap_url.h"
 #include "collector/scrape.h"
 #include "collector/store_retain.h"
 
@@ -43,10 +44,25 @@ collector_accepted(int fd, void *arg)
 	collector_hand_out(arg, fd, -1, "");
 }
 
+/* Which VM it is need not be asked, so it is at home at once: with those of the same host, which leave out each other's connections. */
 static void
-collector_dialled(int fd, int pull, const char *name, void *arg)
+collector_dialled_rpcap(struct collector *collector, int fd, int pull, const struct rpcap_url *url)
 {
-	collector_hand_out(arg, fd, pull, name);
+	struct note *note = note_new(NOTE_RPCAP);
+
+	note->fd = fd;
+	note->pull = pull;
+	note->url = url;
+	mailbox_post(collector->workers.worker[url->group % collector->workers.count].inbox, note);
+}
+
+static void
+collector_dialled(int fd, int pull, const char *name, const struct rpcap_url *url, void *arg)
+{
+	if (url != NULL)
+		collector_dialled_rpcap(arg, fd, pull, url);
+	else
+		collector_hand_out(arg, fd, pull, name);
 }
 
 static void
@@ -199,6 +215,7 @@ collector_note(struct collector *collector, struct note *note)
 		log_error("%s; ending, so that the next start can set the store right", note->text);
 		_exit(EXIT_FAILURE);
 	case NOTE_CONNECTION:
+	case NOTE_RPCAP:
 	case NOTE_CREDENTIALS:
 	case NOTE_SETTINGS:
 	case NOTE_POLICY:
@@ -269,10 +286,37 @@ collector_ready(const struct collector *collector)
 	log_info("ready: store %s, %u workers", collector->options.store, collector->workers.count);
 }
 
+/* A password on the command line is seen by all until then. What is read again at a reload is a copy. */
+static char **
+collector_hide_passwords(int argc, char **argv)
+{
+	char **copy = calloc((size_t)argc + 1, sizeof(*copy));
+
+	if (copy == NULL)
+		fatal("out of memory");
+	for (int i = 0; i < argc; i++) {
+		if ((copy[i] = strdup(argv[i])) == NULL)
+			fatal("out of memory");
+		rpcap_url_hide(argv[i]);
+	}
+	return copy;
+}
+
+static void
+collector_free_arguments(int argc, char **argv)
+{
+	for (int i = 0; i < argc; i++) {
+		explicit_bzero(argv[i], strlen(argv[i]));
+		free(argv[i]);
+	}
+	free(argv);
+}
+
 int
 collector_main(struct collector_options *options, int argc, char **argv)
 {
-	struct collector collector = { .options = *options, .argc = argc, .argv = argv, .pidfile_fd = -1 };
+	struct collector collector = { .options = *options, .argc = argc, .argv = collector_hide_passwords(argc, argv),
+		.pidfile_fd = -1 };
 
 	*options = (struct collector_options){ 0 };
 	collector_start(&collector);
@@ -286,5 +330,6 @@ collector_main(struct collector_options *options, int argc, char **argv)
 	workers_join(&collector.workers);
 	log_info("ended");
 	collector_clear(&collector);
+	collector_free_arguments(collector.argc, collector.argv);
 	return EXIT_SUCCESS;
 }

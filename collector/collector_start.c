@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
 #include <signal.h>
@@ -108,15 +109,54 @@ start_open_store(struct collector *collector)
 		fatal("%s", error);
 }
 
+static int
+start_open_file(const char *path)
+{
+	int fd = path != NULL ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+
+	if (path != NULL && fd == -1)
+		fatal("%s: %s", path, strerror(errno));
+	return fd;
+}
+
+/* What RPCAP servers over TLS are shown, and by whom they are verified. */
+static void
+start_load_rpcap(struct collector *collector)
+{
+	const struct collector_options *options = &collector->options;
+	struct tls_files files = { .ca_name = options->rpcap_ca, .cert_name = options->rpcap_cert, .key_name = options->rpcap_key };
+	char error[TLS_ERROR_SIZE];
+
+	if (!pulls_need_tls(collector->pulls))
+		return;
+	files.ca_fd = start_open_file(options->rpcap_ca);
+	files.cert_fd = start_open_file(options->rpcap_cert);
+	files.key_fd = start_open_file(options->rpcap_key);
+	for (uint64_t i = 0; i < options->workers; i++)
+		if ((collector->workers.rpcap_tls[i] = tls_context_new_foreign(&files, TLSIO_CLIENT, error)) == NULL)
+			fatal("rpcaps: %s", error);
+	for (int i = 0; i < 3; i++) {
+		int fd = i == 0 ? files.ca_fd : i == 1 ? files.cert_fd : files.key_fd;
+
+		if (fd != -1)
+			close(fd);
+	}
+}
+
 static void
 start_open_sockets(struct collector *collector)
 {
+	const struct pull_settings pulls = { .list = &collector->options.pulls, .file = collector->options.pull_file,
+		.tenants = &collector->options.tenants, .rpcap_plain = collector->options.rpcap_plain };
 	char error[COLLECTOR_ERROR_SIZE];
 
+	if (collector->options.rpcap_plain)
+		log_warn("--rpcap-plain: passwords of RPCAP servers go in plain text to whoever is between");
 	if ((collector->listeners = listeners_new(&collector->options.listens, error, sizeof(error))) == NULL ||
-	    (collector->pulls = pulls_new(&collector->options.pulls, collector->options.pull_file, error, sizeof(error))) == NULL ||
+	    (collector->pulls = pulls_new(&pulls, error, sizeof(error))) == NULL ||
 	    (collector->scrape = scrape_new(&collector->options.metrics, error, sizeof(error))) == NULL)
 		fatal("%s", error);
+	start_load_rpcap(collector);
 }
 
 static void

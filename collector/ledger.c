@@ -30,6 +30,7 @@ static const struct {
 	[LEDGER_GAP_CAPTURE] = { "gap_capture", "gap: no room", NULL },
 	[LEDGER_GAP_PULL] = { "gap_pull", "gap: slow operator", NULL },
 	[LEDGER_GAP_DISK] = { "gap_disk", "gap: disk spool", NULL },
+	[LEDGER_GAP_LINK] = { "gap_link", "gap: not delivered", NULL },
 	[LEDGER_GAP_ELSEWHERE] = { "gap_elsewhere", "gap: in another store", NULL },
 	[LEDGER_GAP_STORE] = { "gap_store", "gap: gone from the store", NULL },
 	[LEDGER_CUT] = { "cut", "capture cut off", NULL },

@@ -24,7 +24,8 @@ enum ledger_id {
 	LEDGER_RING_DROPPED, LEDGER_OVERSIZE,
 	LEDGER_STORED,		/* in files, or removed by retention */
 	LEDGER_EXPIRED,		/* of these, removed by retention */
-	LEDGER_GAP_SPOOL, LEDGER_GAP_CAPTURE, LEDGER_GAP_PULL, LEDGER_GAP_DISK, LEDGER_GAP_ELSEWHERE, LEDGER_GAP_STORE,
+	LEDGER_GAP_SPOOL, LEDGER_GAP_CAPTURE, LEDGER_GAP_PULL, LEDGER_GAP_DISK, LEDGER_GAP_LINK, LEDGER_GAP_ELSEWHERE,
+	LEDGER_GAP_STORE,
 	LEDGER_CUT,		/* beyond all counters, so outside the equation: no more than this */
 	LEDGER_POSSIBLE,	/* withheld, and perhaps not delivered by the peer either: outside of it, too, for "withheld" has them */
 	LEDGER_UNDER_WAY,	/* captured, but not yet stored or in a gap; below 0 where what is stored is ahead of the counters */

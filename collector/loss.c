@@ -20,6 +20,7 @@ static const struct {
 	[LOSS_CAPTURE] = { "capture", "the agent had no room for them" },
 	[LOSS_PULL] = { "pull", "the operator read too slowly" },
 	[LOSS_DISK] = { "disk", "pushed out of the agent's full disk spool, or damaged there" },
+	[LOSS_LINK] = { "link", "captured by an RPCAP server and not delivered" },
 	[LOSS_ELSEWHERE] = { "elsewhere", "another collector took them" },
 	[LOSS_STORE] = { "store", "gone from the collector's disk" },
 	[LOSS_CUT] = { "cut", "capture was cut off" },

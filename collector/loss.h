@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 /* Where packets were lost: the places of the catalog's table loss, and what a file's comments say of them. Pure. */
-enum loss_place { LOSS_SPOOL, LOSS_CAPTURE, LOSS_PULL, LOSS_DISK, LOSS_ELSEWHERE, LOSS_STORE, LOSS_CUT,
+enum loss_place { LOSS_SPOOL, LOSS_CAPTURE, LOSS_PULL, LOSS_DISK, LOSS_LINK, LOSS_ELSEWHERE, LOSS_STORE, LOSS_CUT,
 	LOSS_WITHHELD,	/* left out, and perhaps not delivered by the peer: none of those that the ledger misses */
 	LOSS_PLACES };
 

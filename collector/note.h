@@ -15,6 +15,7 @@ struct ctl_operator;
 struct json_t;
 struct pki_chain;
 struct policy_set;
+struct rpcap_url;
 struct session;
 struct tls_context;
 
@@ -22,6 +23,7 @@ struct tls_context;
 enum note_kind {
 	/* main -> worker */
 	NOTE_CONNECTION,	/* fd, pull (-1: accepted), text: whom it dials */
+	NOTE_RPCAP,		/* fd, pull, url: of an RPCAP server that is dialled; its VM is yours */
 	NOTE_CREDENTIALS,	/* tls */
 	NOTE_SETTINGS,		/* settings */
 	NOTE_POLICY,		/* policy, token */
@@ -62,6 +64,7 @@ struct note {
 	uint64_t	 token, version;
 	int		 fd, pull;
 	bool		 good, later;
+	const struct rpcap_url *url;	/* as long as the workers live */
 	struct session	*session;
 	struct tls_context *tls;
 	struct policy_set *policy;

@@ -11,6 +11,7 @@
 #include "proto/identity.h"
 
 #include "collector/options.h"
+#include "collector/rpcap_url.h"
 #include "collector/scrape.h"
 #include "collector/worker.h"
 
@@ -22,10 +23,17 @@
 const struct conf_row collector_rows[] = {
 	{ .name = "listen", .type = CONF_LIST, .argument = "ADDR[:PORT]", .offset = OFFSET(listens),
 	    .help = "accept agents there; default [::]:8827 unless --pull alone is given" },
-	{ .name = "pull", .type = CONF_LIST, .argument = "HOST[:PORT]", .offset = OFFSET(pulls),
-	    .help = "dial this listening agent, again and again" },
+	{ .name = "pull", .type = CONF_LIST, .argument = "HOST[:PORT]|[NAME=]URL", .offset = OFFSET(pulls),
+	    .help = "dial this listening agent, or rpcap:// or rpcaps:// server, again and again" },
 	{ .name = "pull-file", .type = CONF_STRING, .argument = "FILE", .offset = OFFSET(pull_file),
 	    .help = "dial the agents that FILE lists, one a line" },
+	{ .name = "rpcap-ca", .type = CONF_STRING, .argument = "FILE", .offset = OFFSET(rpcap_ca),
+	    .help = "certificates of CAs that rpcaps:// servers are verified by; default: the system's" },
+	{ .name = "rpcap-cert", .type = CONF_STRING, .argument = "FILE", .offset = OFFSET(rpcap_cert),
+	    .help = "certificate that rpcaps:// servers are shown" },
+	{ .name = "rpcap-key", .type = CONF_STRING, .argument = "FILE", .offset = OFFSET(rpcap_key), .help = "its private key" },
+	{ .name = "rpcap-plain", .type = CONF_FLAG, .offset = OFFSET(rpcap_plain),
+	    .help = "send passwords of rpcap:// URLs in plain text to other hosts too" },
 	{ .name = "store", .type = CONF_STRING, .initial = LOCALSTATEDIR "/lib/vmtap", .argument = "DIR", .offset = OFFSET(store),
 	    .help = "where catalog and files are kept" },
 	{ .name = "ca", .type = CONF_STRING, .initial = SYSCONFDIR "/vmtap/ca.crt", .argument = "FILE", .flags = CONF_RELOAD,
@@ -106,6 +114,38 @@ options_check_places(const struct conf_list *list, const char *name, struct conf
 	return 0;
 }
 
+/* A URL may have a password in it: it is not repeated. */
+static int
+options_check_pulls(const struct conf_list *list, struct conf_error *error)
+{
+	char host[OPTIONS_HOST_SIZE], why[RPCAP_URL_ERROR_SIZE];
+	struct rpcap_url url;
+	uint16_t port;
+	int rc;
+
+	for (size_t i = 0; i < list->count; i++) {
+		if (!rpcap_url_is(list->value[i]))
+			rc = conf_host_port(list->value[i], FRAME_PORT, host, sizeof(host), &port, error);
+		else if ((rc = rpcap_url_parse(list->value[i], &url, why)) == -1)
+			conf_error_set(error, "RPCAP URL: %s", why);
+		if (rc == -1) {
+			conf_error_place(error, list->origin[i], "pull");
+			return -1;
+		}
+	}
+	explicit_bzero(&url, sizeof(url));
+	return 0;
+}
+
+static int
+options_check_rpcap(const struct collector_options *options, struct conf_error *error)
+{
+	if ((options->rpcap_cert != NULL) == (options->rpcap_key != NULL))
+		return 0;
+	conf_error_set(error, "rpcap-cert and rpcap-key go together");
+	return -1;
+}
+
 static int
 options_check_tenants(const struct conf_list *list, struct conf_error *error)
 {
@@ -162,7 +202,8 @@ collector_options_load(struct collector_options *options, int argc, char **argv,
 		goto fail;
 	}
 	if (options_check_places(&options->listens, "listen", error) == -1 ||
-	    options_check_places(&options->pulls, "pull", error) == -1 || options_check_tenants(&options->tenants, error) == -1 ||
+	    options_check_pulls(&options->pulls, error) == -1 || options_check_rpcap(options, error) == -1 ||
+	    options_check_tenants(&options->tenants, error) == -1 ||
 	    http_check_places(&options->metrics, SCRAPE_PLACES_MAX, "metrics", error) == -1 ||
 	    options_check_enroll(options, error) == -1 || options_default_listen(options, error) == -1)
 		goto fail;

@@ -11,8 +11,10 @@
 /* The collector's settings: one table for command line, file, help and man page. */
 struct collector_options {
 	struct conf_list listens;	/* ADDR[:PORT]; "[::]:8827" unless agents are only pulled */
-	struct conf_list pulls;		/* HOST[:PORT] */
+	struct conf_list pulls;		/* HOST[:PORT], or an RPCAP URL */
 	char		*pull_file;
+	char		*rpcap_ca, *rpcap_cert, *rpcap_key;	/* of rpcaps://; NULL: the system's CAs; none is shown */
+	bool		 rpcap_plain;
 	char		*store;
 	char		*ca, *cert, *key;
 	char		*enroll_key, *enroll_cert, *enroll_command;	/* NULL: none; the CA's */

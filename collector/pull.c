@@ -3,10 +3,12 @@
 #include "config.h"
 
 #include <sys/socket.h>
+#include <netinet/in.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include <event2/dns.h>
@@ -18,17 +20,20 @@
 #include "proto/frame.h"
 
 #include "collector/pull.h"
+#include "collector/rpcap_url.h"
 
 #define PULL_HOST_SIZE		256
 #define PULL_BACKOFF_MIN_MS	1000u
 #define PULL_BACKOFF_MAX_MS	60000u
 #define PULL_LOG_MS		60000u
+#define PULL_LINE_SIZE		2048
 
 struct pull {
 	struct pulls		*all;
 	int			 index;
 	char			 host[PULL_HOST_SIZE];
 	uint16_t		 port;
+	struct rpcap_url	*rpcap;		/* NULL: an agent */
 	unsigned		 backoff_ms;
 	unsigned		 turn;		/* of a name's several addresses */
 	struct event		*timer;
@@ -42,9 +47,114 @@ struct pulls {
 	int			 count;
 	struct event_base	*base;
 	bool			 stopped;
+	bool			 rpcap_plain;
+	const struct conf_list	*tenants;
 	pull_dialled		*dialled;
 	void			*arg;
 };
+
+static bool
+pull_is_tenant(const struct conf_list *tenants, const char *name)
+{
+	for (size_t i = 0; i < tenants->count; i++)
+		if (strcmp(tenants->value[i], name) == 0)
+			return true;
+	return tenants->count == 0;
+}
+
+/* One that names none is of the collector's only one. */
+static int
+pull_set_tenant(const struct pulls *all, struct rpcap_url *url, struct conf_error *error)
+{
+	if (url->tenant[0] == '\0' && all->tenants->count > 1) {
+		conf_error_set(error, "%.300s: which tenant's? Put TENANT/NAME= before it", url->label);
+		return -1;
+	}
+	if (url->tenant[0] == '\0')
+		snprintf(url->tenant, sizeof(url->tenant), "%s", all->tenants->count == 1 ? all->tenants->value[0] : PULL_RPCAP_TENANT);
+	if (pull_is_tenant(all->tenants, url->tenant))
+		return 0;
+	conf_error_set(error, "%.300s: this collector does not take VMs of tenant %s", url->label, url->tenant);
+	return -1;
+}
+
+/* A second connection would bring all of it twice. */
+static int
+pull_check_other(const struct pulls *all, const struct rpcap_url *url, struct conf_error *error)
+{
+	for (int i = 0; i < all->count; i++)
+		if (all->pull[i]->rpcap != NULL && rpcap_url_same(all->pull[i]->rpcap, url)) {
+			conf_error_set(error, "%.300s: the same interface twice", url->label);
+			return -1;
+		}
+	return 0;
+}
+
+static bool
+pull_belong(const struct rpcap_url *a, const struct rpcap_url *b)
+{
+	return strcasecmp(a->host, b->host) == 0 || (strcmp(a->tenant, b->tenant) == 0 && strcmp(a->name, b->name) == 0);
+}
+
+/* What belongs to the new one becomes a group with it. */
+static void
+pull_set_group(const struct pulls *all, struct rpcap_url *url)
+{
+	url->group = (unsigned)all->count;
+	for (int i = 0; i < all->count; i++) {
+		const struct rpcap_url *other = all->pull[i]->rpcap;
+		unsigned group;
+
+		if (other == NULL || other->group == url->group || !pull_belong(other, url))
+			continue;
+		group = other->group;
+		for (int j = 0; j < all->count; j++)
+			if (all->pull[j]->rpcap != NULL && all->pull[j]->rpcap->group == group)
+				all->pull[j]->rpcap->group = url->group;
+	}
+}
+
+static int
+pull_parse_rpcap(const struct pulls *all, const char *text, struct pull *pull, struct conf_error *error)
+{
+	char why[RPCAP_URL_ERROR_SIZE];
+
+	if ((pull->rpcap = calloc(1, sizeof(*pull->rpcap))) == NULL) {
+		conf_error_set(error, "out of memory");
+		return -1;
+	}
+	if (rpcap_url_parse(text, pull->rpcap, why) == -1) {
+		conf_error_set(error, "pull: %s", why);
+		return -1;
+	}
+	memcpy(pull->host, pull->rpcap->host, sizeof(pull->host));
+	pull->port = pull->rpcap->port;
+	if (pull_set_tenant(all, pull->rpcap, error) == -1 || pull_check_other(all, pull->rpcap, error) == -1)
+		return -1;
+	pull_set_group(all, pull->rpcap);
+	return 0;
+}
+
+static int
+pull_parse(const struct pulls *all, const char *text, struct pull *pull, struct conf_error *error)
+{
+	if (rpcap_url_is(text))
+		return pull_parse_rpcap(all, text, pull, error);
+	return conf_host_port(text, FRAME_PORT, pull->host, sizeof(pull->host), &pull->port, error);
+}
+
+static void
+pull_free(struct pull *pull)
+{
+	if (pull->dns != NULL)
+		evdns_base_free(pull->dns, 0);
+	if (pull->timer != NULL)
+		event_free(pull->timer);
+	if (pull->rpcap != NULL)
+		explicit_bzero(pull->rpcap, sizeof(*pull->rpcap));
+	free(pull->rpcap);
+	free(pull);
+}
 
 static int
 pull_add(struct pulls *all, const char *text, struct conf_error *error)
@@ -59,8 +169,8 @@ pull_add(struct pulls *all, const char *text, struct conf_error *error)
 		free(pull);
 		return -1;
 	}
-	if (conf_host_port(text, FRAME_PORT, pull->host, sizeof(pull->host), &pull->port, error) == -1) {
-		free(pull);
+	if (pull_parse(all, text, pull, error) == -1) {
+		pull_free(pull);
 		return -1;
 	}
 	pull->all = all;
@@ -74,7 +184,7 @@ static int
 pull_add_file(struct pulls *all, const char *path, char *error, size_t error_size)
 {
 	struct conf_error conf;
-	char line[PULL_HOST_SIZE + 64], *text;
+	char line[PULL_LINE_SIZE], *text;
 	unsigned number = 0;
 	FILE *file = fopen(path, "re");
 	int rc = 0;
@@ -91,13 +201,15 @@ pull_add_file(struct pulls *all, const char *path, char *error, size_t error_siz
 		if (text[0] != '\0' && (rc = pull_add(all, text, &conf)) == -1)
 			snprintf(error, error_size, "%s:%u: %.300s", path, number, conf.text);
 	}
+	explicit_bzero(line, sizeof(line));
 	fclose(file);
 	return rc;
 }
 
 struct pulls *
-pulls_new(const struct conf_list *list, const char *file, char *error, size_t error_size)
+pulls_new(const struct pull_settings *settings, char *error, size_t error_size)
 {
+	const struct conf_list *list = settings->list;
 	struct pulls *all = calloc(1, sizeof(*all));
 	struct conf_error conf;
 
@@ -105,16 +217,27 @@ pulls_new(const struct conf_list *list, const char *file, char *error, size_t er
 		snprintf(error, error_size, "out of memory");
 		return NULL;
 	}
+	all->tenants = settings->tenants;
+	all->rpcap_plain = settings->rpcap_plain;
 	for (size_t i = 0; i < list->count; i++)
 		if (pull_add(all, list->value[i], &conf) == -1) {
 			snprintf(error, error_size, "%s", conf.text);
 			goto fail;
 		}
-	if (file == NULL || pull_add_file(all, file, error, error_size) == 0)
+	if (settings->file == NULL || pull_add_file(all, settings->file, error, error_size) == 0)
 		return all;
 fail:
 	pulls_free(all);
 	return NULL;
+}
+
+bool
+pulls_need_tls(const struct pulls *all)
+{
+	for (int i = 0; i < all->count; i++)
+		if (all->pull[i]->rpcap != NULL && all->pull[i]->rpcap->tls)
+			return true;
+	return false;
 }
 
 /* The back-off, a quarter more or less, so that many do not come at once. */
@@ -149,12 +272,34 @@ pull_pick(struct pull *pull, const struct evutil_addrinfo *first)
 	return ai;
 }
 
+static bool
+pull_is_loopback(const struct sockaddr *address)
+{
+	const struct in6_addr *six = &((const struct sockaddr_in6 *)address)->sin6_addr;
+
+	if (address->sa_family == AF_INET)
+		return ntohl(((const struct sockaddr_in *)address)->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+	return IN6_IS_ADDR_LOOPBACK(six) || (IN6_IS_ADDR_V4MAPPED(six) && six->s6_addr[12] == IN_LOOPBACKNET);
+}
+
+/* What goes in plain text to another host is read by whoever is between. */
+static bool
+pull_may_speak(const struct pull *pull, const struct sockaddr *address)
+{
+	return pull->rpcap == NULL || pull->rpcap->tls || !pull->rpcap->has_user || pull->all->rpcap_plain || pull_is_loopback(address);
+}
+
 static void
 pull_connect(struct pull *pull, const struct evutil_addrinfo *ai)
 {
-	int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int fd;
 	char name[PULL_HOST_SIZE + 32];
 
+	if (!pull_may_speak(pull, ai->ai_addr)) {
+		pull_failed(pull, "the password would be sent in plain text: use rpcaps://, or allow it with --rpcap-plain");
+		return;
+	}
+	fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd == -1 || (connect(fd, ai->ai_addr, ai->ai_addrlen) == -1 && errno != EINPROGRESS)) {
 		pull_failed(pull, strerror(errno));
 		if (fd != -1)
@@ -162,7 +307,7 @@ pull_connect(struct pull *pull, const struct evutil_addrinfo *ai)
 		return;
 	}
 	snprintf(name, sizeof(name), "pull %s port %u", pull->host, pull->port);
-	pull->all->dialled(fd, pull->index, name, pull->all->arg);
+	pull->all->dialled(fd, pull->index, name, pull->rpcap, pull->all->arg);
 }
 
 static void
@@ -255,15 +400,8 @@ pulls_free(struct pulls *all)
 {
 	if (all == NULL)
 		return;
-	for (int i = 0; i < all->count; i++) {
-		struct pull *pull = all->pull[i];
-
-		if (pull->dns != NULL)
-			evdns_base_free(pull->dns, 0);
-		if (pull->timer != NULL)
-			event_free(pull->timer);
-		free(pull);
-	}
+	for (int i = 0; i < all->count; i++)
+		pull_free(all->pull[i]);
 	free(all->pull);
 	free(all);
 }

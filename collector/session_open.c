@@ -262,6 +262,8 @@ session_hello(struct session *session, const struct frame *frame, struct fault *
 	if (session_check_hello(&hello, fault) == -1 ||
 	    (vm = archive_vm(&session->worker->archive, &session->identity, fault)) == NULL)
 		return -1;
+	if (vm->pulls > 0)
+		return fault_set(fault, MSG_ERR_CLONE, "VM %s is pulled by RPCAP", session->identity.name);
 	session->vm = vm;
 	memcpy(session->instance, hello.instance, MSG_ID_SIZE);
 	if (session_meet_contender(session, fault) == -1)

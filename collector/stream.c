@@ -401,6 +401,21 @@ stream_add_gap(struct archive *archive, struct stream *stream, const struct msg_
 	return 0;
 }
 
+int
+stream_add_loss(struct archive *archive, struct stream *stream, enum loss_place place, enum loss_bound bound,
+    const struct msg_gap *gap, struct fault *fault)
+{
+	if (gap->first != stream->received + 1 || gap->last < gap->first || gap->last > STREAM_NUMBER_MAX || stream->ended)
+		return fault_set(fault, MSG_ERR_SEQUENCE, "a loss from %" PRIu64 " to %" PRIu64 " after %" PRIu64, gap->first, gap->last,
+		    stream->received);
+	stream_record_loss(archive, stream, place, gap, bound);
+	stream->received = gap->last;
+	stream->gap = *gap;
+	count_add(COUNT_GAPS, 1);
+	count_add(COUNT_GAP_PACKETS, gap->packets);
+	return 0;
+}
+
 static void
 stream_set_ended(struct archive *archive, struct stream *stream, enum stream_cut cut)
 {

@@ -82,6 +82,8 @@ int	stream_begin_at(struct archive *, struct stream *, uint64_t first, uint64_t 
 int	stream_add_interface(struct archive *, struct stream *, const struct msg_interface *, struct fault *);
 int	stream_add_block(struct archive *, struct stream *, const struct msg_block *, struct fault *);
 int	stream_add_gap(struct archive *, struct stream *, const struct msg_gap *, struct fault *);
+/* The same, told by the collector itself of a place and with a bound that no agent tells. */
+int	stream_add_loss(struct archive *, struct stream *, enum loss_place, enum loss_bound, const struct msg_gap *, struct fault *);
 int	stream_end(struct archive *, struct stream *, const struct msg_stream_end *, struct fault *);
 int	stream_set_stats(struct archive *, struct stream *, const struct msg_stats *, struct fault *);
 /* The agent holds only these now: of all others of the VM, in memory or in the catalog, nothing will come any more. */

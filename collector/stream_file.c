@@ -38,12 +38,12 @@ stream_put_head(const struct stream *stream, struct buf *head)
 	return errs == 0 ? 0 : -1;
 }
 
-/* A VM has descriptors for so many files; a stream whose file is closed for another's goes on in a new one. */
+/* A VM has descriptors for so many files, and for one more with each connection of RPCAP; a stream whose file is closed for another's goes on in a new one. */
 static void
 stream_make_room(struct archive *archive, struct vm *vm)
 {
 	struct stream *stream, *oldest = NULL;
-	unsigned count = 0;
+	unsigned count = 0, max = vm->pulls > 1 ? QUOTA_FILES_PER_VM + vm->pulls - 1 : QUOTA_FILES_PER_VM;
 
 	TAILQ_FOREACH(stream, &vm->streams, entry) {
 		if (stream->file == NULL)
@@ -52,7 +52,7 @@ stream_make_room(struct archive *archive, struct vm *vm)
 		if (oldest == NULL || stream->file->created_mono_ns < oldest->file->created_mono_ns)
 			oldest = stream;
 	}
-	if (count < QUOTA_FILES_PER_VM)
+	if (count < max)
 		return;
 	stream_close_file(archive, oldest);
 	oldest->pushed_out = true;

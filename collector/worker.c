@@ -16,6 +16,7 @@
 #include "collector/enrol_session.h"
 #include "collector/hint_hub.h"
 #include "collector/policy.h"
+#include "collector/rpcap_pull.h"
 #include "collector/session.h"
 #include "collector/store_commit.h"
 #include "collector/store_retain.h"
@@ -57,12 +58,27 @@ worker_start_commit(struct worker *worker)
 static void
 worker_pause(struct worker *worker)
 {
+	struct rpcap_pull *pull;
 	struct session *session;
 
 	worker->paused = true;
 	TAILQ_FOREACH(session, &worker->sessions, entry)
 		if (session->state == SESSION_OPEN)
 			tlsio_read_stop(session->tls);
+	TAILQ_FOREACH(pull, &worker->rpcap_pulls, entry)
+		rpcap_pull_pause(pull);
+}
+
+/* Each of them may end by what is called. */
+static void
+worker_each_pull(struct worker *worker, void (*call)(struct rpcap_pull *))
+{
+	struct rpcap_pull *pull, *next;
+
+	for (pull = TAILQ_FIRST(&worker->rpcap_pulls); pull != NULL; pull = next) {
+		next = TAILQ_NEXT(pull, entry);
+		call(pull);
+	}
 }
 
 static void
@@ -80,6 +96,7 @@ worker_resume(struct worker *worker)
 		if (session->state == SESSION_OPEN && !worker->paused && !session->throttled)
 			tlsio_read_start(session->tls);
 	}
+	worker_each_pull(worker, rpcap_pull_resume);
 }
 
 void
@@ -152,6 +169,7 @@ worker_came_back(evutil_socket_t fd, short events, void *arg)
 	TAILQ_FOREACH(session, &worker->sessions, entry)
 		if (session->backlog)
 			session_input(session);
+	worker_each_pull(worker, rpcap_pull_come_back);
 }
 
 void
@@ -174,6 +192,7 @@ worker_throttle_timeout(evutil_socket_t fd, short events, void *arg)
 	TAILQ_FOREACH(session, &worker->sessions, entry)
 		if (session->throttled && session->state == SESSION_OPEN)
 			session_go_on(session);
+	worker_each_pull(worker, rpcap_pull_go_on);
 }
 
 static void
@@ -244,7 +263,7 @@ worker_committed(struct worker *worker, const struct batch *batch)
 	worker_consider_commit(worker);
 	if (worker->paused && !worker->stopping)
 		worker_resume(worker);
-	if (worker->stopping && !worker->committing && !worker->finished)
+	if (worker->stopping && !worker->draining && !worker->committing && !worker->finished)
 		worker_finish(worker);
 }
 
@@ -260,6 +279,8 @@ worker_commit_failing(struct worker *worker, const char *text)
 	TAILQ_FOREACH(session, &worker->sessions, entry)
 		if (session->state == SESSION_OPEN || session->state == SESSION_CONTENDING)
 			session_fail(session, &fault);
+	while (!TAILQ_EMPTY(&worker->rpcap_pulls))
+		rpcap_pull_close(TAILQ_FIRST(&worker->rpcap_pulls), &fault);
 }
 
 static void
@@ -341,21 +362,22 @@ worker_settings(struct worker *worker, const struct worker_settings *settings)
 }
 
 static void
-worker_tell_pushed(struct worker *worker, const struct session *session, uint64_t token)
+worker_tell_pushed(struct worker *worker, const struct vm_row *row, uint64_t token)
 {
 	struct note *note = note_new(NOTE_POLICY_PUSHED);
 
 	note->token = token;
-	note->version = session->vm->row.policy_version;
-	memcpy(note->uuid, session->identity.uuid, sizeof(note->uuid));
-	memcpy(note->name, session->identity.name, sizeof(note->name));
-	snprintf(note->text, sizeof(note->text), "%s", session->identity.tenant);
+	note->version = row->policy_version;
+	memcpy(note->uuid, row->uuid, sizeof(note->uuid));
+	memcpy(note->name, row->name, sizeof(note->name));
+	snprintf(note->text, sizeof(note->text), "%s", row->tenant);
 	mailbox_post(worker->all->main, note);
 }
 
 static void
 worker_policy(struct worker *worker, struct note *note)
 {
+	struct rpcap_pull *pull;
 	struct session *session;
 	struct note *reply;
 
@@ -364,7 +386,10 @@ worker_policy(struct worker *worker, struct note *note)
 	note->policy = NULL;
 	TAILQ_FOREACH(session, &worker->sessions, entry)
 		if (session->state == SESSION_OPEN && session_push_policy(session, false) && session->state == SESSION_OPEN)
-			worker_tell_pushed(worker, session, note->token);
+			worker_tell_pushed(worker, &session->vm->row, note->token);
+	TAILQ_FOREACH(pull, &worker->rpcap_pulls, entry)
+		if (rpcap_pull_policy(pull))
+			worker_tell_pushed(worker, &pull->vm->row, note->token);
 	reply = note_new(NOTE_POLICY_PUSHED_ALL);
 	reply->token = note->token;
 	mailbox_post(worker->all->main, reply);
@@ -386,11 +411,14 @@ worker_status(struct worker *worker, uint64_t token)
 {
 	struct note *note = note_new(NOTE_STATUS_REPLY);
 	json_t *sessions = json_array();
+	struct rpcap_pull *pull;
 	struct session *session;
 
 	TAILQ_FOREACH(session, &worker->sessions, entry)
 		if (session->state != SESSION_HANDSHAKE)
 			json_array_append_new(sessions, session_status(session));
+	TAILQ_FOREACH(pull, &worker->rpcap_pulls, entry)
+		json_array_append_new(sessions, rpcap_pull_status(pull));
 	note->token = token;
 	note->json = json_pack("{s:i, s:b, s:b, s:b, s:I, s:i, s:o}", "worker", (int)worker->index, "committing",
 	    worker->committing, "failing", worker->failing, "paused", worker->paused, "dirty_bytes",
@@ -411,6 +439,18 @@ worker_renewed(struct worker *worker, const struct note *note)
 		}
 }
 
+static void
+worker_revoke_pulls(struct worker *worker, const char *uuid)
+{
+	struct rpcap_pull *pull, *next;
+
+	for (pull = TAILQ_FIRST(&worker->rpcap_pulls); pull != NULL; pull = next) {
+		next = TAILQ_NEXT(pull, entry);
+		if (strcmp(pull->identity.uuid, uuid) == 0)
+			rpcap_pull_fail(pull, "the VM has been revoked");
+	}
+}
+
 /* Those that are not here yet are refused when they say HELLO. */
 static void
 worker_revoke(struct worker *worker, const struct note *note)
@@ -425,18 +465,17 @@ worker_revoke(struct worker *worker, const struct note *note)
 		session_revoked(session);
 		reply->version++;
 	}
+	worker_revoke_pulls(worker, note->uuid);
 	reply->token = note->token;
 	mailbox_post(worker->all->main, reply);
 }
 
 /* Files are closed and connections noted as ended before the last commit; BYE comes after its acknowledgements. */
 static void
-worker_stop(struct worker *worker)
+worker_stop_store(struct worker *worker)
 {
 	struct vm *vm;
 
-	worker->stopping = true;
-	worker_pause(worker);
 	archive_close_files(&worker->archive);
 	TAILQ_FOREACH(vm, &worker->archive.vms, entry) {
 		stream_hint_down(&worker->archive, vm);
@@ -451,6 +490,24 @@ worker_stop(struct worker *worker)
 		worker_finish(worker);
 }
 
+void
+worker_pulls_ended(struct worker *worker)
+{
+	if (!worker->draining || !TAILQ_EMPTY(&worker->rpcap_pulls))
+		return;
+	worker->draining = false;
+	worker_stop_store(worker);
+}
+
+static void
+worker_stop(struct worker *worker)
+{
+	worker->stopping = worker->draining = true;
+	worker_pause(worker);
+	worker_each_pull(worker, rpcap_pull_stop);
+	worker_pulls_ended(worker);
+}
+
 static void
 worker_note(struct worker *worker, struct note *note)
 {
@@ -461,6 +518,10 @@ worker_note(struct worker *worker, struct note *note)
 	case NOTE_CONNECTION:
 		note->fd = -1;
 		session_new(worker, fd, note->pull, note->text);
+		break;
+	case NOTE_RPCAP:
+		note->fd = -1;
+		rpcap_pull_new(worker, fd, note->pull, note->url);
 		break;
 	case NOTE_SESSION:
 		note->session = NULL;
@@ -537,10 +598,15 @@ static void
 worker_tick(evutil_socket_t fd, short events, void *arg)
 {
 	struct worker *worker = arg;
+	struct rpcap_pull *pull;
 	struct session *session;
 
 	(void)fd;
 	(void)events;
+	TAILQ_FOREACH(pull, &worker->rpcap_pulls, entry) {
+		pull->bytes_per_second = pull->bytes - pull->tick_bytes;
+		pull->tick_bytes = pull->bytes;
+	}
 	TAILQ_FOREACH(session, &worker->sessions, entry) {
 		uint64_t bytes = tlsio_bytes_in(session->tls);
 
@@ -563,6 +629,7 @@ worker_main(void *arg)
 	struct session *session;
 
 	event_base_dispatch(worker->base);
+	worker_each_pull(worker, rpcap_pull_free);
 	while ((session = TAILQ_FIRST(&worker->sessions)) != NULL)
 		session_free(session);
 	while (!TAILQ_EMPTY(&worker->enrols))
@@ -599,6 +666,7 @@ worker_init(struct worker *worker, const struct worker_settings *settings, char 
 
 	TAILQ_INIT(&worker->sessions);
 	TAILQ_INIT(&worker->enrols);
+	TAILQ_INIT(&worker->rpcap_pulls);
 	buf_init(&worker->out, WORKER_OUT_MAX);
 	worker->keepalive_ms = settings->keepalive_ms;
 	worker->dedup = settings->dedup;
@@ -641,6 +709,7 @@ worker_clear(struct worker *worker)
 	if (worker->base != NULL)
 		event_base_free(worker->base);
 	tls_context_free(worker->tls);
+	tls_context_free(worker->rpcap_tls);
 	policy_set_unref(worker->policy);
 	buf_clear(&worker->out);
 	free(worker->stats);
@@ -695,6 +764,7 @@ workers_start(struct workers *workers, unsigned count, struct tls_context *tls[]
 		worker->all = workers;
 		worker->index = i;
 		worker->tls = tls[i];
+		worker->rpcap_tls = workers->rpcap_tls[i];
 		worker->policy = policy_set_ref(policy);
 	}
 	for (unsigned i = 0; i < count; i++)

@@ -63,10 +63,13 @@ struct worker {
 	char			 failing_text[256];
 	bool			 paused;	/* no session is read: DIRTY_MAX */
 	bool			 stopping, finished;
+	bool			 draining;	/* stopping, but for the RPCAP connections that end in order before */
 	TAILQ_HEAD(, session)	 sessions;
 	unsigned		 handshakes;
 	TAILQ_HEAD(, enrol_session) enrols;	/* connections for enrolment alone */
 	unsigned		 enrol_count;
+	TAILQ_HEAD(, rpcap_pull) rpcap_pulls;
+	struct tls_context	*rpcap_tls;	/* of rpcaps; NULL: there are none */
 	uint64_t		 last_ticket;	/* of what the desk was asked */
 	struct event		*hint_timer;	/* each sixth of the lease of hints */
 	uint64_t		 hint_lease_ms;
@@ -87,6 +90,7 @@ struct workers {
 	struct hint_hub		*hints;
 	struct desk		*desk;		/* as long as the workers live */
 	struct revoked		*revoked;	/* likewise */
+	struct tls_context	*rpcap_tls[WORKERS_MAX];	/* of RPCAP, for each worker, taken; NULL: none */
 };
 
 /* Makes and starts count workers; tls: one context for each, taken; policy is referenced. -1 with a line for people. */
@@ -98,8 +102,10 @@ void	workers_tell(struct workers *, const struct note *like);
 void	workers_join(struct workers *);
 unsigned workers_home(const struct workers *, const char *uuid);
 
-/* For sessions: something may have become dirty. */
+/* For sessions and RPCAP: something may have become dirty. */
 void	worker_consider_commit(struct worker *);
+/* ... and one of RPCAP has ended. */
+void	worker_pulls_ended(struct worker *);
 /* ... and one has a backlog: its turn comes again after all others'. */
 void	worker_come_back(struct worker *);
 /* ... and one's tenant is beyond its rate. */
