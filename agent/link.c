@@ -309,6 +309,7 @@ reload(struct link *link, int fd)
 	interfaces_changed(link);
 	session_limit_all(link);
 	breaker_set_flush(link->breaker, link->options.flush_ms * LINK_MS);
+	breaker_set_flush(link->rpcap_breaker, link->options.flush_ms * LINK_MS);
 	enroll_options(link);
 	if (link->rpcap == NULL)
 		link->rpcap = rpcap_new(link);
@@ -609,6 +610,7 @@ link_clear(struct link *link)
 	disk_free(link->disk);
 	event_base_loop(link->base, EVLOOP_NONBLOCK);	/* only the resolver is left, which is freed from there */
 	breaker_free(link->breaker);
+	breaker_free(link->rpcap_breaker);
 	tls_context_free(link->tls);
 	event_base_free(link->base);
 	agent_options_free(&link->options);

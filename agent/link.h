@@ -73,10 +73,11 @@ struct link {
 	struct rpcap	*rpcap;			/* NULL: not configured */
 	struct link_metrics *metrics;
 
-	struct breaker	*breaker;
+	struct breaker	*breaker, *rpcap_breaker;	/* of sessions' taps, of RPCAP clients' */
 	struct event	*pulse;			/* each second while bytes are sent, and when the breaker asks */
 	uint64_t	 pulse_due_ns, pulse_beat_ns;
 	uint64_t	 sent;			/* bytes, of all sessions */
+	uint64_t	 rpcap_sent;		/* of all RPCAP clients */
 
 	bool		 stopping, stop_bye;
 	struct event	*stop_timer;
@@ -107,6 +108,7 @@ void	credentials_receive(struct link *, struct ipc_message *);
 void	pulse_start(struct link *);			/* something was sent */
 void	pulse_beat(int fd, short what, void *link);
 void	pulse_init(struct link *);
+const struct breaker *pulse_breaker(const struct link *, uint8_t tap);	/* the one that has a say in it */
 void	pulse_count_nics(struct link_tap *);		/* what the interfaces dropped, unless looked at a moment ago */
 
 #endif

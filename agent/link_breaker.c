@@ -477,6 +477,12 @@ breaker_due_ns(const struct breaker *b)
 }
 
 bool
+breaker_tries(const struct breaker *b)
+{
+	return b->state != BREAKER_WATCH;
+}
+
+bool
 breaker_holds(const struct breaker *b)
 {
 	return b->state == BREAKER_DRAIN || b->state == BREAKER_SETTLE || b->state == BREAKER_QUIET;

@@ -60,6 +60,7 @@ void		 breaker_set_flush(struct breaker *, uint64_t flush_ns);	/* the configurat
 /* Call about every second while bytes are sent, and at breaker_due_ns(). */
 void		 breaker_tick(struct breaker *, const struct breaker_input *);
 uint64_t	 breaker_due_ns(const struct breaker *);
+bool		 breaker_tries(const struct breaker *);		/* a trial is under way: each interface must be told of */
 bool		 breaker_holds(const struct breaker *);		/* no blocks may be sent now */
 bool		 breaker_paused(const struct breaker *, uint8_t tap, uint32_t ifindex);
 

@@ -92,7 +92,7 @@ build_interfaces(struct link *link, struct link_tap *t, const char *patterns, st
 		log_limited(&limit, 60000, LOG_LEVEL_WARN, "%zu more interfaces match, but %d is the most: they are not captured",
 		    left_out, MSG_INTERFACES_MAX);
 	for (i = 0; i < tap->interface_count; i++)
-		tap->interface[i].paused = breaker_paused(link->breaker, t->number, tap->interface[i].ifindex);
+		tap->interface[i].paused = breaker_paused(pulse_breaker(link, t->number), t->number, tap->interface[i].ifindex);
 	if (tap->interface_count == 0 && !t->said_none && t->number == 0)
 		log_warn("nothing is captured: no interface that is %s is up; waiting for one",
 		    link->options.interfaces.count > 0 || patterns[0] != '\0' ? "named by configuration and policy" :

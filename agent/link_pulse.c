@@ -57,7 +57,7 @@ pulse_init(struct link *link)
 	options.tail_max = link->options.buffer_kib * 1024;
 	if (options.tail_max > link->options.spool_memory / 2)
 		options.tail_max = link->options.spool_memory / 2;
-	if ((link->breaker = breaker_new(&options)) == NULL)
+	if ((link->breaker = breaker_new(&options)) == NULL || (link->rpcap_breaker = breaker_new(&options)) == NULL)
 		fatal("out of memory");
 	link->pulse_due_ns = UINT64_MAX;
 }
@@ -103,22 +103,42 @@ static void
 beat_breaker(struct link *link, uint64_t now_ns)
 {
 	struct breaker_sample sample[BREAKER_WATCHES_MAX];
-	struct breaker_input in = { .now_ns = now_ns, .sample = sample };
+	struct breaker_input in = { .now_ns = now_ns, .sent = link->sent, .sample = sample };
 	struct link_tap *tap;
 
-	for (tap = link->tap; tap < link->tap + IPC_TAPS_MAX; tap++) {
+	for (tap = link->tap; tap < link->tap + IPC_TAP_RPCAP; tap++) {
 		if (!tap->told.active || !stats_refresh(&tap->stats, tap->spool))
 			continue;
 		in.count += take_samples(link, tap, sample + in.count, BREAKER_WATCHES_MAX - in.count);
 		if (tap->session != NULL)
 			in.unsent += session_unsent(tap->session);
 	}
-	in.unsent += rpcap_unsent(link->rpcap);
-	link->sent += rpcap_count_bytes(link->rpcap);
-	in.sent = link->sent;
 	breaker_tick(link->breaker, &in);
 	session_hold_all(link, !link->stopping && breaker_holds(link->breaker));
-	rpcap_hold(link->rpcap, !link->stopping && breaker_holds(link->breaker));
+}
+
+/* What an RPCAP client is sent is always as much as was captured, and to hold it for nothing costs packets. But a loop grows until
+ * something gives way: a capture that loses none is none. */
+static void
+beat_rpcap_breaker(struct link *link, uint64_t now_ns)
+{
+	struct breaker_sample sample[BREAKER_WATCHES_MAX];
+	struct breaker_input in = { .now_ns = now_ns, .sample = sample };
+	struct link_tap *tap;
+
+	in.sent = link->rpcap_sent += rpcap_count_bytes(link->rpcap);
+	in.unsent = rpcap_unsent(link->rpcap);
+	for (tap = link->tap + IPC_TAP_RPCAP; tap < link->tap + IPC_TAPS_MAX; tap++)
+		if (tap->rpcap != NULL && (rpcap_loses(tap) || breaker_tries(link->rpcap_breaker)))
+			in.count += take_samples(link, tap, sample + in.count, BREAKER_WATCHES_MAX - in.count);
+	breaker_tick(link->rpcap_breaker, &in);
+	rpcap_hold(link->rpcap, !link->stopping && breaker_holds(link->rpcap_breaker));
+}
+
+const struct breaker *
+pulse_breaker(const struct link *link, uint8_t tap)
+{
+	return tap < IPC_TAP_RPCAP ? link->breaker : link->rpcap_breaker;
 }
 
 static void
@@ -188,9 +208,11 @@ pulse_beat(int fd, short what, void *arg)
 		} else if (link->tap[i].rpcap != NULL)
 			beat_rpcap(&link->tap[i], now_ns);
 	beat_breaker(link, now_ns);
+	beat_rpcap_breaker(link, now_ns);
 	if (tick)
 		link->pulse_beat_ns = now_ns;
 	if (more || !tick)
 		pulse_at(link, link->pulse_beat_ns + BEAT_MS * LINK_MS);
 	pulse_at(link, breaker_due_ns(link->breaker));
+	pulse_at(link, breaker_due_ns(link->rpcap_breaker));
 }

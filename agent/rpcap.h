@@ -48,6 +48,7 @@ void		 rpcap_build(const struct link_tap *, struct ipc_tap *);	/* fills in what 
 const char	*rpcap_interface(const struct link_tap *);	/* the one that is captured, as a pattern for netif_pick() */
 void		 rpcap_result(struct link_tap *, bool accepted, const char *reason);	/* of what was told last */
 void		 rpcap_interface_gone(struct link_tap *, const char *reason);
+bool		 rpcap_loses(struct link_tap *);	/* has its client lost packets since the last call, by the counts of rpcap_count()? */
 void		 rpcap_wake(struct link_tap *);	/* there are blocks */
 /* Somebody has the tap: */
 void		 rpcap_count(struct link_tap *);	/* what was sent and lost, to what is told of all */

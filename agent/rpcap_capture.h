@@ -44,6 +44,7 @@ struct capture_count {
 	uint64_t	 spool_lost;	/* packets pushed out of the spool, or not understood */
 	uint64_t	 packed;	/* put on the data connection, datagrams that the system did not take too */
 	uint64_t	 told_lost, told_sent, told_bytes;	/* to the server's sums */
+	uint64_t	 seen_lost;	/* of that, by rpcap_loses() */
 };
 
 struct rpcap_capture {

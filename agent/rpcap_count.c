@@ -193,6 +193,16 @@ rpcap_count(struct link_tap *tap)
 	rpcap_count_refresh(tap->rpcap);
 }
 
+bool
+rpcap_loses(struct link_tap *tap)
+{
+	struct capture_count *count = &tap->rpcap->count;
+	bool more = count->told_lost > count->seen_lost;
+
+	count->seen_lost = count->told_lost;
+	return more;
+}
+
 void
 rpcap_count_stats(const struct rpcap_capture *c, struct rpcap_stats *stats)
 {

@@ -118,5 +118,6 @@ link_lab_close(struct link_lab *lab)
 	}
 	event_base_loop(link->base, EVLOOP_NONBLOCK);
 	breaker_free(link->breaker);
+	breaker_free(link->rpcap_breaker);
 	event_base_free(link->base);
 }
