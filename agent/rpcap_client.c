@@ -239,6 +239,8 @@ take_next(struct rpcap_client *client, struct buf *input)
 	if (input->len < RPCAP_HEADER_SIZE)
 		return false;
 	rpcap_get_header(input->data, &header);
+	if (header.type == RPCAP_STARTCAP)
+		header.length = rpcap_startcap_length(header.length, input->data + RPCAP_HEADER_SIZE, input->len - RPCAP_HEADER_SIZE);
 	length = useful_length(client, &header);
 	if (input->len < RPCAP_HEADER_SIZE + length || must_wait(client, &header))
 		return false;

@@ -156,6 +156,9 @@ struct rpcap_filter {
 int	rpcap_put_startcap(struct buf *, uint8_t version, const struct rpcap_startcap *, const struct rpcap_filter *);
 int	rpcap_put_updatefilter(struct buf *, uint8_t version, const struct rpcap_filter *);
 int	rpcap_get_startcap(struct cursor *, struct rpcap_startcap *);	/* the filter is what is left */
+/* How long a STARTCAP's payload is whose header says length, of which so many bytes are there. libpcap's client that was given no filter
+ * sends the one instruction that accepts all, and leaves it out of the length. It is longer than what is there as long as that is open. */
+uint32_t	rpcap_startcap_length(uint32_t length, const uint8_t *payload, size_t there);
 int	rpcap_get_filter(struct cursor *, struct rpcap_filter *, char error[RPCAP_TEXT_SIZE]);
 
 struct rpcap_startcap_reply {

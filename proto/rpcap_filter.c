@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <pcap/bpf.h>
 
@@ -111,6 +112,17 @@ get_filter_header(struct cursor *c, uint32_t *count, char error[RPCAP_TEXT_SIZE]
 		return -1;
 	}
 	return 0;
+}
+
+uint32_t
+rpcap_startcap_length(uint32_t length, const uint8_t *payload, size_t there)
+{
+	static const uint8_t one[] = { 0, FILTER_BPF, 0, 0, 0, 0, 0, 1, 0, BPF_RET | BPF_K, 0, 0 };
+	size_t seen = there > STARTCAP_SIZE ? there - STARTCAP_SIZE : 0;
+
+	if (length != STARTCAP_SIZE + FILTER_SIZE || memcmp(payload + STARTCAP_SIZE, one, seen < sizeof(one) ? seen : sizeof(one)) != 0)
+		return length;
+	return length + INSN_SIZE;
 }
 
 int

@@ -667,6 +667,25 @@ START_TEST(filters_refused)
 }
 END_TEST
 
+/* A client that leaves its one instruction out of the length is told from one that has no instruction, as soon as that is sure. */
+START_TEST(length_without_its_instruction)
+{
+	static const uint8_t all[28] = { 0, 0, 0, 96, [13] = 1, [19] = 1, [21] = 6, [27] = 96 };
+	uint8_t other[28];
+
+	for (size_t there = 0; there <= sizeof(all); there++)
+		ck_assert_uint_eq(rpcap_startcap_length(20, all, there), 28);
+	ck_assert_uint_eq(rpcap_startcap_length(28, all, sizeof(all)), 28);
+	ck_assert_uint_eq(rpcap_startcap_length(19, all, sizeof(all)), 19);
+	for (size_t at = 12; at < 24; at++) {
+		memcpy(other, all, sizeof(all));
+		other[at]++;
+		ck_assert_uint_eq(rpcap_startcap_length(20, other, at), 28);
+		ck_assert_uint_eq(rpcap_startcap_length(20, other, at + 1), 20);
+	}
+}
+END_TEST
+
 START_TEST(longest_filter)
 {
 	static struct bpf_insn insn[RPCAP_INSNS_MAX + 1];
@@ -843,6 +862,7 @@ main(void)
 	tcase_add_test(fields, auth_replies);
 	tcase_add_test(fields, address_families);
 	tcase_add_test(fields, filters_refused);
+	tcase_add_test(fields, length_without_its_instruction);
 	tcase_add_test(fields, longest_filter);
 	tcase_add_test(fields, packets);
 	suite_add_tcase(suite, fields);
