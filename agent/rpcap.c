@@ -317,14 +317,6 @@ rpcap_done(const struct rpcap *r)
 	return r == NULL || TAILQ_EMPTY(&r->clients);
 }
 
-static void
-on_wrong_over(evutil_socket_t fd, short what, void *arg)
-{
-	(void)fd;
-	(void)what;
-	rpcap_clients_go_on(arg);
-}
-
 struct rpcap *
 rpcap_new(struct link *link)
 {
@@ -338,7 +330,6 @@ rpcap_new(struct link *link)
 	TAILQ_INIT(&r->clients);
 	TAILQ_INIT(&r->waits);
 	r->files_known = !has_files(&link->options);
-	r->wrong = link_timer_new(link, on_wrong_over, r);
 	r->listener = rpcap_listener_new(r);
 	return r;
 }
@@ -357,6 +348,5 @@ rpcap_free(struct rpcap *r)
 	rpcap_listener_free(r->listener);
 	rpcap_passwords_free(r->passwords);
 	tls_context_free(r->tls);
-	event_free(r->wrong);
 	free(r);
 }
