@@ -206,10 +206,9 @@ rpcap_endpoints(const struct rpcap *r, struct ipc_endpoint *out, size_t max)
 		if (conf_host_port(options->rpcap_listens.value[i], RPCAP_PORT, host, sizeof(host), &port, &error) == 0)
 			count += put_port(out + count, max - count, port);
 	count += put_port(out + count, max - count, (uint16_t)options->rpcap_data_port);
-	count += rpcap_calls_endpoints(r, out + count, max - count);
 	TAILQ_FOREACH(client, &r->clients, entry)
 		count += rpcap_capture_endpoints(client->capture, out + count, max - count);
-	return count;
+	return count + rpcap_calls_endpoints(r, out + count, max - count);
 }
 
 uint64_t

@@ -26,7 +26,8 @@
  */
 
 #define INPUT_MAX	(RPCAP_HEADER_SIZE + RPCAP_REQUEST_MAX)
-#define MESSAGES_BUDGET	16		/* taken before others have their turn */
+#define MESSAGES_BUDGET	16		/* taken before others have their turn, */
+#define TIME_BUDGET_MS	5		/* or for so long: where there are many interfaces a list of them takes its time */
 #define QUEUED_MAX	(64u * 1024)	/* of answers not read: no further request is looked at */
 #define LINGER_MS	2000
 #define TLS_HANDSHAKE	0x16		/* the first byte of a TLS record of this kind, */
@@ -267,10 +268,11 @@ static void
 take_all(struct rpcap_client *client)
 {
 	struct buf *input = tlsio_input(client->control);
+	uint64_t until_ns = clock_mono_ns() + TIME_BUDGET_MS * LINK_MS;
 	unsigned budget = MESSAGES_BUDGET;
 
 	while (budget > 0 && may_take(client) && take_next(client, input))
-		budget--;
+		budget = clock_mono_ns() < until_ns ? budget - 1 : 0;
 	if (budget < MESSAGES_BUDGET)
 		link_timer_set(client->next, 0);
 	if (client->state != CLIENT_CLOSING)
