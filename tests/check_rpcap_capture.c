@@ -564,16 +564,32 @@ listen_any(uint16_t *port)
 	return fd;
 }
 
+static bool
+is_left_out(uint16_t port, bool udp)
+{
+	const struct ipc_tap *tap = &lab.tap[IPC_TAP_RPCAP];
+
+	for (uint16_t i = 0; i < tap->own_count; i++)
+		if (tap->own[i].port == port && tap->own[i].udp == udp && tap->own[i].family == AF_INET)
+			return true;
+	return false;
+}
+
+/* Our end is left out, not whatever may be at the port that the client named. */
 START_TEST(server_opens_the_data_connection)
 {
+	struct sockaddr_in sin;
+	socklen_t len = sizeof(sin);
 	uint16_t port;
 	int fd, listening = listen_any(&port);
 
 	client_open(&one, "127.0.0.1", NULL);
 	ask_start(&one, RPCAP_FLAG_SERVEROPEN, port);
 	ck_assert_uint_eq(expect_started(&one), 0);
-	fd = accept4(listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);	/* it is there before the answer */
+	fd = accept4(listening, (struct sockaddr *)&sin, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);	/* it is there before the answer */
 	ck_assert_int_ne(fd, -1);
+	ck_assert(is_left_out(ntohs(sin.sin_port), false));
+	ck_assert(!is_left_out(port, false));
 	end_open(&one.data, NULL, fd);
 	begin_stream(IPC_TAP_RPCAP, 1);
 	publish(IPC_TAP_RPCAP, 3);
