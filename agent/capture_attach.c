@@ -70,6 +70,13 @@ counting_fail(struct capture_ring *r, struct capture_programs *programs, char wh
 	counting_exchange(r, programs, why);	/* in the books only: nothing is open */
 }
 
+/* Of an RPCAP client's tap nothing but what it loses by sampling: each socket takes a share of every packet's time. */
+static bool
+may_count(const struct capture_ring *r, enum capture_program_use place)
+{
+	return r->counting || (r->counting_sampled && place == PROGRAM_SAMPLED);
+}
+
 /* The order of capture_ledger.h, behind the ring: each packet meets them before it. On -1 nothing more is open than before. */
 static int
 counting_open(struct capture_ring *r, const struct capture_programs *programs, char error[MSG_TEXT_SIZE])
@@ -78,8 +85,8 @@ counting_open(struct capture_ring *r, const struct capture_programs *programs, c
 	static const enum capture_program_use order[] = { PROGRAM_OFFERED, PROGRAM_OWN, PROGRAM_TAKEN, PROGRAM_WITHHELD,
 		PROGRAM_SAMPLED };
 
-	for (size_t i = 0; r->counting && i < LEDGER_PLACES; i++) {
-		if (r->ledger.fd[order[i]] != -1 || !programs->state.in_use[order[i]])
+	for (size_t i = 0; i < LEDGER_PLACES; i++) {
+		if (!may_count(r, order[i]) || r->ledger.fd[order[i]] != -1 || !programs->state.in_use[order[i]])
 			continue;
 		if (capture_ledger_open(&r->ledger, order[i], r->ifindex, r->name, &r->programs.of[order[i]], error) == 0)
 			continue;
@@ -128,7 +135,7 @@ attach_next(struct capture_ring *r, struct capture_programs *programs, char erro
 	}
 	if (works && counting_exchange(r, programs, why) == -1)
 		counting_fail(r, programs, why);
-	if (!counted)
+	if (r->counting && !counted)
 		capture_ledger_close(&r->ledger);
 	for (unsigned place = PROGRAM_TAKEN; place < LEDGER_PLACES; place++)
 		if (!opened[place])

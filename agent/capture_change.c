@@ -102,6 +102,7 @@ change_open_ring(const struct change *c, const struct ipc_tap_interface *interfa
 		.flush_ms = c->want->flush_ms > 0 ? c->want->flush_ms : options->flush_ms,
 		.promiscuous = options->promiscuous || (c->want->promiscuous && !options->no_promiscuous),
 		.ledger = capture_tap_ledger_wanted(c->tap),
+		.sampled = capture_tap_counts_sampled(c->tap),
 		.held = &c->tap->block.totals->rings[capture_pool_of(c->tap->number)] };
 
 	if (settings.buffer_kib > 0)

@@ -71,14 +71,27 @@ capture_tap_note(struct capture_tap *tap, const char *text)
 		capture_block_note(&tap->block, text);
 }
 
+static enum ledger_level
+level_permitted(const struct agent_options *options)
+{
+	static const enum ledger_level levels[] = { LEDGER_KERNEL, LEDGER_RING, LEDGER_OFF };
+
+	return levels[options->ledger];
+}
+
 /* Operators' own taps, which come and go, cost the guest no more sockets than they need. */
 enum ledger_level
 capture_tap_ledger_wanted(const struct capture_tap *tap)
 {
-	static const enum ledger_level levels[] = { LEDGER_KERNEL, LEDGER_RING, LEDGER_OFF };
-	enum ledger_level level = levels[tap->options->ledger];
+	enum ledger_level level = level_permitted(tap->options);
 
 	return tap->number > 0 && level > LEDGER_RING ? LEDGER_RING : level;
+}
+
+bool
+capture_tap_counts_sampled(const struct capture_tap *tap)
+{
+	return tap->number >= IPC_TAP_RPCAP && level_permitted(tap->options) == LEDGER_KERNEL;
 }
 
 enum ledger_level

@@ -433,6 +433,7 @@ capture_ring_open(const struct capture_ring_settings *settings, const struct ipc
 	capture_ledger_init(&r->ledger);
 	r->interface = (struct capture_ledger_interface){ -1, -1 };
 	r->counting = settings->ledger == LEDGER_KERNEL;
+	r->counting_sampled = settings->sampled;
 	r->ifindex = interface->ifindex;
 	snprintf(r->name, sizeof(r->name), "%s", interface->name);
 	if (ring_activate(r, settings, gone, error) == -1)

@@ -28,6 +28,7 @@ struct capture_ring_settings {
 	uint64_t	flush_ms;	/* like promiscuous, for as long as it is open */
 	bool		promiscuous;
 	enum ledger_level ledger;
+	bool		 sampled;	/* below LEDGER_KERNEL what sampling leaves out is counted all the same */
 	struct capture_held *held;	/* the ring's memory is counted there while it is open; NULL: nowhere */
 };
 
@@ -61,6 +62,7 @@ struct capture_ring {
 	struct capture_held *held;		/* counted there */
 	unsigned	 timeout_ms;		/* of its blocks */
 	bool		 counting;		/* a ledger is wanted: its sockets are opened with the first programs */
+	bool		 counting_sampled;	/* or, of it only the one that counts what sampling leaves out */
 	bool		 uncounted;		/* but they failed, which was said */
 	struct capture_ledger ledger;		/* likewise, of what does not come into the ring */
 	struct capture_ledger_interface interface;

@@ -112,6 +112,7 @@ void	capture_tap_unwatch(const struct capture_tap *, const struct capture_ring *
 void	capture_tap_count_and_wait(struct capture_tap *);
 void	capture_tap_note(struct capture_tap *, const char *text);	/* into its stream */
 enum ledger_level capture_tap_ledger_wanted(const struct capture_tap *);
+bool	capture_tap_counts_sampled(const struct capture_tap *);	/* at least: of an RPCAP client, whose statistics tell of it */
 enum ledger_level capture_tap_ledger(const struct capture_tap *);	/* how much is counted of its stream */
 bool	capture_tap_counts_again(const struct capture_tap *);	/* more than is told: time for another stream */
 int	capture_tap_next_stream(struct capture_tap *);	/* as capture_stream_begin(); last() is called for the one that was open */

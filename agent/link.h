@@ -97,6 +97,7 @@ void		 link_stop_check(struct link *);	/* something that an orderly end waits fo
 /* --- link_interfaces.c --- */
 void	interfaces_changed(void *link);			/* scans, and tells the taps */
 void	interfaces_gone(struct link *, const struct ipc_interface_gone *);
+void	interfaces_forget(struct link *, uint8_t tap);	/* somebody else has the tap: none is left out of it */
 void	interfaces_mark(struct link *, uint8_t tap);	/* sets gone in the table as it is for this tap */
 
 /* --- link_credentials.c --- */

@@ -55,6 +55,14 @@ gone_review(struct link *link)
 }
 
 void
+interfaces_forget(struct link *link, uint8_t tap)
+{
+	for (size_t i = 0; i < LINK_GONE_MAX; i++)
+		if (link->gone[i].tap == tap)
+			link->gone[i].ifindex = 0;
+}
+
+void
 interfaces_mark(struct link *link, uint8_t tap)
 {
 	uint64_t now_ns = clock_mono_ns();
@@ -98,6 +106,7 @@ interfaces_gone(struct link *link, const struct ipc_interface_gone *message)
 
 	if (message->ifindex == 0 || (gone == NULL && (gone = gone_find(link, 0, 0)) == NULL)) {
 		log_warn("interface number %u is gone: %s", message->ifindex, message->reason);
+		rpcap_interface_gone(&link->tap[message->tap], message->reason);
 		return;
 	}
 	if (gone->ifindex == 0 || gone_old(gone, now_ns))

@@ -206,10 +206,9 @@ rpcap_endpoints(const struct rpcap *r, struct ipc_endpoint *out, size_t max)
 		if (conf_host_port(options->rpcap_listens.value[i], RPCAP_PORT, host, sizeof(host), &port, &error) == 0)
 			count += put_port(out + count, max - count, port);
 	count += put_port(out + count, max - count, (uint16_t)options->rpcap_data_port);
-	count += rpcap_calls_endpoints(r, out + count, max - count);
 	TAILQ_FOREACH(client, &r->clients, entry)
 		count += rpcap_capture_endpoints(client->capture, out + count, max - count);
-	return count;
+	return count + rpcap_calls_endpoints(r, out + count, max - count);
 }
 
 uint64_t
@@ -317,14 +316,6 @@ rpcap_done(const struct rpcap *r)
 	return r == NULL || TAILQ_EMPTY(&r->clients);
 }
 
-static void
-on_wrong_over(evutil_socket_t fd, short what, void *arg)
-{
-	(void)fd;
-	(void)what;
-	rpcap_clients_go_on(arg);
-}
-
 struct rpcap *
 rpcap_new(struct link *link)
 {
@@ -338,7 +329,6 @@ rpcap_new(struct link *link)
 	TAILQ_INIT(&r->clients);
 	TAILQ_INIT(&r->waits);
 	r->files_known = !has_files(&link->options);
-	r->wrong = link_timer_new(link, on_wrong_over, r);
 	r->listener = rpcap_listener_new(r);
 	return r;
 }
@@ -357,6 +347,5 @@ rpcap_free(struct rpcap *r)
 	rpcap_listener_free(r->listener);
 	rpcap_passwords_free(r->passwords);
 	tls_context_free(r->tls);
-	event_free(r->wrong);
 	free(r);
 }

@@ -3,12 +3,14 @@
 #include "config.h"
 
 #include <sys/stat.h>
+#include <netinet/in.h>
 #include <crypt.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/link.h"
 #include "agent/rpcap_server.h"
 #include "common/log.h"
 
@@ -32,6 +34,58 @@ bool
 rpcap_auth_host(const struct rpcap *r, const struct sockaddr_storage *address)
 {
 	return rpcap_allow_has(&r->allow, address);
+}
+
+/* --- who guesses --- */
+
+/* All of an IPv6 network of 64 bits are one's. */
+static bool
+same_guesser(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
+{
+	const struct sockaddr_in *a4 = (const void *)a, *b4 = (const void *)b;
+	const struct sockaddr_in6 *a6 = (const void *)a, *b6 = (const void *)b;
+
+	if (a->ss_family != b->ss_family)
+		return false;
+	if (a->ss_family == AF_INET)
+		return a4->sin_addr.s_addr == b4->sin_addr.s_addr;
+	return memcmp(&a6->sin6_addr, &b6->sin6_addr, 8) == 0;
+}
+
+static uint64_t
+later(uint64_t a, uint64_t b)
+{
+	return a > b ? a : b;
+}
+
+uint64_t
+rpcap_auth_wait_ns(const struct rpcap_client *client, uint64_t now_ns)
+{
+	const struct rpcap *r = client->server;
+	uint64_t until_ns = later(client->guess_ns, r->hash_ns);
+	size_t i;
+
+	for (i = 0; i < RPCAP_GUESSERS_MAX; i++)
+		if (r->guesser[i].until_ns > until_ns && same_guesser(&r->guesser[i].address, &client->address))
+			until_ns = r->guesser[i].until_ns;
+	return until_ns > now_ns ? until_ns - now_ns : 0;
+}
+
+/* Others of its host have their turn before it. */
+void
+rpcap_auth_wrong(struct rpcap_client *client, uint64_t now_ns, uint64_t took_ns)
+{
+	struct rpcap *r = client->server;
+	struct rpcap_guesser *guesser = &r->guesser[0];
+	size_t i;
+
+	for (i = 1; i < RPCAP_GUESSERS_MAX; i++)
+		if (r->guesser[i].until_ns < guesser->until_ns)
+			guesser = &r->guesser[i];
+	guesser->address = client->address;
+	guesser->until_ns = now_ns + RPCAP_WRONG_MS * LINK_MS;
+	client->guess_ns = guesser->until_ns + RPCAP_HASH_MS * LINK_MS;
+	r->hash_ns = now_ns + later(RPCAP_HASH_MS * LINK_MS, took_ns * RPCAP_HASH_TIMES);
 }
 
 /* --- the file --- */

@@ -269,6 +269,7 @@ take_tap(struct rpcap_capture *c)
 
 	if ((c->tap = find_tap(link)) == NULL)
 		return;
+	interfaces_forget(link, c->tap->number);
 	tap_attach_rpcap(c->tap, c);
 	session_limit_all(link);
 	tap_update_all(link);

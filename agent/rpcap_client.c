@@ -26,7 +26,8 @@
  */
 
 #define INPUT_MAX	(RPCAP_HEADER_SIZE + RPCAP_REQUEST_MAX)
-#define MESSAGES_BUDGET	16		/* taken before others have their turn */
+#define MESSAGES_BUDGET	16		/* taken before others have their turn, */
+#define TIME_BUDGET_MS	5		/* or for so long: where there are many interfaces a list of them takes its time */
 #define QUEUED_MAX	(64u * 1024)	/* of answers not read: no further request is looked at */
 #define LINGER_MS	2000
 #define TLS_HANDSHAKE	0x16		/* the first byte of a TLS record of this kind, */
@@ -223,8 +224,13 @@ useful_length(const struct rpcap_client *client, const struct rpcap_header *head
 static bool
 must_wait(const struct rpcap_client *client, const struct rpcap_header *header)
 {
-	return client->state == CLIENT_AUTH && header->type == RPCAP_AUTH && header->version <= RPCAP_VERSION &&
-	    event_pending(client->server->wrong, EV_TIMEOUT, NULL);
+	uint64_t wait_ns;
+
+	if (client->state != CLIENT_AUTH || header->type != RPCAP_AUTH || header->version > RPCAP_VERSION)
+		return false;
+	if ((wait_ns = rpcap_auth_wait_ns(client, clock_mono_ns())) > 0)
+		link_timer_set(client->next, wait_ns);
+	return wait_ns > 0;
 }
 
 /* One message of the input; false: it is not there as far as it is of use, or must wait. */
@@ -264,10 +270,11 @@ static void
 take_all(struct rpcap_client *client)
 {
 	struct buf *input = tlsio_input(client->control);
+	uint64_t until_ns = clock_mono_ns() + TIME_BUDGET_MS * LINK_MS;
 	unsigned budget = MESSAGES_BUDGET;
 
 	while (budget > 0 && may_take(client) && take_next(client, input))
-		budget--;
+		budget = clock_mono_ns() < until_ns ? budget - 1 : 0;
 	if (budget < MESSAGES_BUDGET)
 		link_timer_set(client->next, 0);
 	if (client->state != CLIENT_CLOSING)
@@ -334,30 +341,16 @@ rpcap_client_ready(struct rpcap_client *client, const char *user)
 	rpcap_client_answer(client, &msg);
 }
 
-/* Behind all others that wait for their turn. */
 void
-rpcap_client_wrong(struct rpcap_client *client, const char *user)
+rpcap_client_wrong(struct rpcap_client *client, const char *user, uint64_t took_ns)
 {
 	static struct log_limit limit;
-	struct rpcap *r = client->server;
 	char text[128];
 
 	log_escape(text, sizeof(text), user);
 	log_limited(&limit, 10000, LOG_LEVEL_WARN, "RPCAP client %s: wrong user or password (user %s)", client->name, text);
 	rpcap_client_refuse(client, RPCAP_ERR_AUTH_FAILED, "wrong user or password");
-	TAILQ_REMOVE(&r->clients, client, entry);
-	TAILQ_INSERT_TAIL(&r->clients, client, entry);
-	link_timer_set(r->wrong, RPCAP_WRONG_MS * LINK_MS);
-}
-
-void
-rpcap_clients_go_on(struct rpcap *r)
-{
-	struct rpcap_client *client;
-
-	TAILQ_FOREACH(client, &r->clients, entry)
-		if (client->state == CLIENT_AUTH)
-			link_timer_set(client->next, 0);
+	rpcap_auth_wrong(client, clock_mono_ns(), took_ns);
 }
 
 /* --- the connection --- */
@@ -611,10 +604,13 @@ rpcap_client_free(struct rpcap_client *client)
 
 	rpcap_capture_free(client->capture);
 	TAILQ_REMOVE(&r->clients, client, entry);
-	if (client->control != NULL)
-		tlsio_free(client->control);
-	else
+	if (client->control == NULL)
 		close(client->fd);
+	else {
+		if (!client->authenticated)	/* a password may wait there for its turn */
+			buf_wipe(tlsio_input(client->control));
+		tlsio_free(client->control);
+	}
 	if (client->first != NULL)
 		event_free(client->first);
 	event_free(client->timer);

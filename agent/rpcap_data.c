@@ -29,7 +29,8 @@ struct rpcap_data {
 	const struct rpcap_data_callbacks *callbacks;
 	void		*arg;
 	enum data_kind	 kind;
-	struct sockaddr_storage address;	/* DATA_ACCEPTED: ours, else the client's */
+	struct sockaddr_storage to;	/* the client's, unless DATA_ACCEPTED */
+	struct sockaddr_storage address;	/* ours */
 	bool		 known;		/* address, with its port */
 	struct rpcap_wait wait;
 	struct rpcap_guest guest;
@@ -190,7 +191,7 @@ on_late(evutil_socket_t fd, short what, void *arg)
 	data_fail(d, "the client made no data connection in time");
 }
 
-/* At the address of ours that it has reached already. */
+/* At the address of ours that it has reached already; a port is named only where it comes to us. */
 static int
 find_local(struct rpcap_data *d)
 {
@@ -198,7 +199,7 @@ find_local(struct rpcap_data *d)
 
 	if (getsockname(tlsio_fd(d->client->control), (struct sockaddr *)&d->address, &len) == -1)
 		return -1;
-	*port_of(&d->address) = htons((uint16_t)d->client->server->link->options.rpcap_data_port);
+	*port_of(&d->address) = htons(d->kind == DATA_ACCEPTED ? (uint16_t)d->client->server->link->options.rpcap_data_port : 0);
 	return 0;
 }
 
@@ -232,7 +233,7 @@ make_connection(struct rpcap_data *d)
 {
 	static const struct timeval limit = { .tv_sec = RPCAP_DATA_MS / 1000 };
 
-	if (connect(d->fd, (const struct sockaddr *)&d->address, length_of(&d->address)) == -1 && errno != EINPROGRESS)
+	if (connect(d->fd, (const struct sockaddr *)&d->to, length_of(&d->to)) == -1 && errno != EINPROGRESS)
 		data_fail(d, strerror(errno));
 	else if (d->kind == DATA_DATAGRAMS)
 		d->callbacks->connected(d->arg);
@@ -320,6 +321,18 @@ send_datagrams(struct rpcap_data *d, const uint8_t *bytes, size_t len)
 
 /* --- what the owner calls --- */
 
+/* Our port is known before there is a connection: to leave out the client's would hide from all taps whatever else is at a port of its
+ * choice. */
+static int
+bind_local(struct rpcap_data *d, int fd)
+{
+	socklen_t len = sizeof(d->address);
+
+	if (bind(fd, (const struct sockaddr *)&d->address, length_of(&d->address)) == -1)
+		return -1;
+	return getsockname(fd, (struct sockaddr *)&d->address, &len);
+}
+
 static void
 on_socket(int fd, int error, void *arg)
 {
@@ -331,7 +344,10 @@ on_socket(int fd, int error, void *arg)
 	}
 	if (d->kind != DATA_ACCEPTED) {
 		d->fd = fd;
-		data_prepared(d);
+		if (bind_local(d, fd) == 0)
+			data_prepared(d);
+		else
+			data_fail(d, strerror(errno));
 		return;
 	}
 	if (at_open_door(d))	/* another one's was, meanwhile */
@@ -359,8 +375,8 @@ rpcap_data_new(struct rpcap_client *client, const struct rpcap_startcap *start, 
 	d->fd = -1;
 	d->kind = start->flags & RPCAP_FLAG_DGRAM ? DATA_DATAGRAMS :
 	    start->flags & RPCAP_FLAG_SERVEROPEN || client->call != NULL ? DATA_CONNECTED : DATA_ACCEPTED;
-	d->address = client->address;
-	*port_of(&d->address) = htons(start->port);
+	d->to = client->address;
+	*port_of(&d->to) = htons(start->port);
 	d->guest = (struct rpcap_guest){ .address = &client->address, .turn = on_turn, .came = on_came,
 	    .failed = on_door_failed, .arg = d };
 	d->wait = (struct rpcap_wait){ .came = on_socket, .arg = d };
@@ -387,15 +403,13 @@ rpcap_data_free(struct rpcap_data *d)
 void
 rpcap_data_prepare(struct rpcap_data *d)
 {
-	if (d->kind == DATA_ACCEPTED) {
-		if (find_local(d) == -1) {
-			data_fail(d, strerror(errno));
-			return;
-		}
-		if (at_open_door(d)) {
-			data_prepared(d);
-			return;
-		}
+	if (find_local(d) == -1) {
+		data_fail(d, strerror(errno));
+		return;
+	}
+	if (d->kind == DATA_ACCEPTED && at_open_door(d)) {
+		data_prepared(d);
+		return;
 	}
 	d->wait.family = (uint8_t)d->address.ss_family;
 	d->wait.type = d->kind == DATA_DATAGRAMS ? SOCK_DGRAM : SOCK_STREAM;

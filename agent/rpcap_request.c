@@ -9,6 +9,7 @@
 #include "agent/link.h"
 #include "agent/rpcap.h"
 #include "agent/rpcap_server.h"
+#include "common/clock.h"
 #include "common/log.h"
 
 #define AUTH_MAX	(8u + 2u * RPCAP_TEXT_SIZE)	/* a longer name is nobody's, a longer password no hash's */
@@ -23,6 +24,7 @@ check_password(struct rpcap_client *client, const struct rpcap_auth *auth)
 	char user[USER_SIZE];
 	size_t len = auth->user_len < sizeof(user) ? auth->user_len : sizeof(user) - 1;
 	const struct rpcap_passwords *passwords = client->server->passwords;
+	uint64_t begin_ns = clock_mono_ns();
 	bool right = rpcap_passwords_match(passwords, auth->user, auth->user_len, auth->password, auth->password_len);
 
 	memcpy(user, auth->user, len);
@@ -30,7 +32,7 @@ check_password(struct rpcap_client *client, const struct rpcap_auth *auth)
 	if (right)
 		rpcap_client_ready(client, user);
 	else
-		rpcap_client_wrong(client, user);
+		rpcap_client_wrong(client, user, clock_mono_ns() - begin_ns);
 	explicit_bzero(user, sizeof(user));
 }
 

@@ -34,7 +34,10 @@ struct tlsio;
 #define RPCAP_STRANGERS_MAX	16	/* that have not */
 #define RPCAP_AUTH_MS		10000	/* time to */
 #define RPCAP_IDLE_MS		180000	/* without a request and without a capture, of one that called us */
-#define RPCAP_WRONG_MS		1000	/* after a wrong password; nobody's is looked at meanwhile */
+#define RPCAP_WRONG_MS		1000	/* after a wrong password; none of the same host is looked at meanwhile */
+#define RPCAP_HASH_MS		50	/* likewise, nobody's, */
+#define RPCAP_HASH_TIMES	4	/* and for so many times as long as it took: who guesses must not take all of our time */
+#define RPCAP_GUESSERS_MAX	(RPCAP_WRONG_MS / RPCAP_HASH_MS)	/* more cannot have been wrong in that time */
 
 enum rpcap_client_state {
 	CLIENT_FIRST_BYTE,	/* tells TLS from plain text */
@@ -74,6 +77,7 @@ struct rpcap_client {
 	struct rpcap_sampling sampling;
 	struct rpcap_capture *capture;	/* NULL: none */
 	struct rpcap_stats last;	/* of the capture that ended before */
+	uint64_t	 guess_ns;	/* clock_mono_ns(); before that none of its passwords is looked at */
 	bool		 asked_to_close;	/* by CLOSE */
 	bool		 authenticated;
 };
@@ -88,6 +92,12 @@ struct rpcap_wait {
 	bool		 queued;
 };
 TAILQ_HEAD(rpcap_wait_list, rpcap_wait);
+
+/* A host that sent a wrong password. */
+struct rpcap_guesser {
+	struct sockaddr_storage address;
+	uint64_t	 until_ns;	/* clock_mono_ns(); 0: place is free */
+};
 
 struct rpcap {
 	struct link	*link;
@@ -105,7 +115,8 @@ struct rpcap {
 	uint64_t	 accepted, refused, packets_sent, packets_lost, bytes_sent;
 	struct rpcap_listener *listener;
 	struct rpcap_call *call[AGENT_RPCAP_CONNECTS_MAX];	/* of --rpcap-connect; NULL: place is free */
-	struct event	*wrong;		/* pending: RPCAP_WRONG_MS are not over */
+	struct rpcap_guesser guesser[RPCAP_GUESSERS_MAX];
+	uint64_t	 hash_ns;	/* clock_mono_ns(); before that nobody's password is looked at */
 	struct rpcap_allow allow;
 	bool		 files_known;	/* IPC_RPCAP_FILES came */
 	bool		 said_plain;	/* that it is allowed */
@@ -140,9 +151,8 @@ void	rpcap_client_refuse(struct rpcap_client *, enum rpcap_error, const char *, 
 void	rpcap_client_tell(struct rpcap_client *, enum rpcap_error, const char *text);
 bool	rpcap_client_is_local(const struct rpcap_client *);	/* over loopback */
 void	rpcap_client_ready(struct rpcap_client *, const char *user);	/* has authenticated; NULL: without a user */
-/* Has not: it is refused, and nobody's password is looked at for a while. */
-void	rpcap_client_wrong(struct rpcap_client *, const char *user);
-void	rpcap_clients_go_on(struct rpcap *);		/* those that waited for that */
+/* Has not, by a password that took so long to look at: it is refused, and waits for its next attempt. */
+void	rpcap_client_wrong(struct rpcap_client *, const char *user, uint64_t took_ns);
 
 /*
  * --- rpcap_request.c: what each request does ---
@@ -157,6 +167,8 @@ extern const struct rpcap_request rpcap_requests[RPCAP_TYPE_MAX];
 
 /* --- rpcap_auth.c --- */
 bool	rpcap_auth_host(const struct rpcap *, const struct sockaddr_storage *);	/* --rpcap-allow */
+uint64_t rpcap_auth_wait_ns(const struct rpcap_client *, uint64_t now_ns);	/* until a password of its may be looked at */
+void	rpcap_auth_wrong(struct rpcap_client *, uint64_t now_ns, uint64_t took_ns);	/* one was, and was wrong */
 struct rpcap_passwords *rpcap_passwords_read(int fd, const char *name);	/* NULL with a log line */
 void	rpcap_passwords_free(struct rpcap_passwords *);
 bool	rpcap_passwords_match(const struct rpcap_passwords *, const char *user, size_t user_len, const char *password,

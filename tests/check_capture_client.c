@@ -246,6 +246,43 @@ START_TEST(counted_now)
 }
 END_TEST
 
+/* While there are samples one socket counts what they leave out, of what the client's filter passes; otherwise none counts anything. */
+START_TEST(samples_are_counted)
+{
+	struct governor_orders orders = { .keep = 8 };
+	const struct capture_ledger *ledger;
+
+	want_program("udp");
+	capture_lab_change(true);
+	ledger = &lab.tap.rings.tqh_first->ledger;
+	ck_assert_int_eq(ledger->fd[PROGRAM_SAMPLED], -1);
+	capture_lab_govern(&orders, true);
+	ck_assert_int_ne(ledger->fd[PROGRAM_SAMPLED], -1);
+	ck_assert_int_eq(ledger->fd[PROGRAM_OFFERED], -1);
+	for (uint16_t i = 0; i < 256; i++) {
+		capture_lab_send_udp(lab.far_fd, (uint16_t)(1000 + i), i);
+		capture_lab_send_ip(lab.far_fd, IPPROTO_TCP, (uint16_t)(1000 + i), i);
+	}
+	capture_tap_publish(&lab.tap);
+	ck_assert_uint_gt(capture_lab_count(COUNTER_SAMPLED_OUT, 0), 128);
+	ck_assert_uint_eq(capture_lab_count(COUNTER_SAMPLED_OUT, 0) + capture_lab_count(COUNTER_RING_RECEIVED, 0), 256);
+	orders.keep = GOVERNOR_KEEP_ALL;
+	capture_lab_govern(&orders, true);
+	ck_assert_int_eq(ledger->fd[PROGRAM_SAMPLED], -1);
+}
+END_TEST
+
+START_TEST(samples_are_not_counted)
+{
+	struct governor_orders orders = { .keep = 8 };
+
+	lab.options.ledger = 1;		/* "ring" */
+	capture_lab_change(true);
+	capture_lab_govern(&orders, true);
+	ck_assert_int_eq(lab.tap.rings.tqh_first->ledger.fd[PROGRAM_SAMPLED], -1);
+}
+END_TEST
+
 START_TEST(counted_without_a_stream)
 {
 	capture_tap_publish(&lab.tap);
@@ -340,6 +377,8 @@ suite(void)
 	tcase_add_loop_test(t, promiscuous_mode, 0, sizeof(promiscuous) / sizeof(promiscuous[0]));
 	tcase_add_test(t, flush_as_wished);
 	tcase_add_test(t, counted_now);
+	tcase_add_test(t, samples_are_counted);
+	tcase_add_test(t, samples_are_not_counted);
 	tcase_add_test(t, counted_without_a_stream);
 	tcase_add_test(t, link_types);
 	tcase_add_test(t, link_types_are_remembered);

@@ -564,16 +564,32 @@ listen_any(uint16_t *port)
 	return fd;
 }
 
+static bool
+is_left_out(uint16_t port, bool udp)
+{
+	const struct ipc_tap *tap = &lab.tap[IPC_TAP_RPCAP];
+
+	for (uint16_t i = 0; i < tap->own_count; i++)
+		if (tap->own[i].port == port && tap->own[i].udp == udp && tap->own[i].family == AF_INET)
+			return true;
+	return false;
+}
+
+/* Our end is left out, not whatever may be at the port that the client named. */
 START_TEST(server_opens_the_data_connection)
 {
+	struct sockaddr_in sin;
+	socklen_t len = sizeof(sin);
 	uint16_t port;
 	int fd, listening = listen_any(&port);
 
 	client_open(&one, "127.0.0.1", NULL);
 	ask_start(&one, RPCAP_FLAG_SERVEROPEN, port);
 	ck_assert_uint_eq(expect_started(&one), 0);
-	fd = accept4(listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);	/* it is there before the answer */
+	fd = accept4(listening, (struct sockaddr *)&sin, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);	/* it is there before the answer */
 	ck_assert_int_ne(fd, -1);
+	ck_assert(is_left_out(ntohs(sin.sin_port), false));
+	ck_assert(!is_left_out(port, false));
 	end_open(&one.data, NULL, fd);
 	begin_stream(IPC_TAP_RPCAP, 1);
 	publish(IPC_TAP_RPCAP, 3);
@@ -866,6 +882,25 @@ START_TEST(an_interface_that_goes_ends_it)
 	wait_for(one.data.closed);
 	wait_for(tap_free(tap_of(0)));
 	ck_assert_ptr_null(TAILQ_FIRST(&lab.server->clients)->capture);
+	tlsio_free(one.data.t);
+	memset(&one.data, 0, sizeof(one.data));
+	start(&one, "127.0.0.1");	/* it can be tried again at once */
+	ck_assert_uint_eq(lab.tap[IPC_TAP_RPCAP].interface_count, 1);
+}
+END_TEST
+
+/* Also when there are more of them than are kept. */
+START_TEST(an_interface_too_many_that_goes)
+{
+	struct ipc_interface_gone gone = { .tap = IPC_TAP_RPCAP, .ifindex = netif_by_name(&lab.link->netifs, "lo")->tap.ifindex,
+	    .reason = "The interface disappeared" };
+
+	for (size_t i = 0; i < LINK_GONE_MAX; i++)
+		lab.link->gone[i] = (struct link_gone){ .tap = 0, .ifindex = 1000000 + (uint32_t)i };
+	client_open(&one, "127.0.0.1", NULL);
+	start(&one, "127.0.0.1");
+	ck_assert_int_eq(ipc_send_interface_gone(lab.capture, &gone), 0);
+	expect_error(&one, RPCAP_ERR_READEX, "disappeared");
 }
 END_TEST
 
@@ -1076,6 +1111,7 @@ main(void)
 	tcase_add_test(t, streams_are_many);
 	tcase_add_test(t, statistics_without_the_capture_role);
 	tcase_add_test(t, an_interface_that_goes_ends_it);
+	tcase_add_test(t, an_interface_too_many_that_goes);
 	tcase_add_test(t, a_closed_data_connection_ends_it);
 	tcase_add_test(t, a_filter_is_updated);
 	tcase_add_test(t, a_refused_start_leaves_nothing);

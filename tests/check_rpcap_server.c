@@ -95,15 +95,23 @@ turn(struct peer *peer)
 } while (0)
 
 static int
-connect_to(uint16_t port)
+connect_from(const char *address, uint16_t port)
 {
 	struct sockaddr_in sin = { .sin_family = AF_INET, .sin_port = htons(port), .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	struct sockaddr_in from = { .sin_family = AF_INET, .sin_addr = { inet_addr(address) } };
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
 
 	ck_assert_int_ne(fd, -1);
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&from, sizeof(from)), 0);
 	ck_assert_int_eq(connect(fd, (struct sockaddr *)&sin, sizeof(sin)), 0);
 	ck_assert_int_eq(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)), 0);
 	return fd;
+}
+
+static int
+connect_to(uint16_t port)
+{
+	return connect_from("127.0.0.1", port);
 }
 
 static void
@@ -304,6 +312,12 @@ count_fds(void)
 }
 
 static void
+set_host(struct rpcap_client *client, uint32_t host)
+{
+	((struct sockaddr_in *)(void *)&client->address)->sin_addr.s_addr = htonl(host);
+}
+
+static void
 ring(struct event *timer)
 {
 	ck_assert_int_ne(event_pending(timer, EV_TIMEOUT, NULL), 0);
@@ -476,7 +490,21 @@ static const struct {
 	{ "# who may", "" }, { "alice:", PASSWORD }, { "al\033[1mice\n", PASSWORD },
 };
 
-/* Nobody's is looked at for a while after that, whose ever it was. */
+/* For a long time none of its host is looked at; and nobody's for a short one. */
+static void
+punish(const struct peer *peer)
+{
+	struct rpcap_guesser *guesser = &lab.server->guesser[0];
+
+	for (unsigned i = 1; i < RPCAP_GUESSERS_MAX; i++)
+		if (lab.server->guesser[i].until_ns > guesser->until_ns)
+			guesser = &lab.server->guesser[i];
+	ck_assert_uint_ge(guesser->until_ns, lab.server->hash_ns);
+	ck_assert_uint_gt(client_of(peer)->guess_ns, guesser->until_ns);
+	guesser->until_ns = UINT64_MAX;
+	client_of(peer)->guess_ns = UINT64_MAX;
+}
+
 START_TEST(wrong_password)
 {
 	struct peer peer, other;
@@ -488,6 +516,7 @@ START_TEST(wrong_password)
 	hear_error(&peer, 0, RPCAP_ERR_AUTH_FAILED);
 	ck_assert(logged("wrong user or password"));
 	ck_assert(!logged("\033"));
+	punish(&peer);
 	say_auth(&other, "alice", PASSWORD);
 	say_auth(&peer, "alice", PASSWORD);
 	for (unsigned i = 0; i < 100; i++) {
@@ -495,7 +524,7 @@ START_TEST(wrong_password)
 		turn(&peer);
 	}
 	ck_assert_uint_eq(other.in.len + peer.in.len, 0);
-	ring(lab.server->wrong);
+	rpcap_lab_forgive(&lab);
 	(void)hear(&other, RPCAP_AUTH | RPCAP_REPLY);
 	(void)hear(&peer, RPCAP_AUTH | RPCAP_REPLY);
 	peer_close(&peer);
@@ -503,10 +532,72 @@ START_TEST(wrong_password)
 }
 END_TEST
 
+START_TEST(wrong_password_of_another_host)
+{
+	struct peer peer, other;
+
+	use_password();
+	peer_open(&peer);
+	say_auth(&peer, "alice", "guess");
+	hear_error(&peer, 0, RPCAP_ERR_AUTH_FAILED);
+	punish(&peer);
+	say_auth(&peer, "alice", PASSWORD);
+	peer_use(&other, connect_from("127.0.0.2", lab.port));
+	say_auth(&other, "alice", PASSWORD);
+	(void)hear(&other, RPCAP_AUTH | RPCAP_REPLY);
+	turn(&peer);
+	ck_assert_uint_eq(peer.in.len, 0);
+	peer_close(&peer);
+	peer_close(&other);
+}
+END_TEST
+
+/* More hosts than there are places for: the one whose time is over first is forgotten, not the newest. */
+START_TEST(guessers_of_many_hosts)
+{
+	struct rpcap_client *client;
+	struct peer peer;
+
+	use_password();
+	peer_open(&peer);
+	wait_for(&peer, client_of(&peer) != NULL);
+	client = client_of(&peer);
+	for (unsigned i = 1; i <= 2 * RPCAP_GUESSERS_MAX; i++) {
+		set_host(client, i);
+		rpcap_auth_wrong(client, i * LINK_MS, 0);
+	}
+	client->guess_ns = lab.server->hash_ns = 0;
+	for (unsigned i = 1; i <= 2 * RPCAP_GUESSERS_MAX; i++) {
+		set_host(client, i);
+		ck_assert_uint_eq(rpcap_auth_wait_ns(client, 0), i > RPCAP_GUESSERS_MAX ? (RPCAP_WRONG_MS + i) * LINK_MS : 0);
+	}
+	rpcap_auth_wrong(client, 0, 1000 * LINK_MS);
+	ck_assert_uint_eq(lab.server->hash_ns, RPCAP_HASH_TIMES * 1000 * LINK_MS);
+	peer_close(&peer);
+}
+END_TEST
+
+START_TEST(guessers_of_a_network)
+{
+	struct rpcap_client client = { .server = lab.server };
+	struct sockaddr_in6 *sin6 = (struct sockaddr_in6 *)(void *)&client.address;
+
+	sin6->sin6_family = AF_INET6;
+	ck_assert_int_eq(inet_pton(AF_INET6, "2001:db8::1", &sin6->sin6_addr), 1);
+	rpcap_auth_wrong(&client, 0, 0);
+	client.guess_ns = lab.server->hash_ns = 0;
+	ck_assert_int_eq(inet_pton(AF_INET6, "2001:db8::ffff:0:0:2", &sin6->sin6_addr), 1);
+	ck_assert_uint_eq(rpcap_auth_wait_ns(&client, 0), RPCAP_WRONG_MS * LINK_MS);
+	ck_assert_int_eq(inet_pton(AF_INET6, "2001:db8:0:1::1", &sin6->sin6_addr), 1);
+	ck_assert_uint_eq(rpcap_auth_wait_ns(&client, 0), 0);
+}
+END_TEST
+
 /* Each has one attempt a turn, however fast they come. */
 START_TEST(wrong_passwords_take_turns)
 {
 	struct peer peer, other;
+	uint64_t guess_ns;
 
 	use_password();
 	peer_open(&peer);
@@ -517,8 +608,12 @@ START_TEST(wrong_passwords_take_turns)
 	say_auth(&other, "alice", PASSWORD);
 	wait_for(&other, client_of(&other) != NULL && client_of(&other)->state == CLIENT_AUTH &&
 	    tlsio_input(client_of(&other)->control)->len > 0);
-	ring(lab.server->wrong);
+	guess_ns = client_of(&peer)->guess_ns;
+	client_of(&peer)->guess_ns = UINT64_MAX;
 	(void)hear(&other, RPCAP_AUTH | RPCAP_REPLY);
+	ck_assert_uint_ge(clock_mono_ns(), guess_ns - RPCAP_HASH_MS * LINK_MS);
+	ck_assert_uint_eq(peer.in.len, 0);
+	rpcap_lab_forgive(&lab);
 	hear_error(&peer, 0, RPCAP_ERR_AUTH_FAILED);
 	ck_assert_uint_eq(peer.in.len, 0);
 	peer_close(&peer);
@@ -1116,8 +1211,7 @@ START_TEST(each_bit_wrong)
 			ck_assert_uint_eq(peer.in.len, 0);
 		peer_close(&peer);
 		wait_for(NULL, count_clients() == 0);
-		if (event_pending(lab.server->wrong, EV_TIMEOUT, NULL))
-			ring(lab.server->wrong);
+		rpcap_lab_forgive(&lab);
 	}
 }
 END_TEST
@@ -1159,15 +1253,18 @@ START_TEST(who_does_not_read_waits)
 	static uint8_t bytes[8 * FLOOD];
 	const struct rpcap_client *client;
 	struct peer peer, other;
+	const int few = 8192;
 	size_t idle = 0, sent = 0;
 	ssize_t n;
 
+	/* Lists of interfaces are longer, but each waits for whoever changes interfaces just then, anywhere on the machine. */
 	for (size_t i = 0; i < FLOOD; i++)
-		bytes[8 * i + 1] = RPCAP_FINDALLIF;
+		bytes[8 * i + 1] = RPCAP_STATS;
 	enter(&peer);
 	enter(&other);
 	client = client_of(&peer);
-	while (idle < 1000) {
+	ck_assert_int_eq(setsockopt(tlsio_fd(client->control), SOL_SOCKET, SO_SNDBUF, &few, sizeof(few)), 0);
+	while (idle < 1000 || tlsio_queued(client->control) <= 64 * 1024) {
 		n = send(peer.fd, bytes + sent % sizeof(bytes), sizeof(bytes) - sent % sizeof(bytes), MSG_DONTWAIT | MSG_NOSIGNAL);
 		idle = n > 0 ? 0 : idle + 1;
 		sent += n > 0 ? (size_t)n : 0;
@@ -1176,10 +1273,9 @@ START_TEST(who_does_not_read_waits)
 		ck_assert_uint_le(tlsio_input(client->control)->len, RPCAP_HEADER_SIZE + RPCAP_REQUEST_MAX);
 	}
 	ck_assert_int_eq(client->state, CLIENT_READY);
-	ck_assert_uint_gt(tlsio_queued(client->control), 64 * 1024);
 	sync_with(&other);
 	for (size_t answers = 0; answers < 100; answers++)
-		(void)hear(&peer, RPCAP_FINDALLIF | RPCAP_REPLY);
+		(void)hear(&peer, RPCAP_STATS | RPCAP_REPLY);
 	peer_close(&peer);
 	peer_close(&other);
 }
@@ -1826,6 +1922,9 @@ add_authentication(TCase *tc)
 	tcase_add_test(tc, null_authentication);
 	tcase_add_test(tc, null_authentication_is_not_permitted);
 	tcase_add_loop_test(tc, wrong_password, 0, COUNT(wrong_passwords));
+	tcase_add_test(tc, wrong_password_of_another_host);
+	tcase_add_test(tc, guessers_of_many_hosts);
+	tcase_add_test(tc, guessers_of_a_network);
 	tcase_add_test(tc, wrong_passwords_take_turns);
 	tcase_add_test(tc, nobody_has_a_password);
 	tcase_add_test(tc, malformed_authentication);

@@ -348,8 +348,7 @@ step_time(struct peer *peer, struct cursor *cursor)
 	uint8_t what = script_u8(cursor);
 
 	if (what & 8) {
-		event_del(r->wrong);
-		event_active(r->wrong, EV_TIMEOUT, 1);
+		rpcap_lab_forgive(&peer->fuzz->lab);
 		return;
 	}
 	for (unsigned n = what & 3; client != NULL && n > 0; n--)

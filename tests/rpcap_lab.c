@@ -222,6 +222,19 @@ rpcap_lab_turn(struct rpcap_lab *lab)
 }
 
 void
+rpcap_lab_forgive(struct rpcap_lab *lab)
+{
+	struct rpcap_client *client;
+
+	memset(lab->server->guesser, 0, sizeof(lab->server->guesser));
+	lab->server->hash_ns = 0;
+	TAILQ_FOREACH(client, &lab->server->clients, entry) {
+		client->guess_ns = 0;
+		link_timer_set(client->next, 0);
+	}
+}
+
+void
 rpcap_lab_close(struct rpcap_lab *lab)
 {
 	rpcap_free(lab->server);

@@ -28,6 +28,7 @@ struct rpcap_lab {
 void	rpcap_lab_open(struct rpcap_lab *);
 void	rpcap_lab_close(struct rpcap_lab *);
 void	rpcap_lab_turn(struct rpcap_lab *);	/* all that can be done now */
+void	rpcap_lab_forgive(struct rpcap_lab *);	/* what wrong passwords cost is over */
 void	rpcap_lab_answer_taps(struct rpcap_lab *);
 void	rpcap_lab_answer_linktype(struct rpcap_lab *, int32_t linktype, const char *reason);	/* to the one asked last */
 void	rpcap_lab_answer_socket(struct rpcap_lab *, int error);	/* likewise; 0: a socket */
