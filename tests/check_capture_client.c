@@ -278,7 +278,7 @@ START_TEST(link_types)
 }
 END_TEST
 
-/* Without the right to open any, what is known still is. */
+/* Nor is one opened that is down. Without the right to open any, what is known still is. */
 START_TEST(link_types_are_remembered)
 {
 	struct ipc_tap_interface *interface = lab.want->interface;
@@ -291,6 +291,11 @@ START_TEST(link_types_are_remembered)
 	ck_assert_int_eq(capture_linktype(&linktypes, &interface[0], error), DLT_EN10MB);
 	ck_assert_int_eq(capture_linktype(&linktypes, &interface[1], error), -1);
 	ck_assert_msg(strncmp(error, "lo: ", 4) == 0, "%s", error);
+	ck_assert_int_eq(seteuid(0), 0);
+	capture_lab_shell("ip link set near0 down");
+	ck_assert_int_eq(seteuid(65534), 0);
+	ck_assert_int_eq(capture_linktype(&linktypes, &interface[0], error), -1);
+	ck_assert_str_eq(error, "near0: the interface is down");
 	ck_assert_int_eq(seteuid(0), 0);
 }
 END_TEST
