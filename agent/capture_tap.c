@@ -373,7 +373,18 @@ tap_apply_ordered(struct capture_tap *tap, const struct capture_tap_change *chan
 	return -1;
 }
 
-/* A policy that does not go together with the guest's new settings must not keep those before in force: rather nothing is captured. */
+/* An operator or collector is told again and again what it wants; a client's capture ends with this. */
+static void
+tap_shut(struct capture_tap *tap, const char *why)
+{
+	log_error("nothing is captured: the %s does not go together with the new settings: %s",
+	    capture_pool_of(tap->number) == POOL_CLIENTS ? "client's filter" : "policy", why);
+	tap->shut = true;
+	for (size_t i = 0; capture_pool_of(tap->number) == POOL_CLIENTS && i < tap->want.interface_count; i++)
+		capture_tap_tell_gone(tap, tap->want.interface[i].ifindex, why);
+}
+
+/* What does not go together with the guest's new settings must not keep those before in force: rather nothing is captured. */
 static int
 tap_apply(struct capture_tap *tap, struct capture_tap_change *change, char error[MSG_TEXT_SIZE])
 {
@@ -386,8 +397,7 @@ tap_apply(struct capture_tap *tap, struct capture_tap_change *change, char error
 	}
 	if (!change->reload || change->governed || change->lease)
 		return -1;
-	log_error("nothing is captured: the policy does not go together with the new settings: %s", error);
-	tap->shut = true;
+	tap_shut(tap, error);
 	change->want.active = false;
 	return capture_change_apply(tap, &change->want, false, error);
 }

@@ -104,6 +104,7 @@ interfaces_gone(struct link *link, const struct ipc_interface_gone *message)
 	struct netif *netif = netif_by_index(&link->netifs, message->ifindex);
 	uint64_t now_ns = clock_mono_ns();
 
+	rpcap_interface_gone(&link->tap[message->tap], message->reason);
 	if (message->ifindex == 0 || (gone == NULL && (gone = gone_find(link, 0, 0)) == NULL)) {
 		log_warn("interface number %u is gone: %s", message->ifindex, message->reason);
 		rpcap_interface_gone(&link->tap[message->tap], message->reason);
@@ -116,6 +117,5 @@ interfaces_gone(struct link *link, const struct ipc_interface_gone *message)
 	gone->ifindex = message->ifindex;
 	gone->until_ns = now_ns + gone->delay_ms * LINK_MS;
 	log_warn("%s is not captured any more: %s", netif != NULL ? netif->tap.name : "an interface", message->reason);
-	rpcap_interface_gone(&link->tap[message->tap], message->reason);
 	interfaces_changed(link);
 }

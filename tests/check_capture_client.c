@@ -315,7 +315,7 @@ START_TEST(link_types)
 }
 END_TEST
 
-/* Without the right to open any, what is known still is. */
+/* Nor is one opened that is down. Without the right to open any, what is known still is. */
 START_TEST(link_types_are_remembered)
 {
 	struct ipc_tap_interface *interface = lab.want->interface;
@@ -328,6 +328,11 @@ START_TEST(link_types_are_remembered)
 	ck_assert_int_eq(capture_linktype(&linktypes, &interface[0], error), DLT_EN10MB);
 	ck_assert_int_eq(capture_linktype(&linktypes, &interface[1], error), -1);
 	ck_assert_msg(strncmp(error, "lo: ", 4) == 0, "%s", error);
+	ck_assert_int_eq(seteuid(0), 0);
+	capture_lab_shell("ip link set near0 down");
+	ck_assert_int_eq(seteuid(65534), 0);
+	ck_assert_int_eq(capture_linktype(&linktypes, &interface[0], error), -1);
+	ck_assert_str_eq(error, "near0: the interface is down");
 	ck_assert_int_eq(seteuid(0), 0);
 }
 END_TEST
@@ -360,6 +365,25 @@ START_TEST(rings_of_clients)
 }
 END_TEST
 
+/* It is the guest's word that holds; a client is not told anew what it wants, so that it must hear of the end. */
+START_TEST(ends_with_what_the_guest_says)
+{
+	struct agent_options fresh = lab.options;
+
+	want_program("udp port 53");
+	lab.want->direction = DIRECTION_IN;
+	capture_lab_change(true);
+	fresh.direction = DIRECTION_OUT;
+	capture_tap_set_options(&lab.tap, &fresh);
+	capture_tap_reload(&lab.tap);
+	capture_lab_run_until(&lab.was_gone);
+	ck_assert_uint_eq(lab.gone.tap, IPC_TAP_RPCAP);
+	ck_assert_uint_eq(lab.gone.ifindex, lab.want->interface[0].ifindex);
+	ck_assert_msg(strstr(lab.gone.reason, "out") != NULL, "%s", lab.gone.reason);
+	ck_assert(TAILQ_EMPTY(&lab.tap.rings));
+}
+END_TEST
+
 static Suite *
 suite(void)
 {
@@ -371,6 +395,7 @@ suite(void)
 	tcase_add_test(t, its_filter_in_the_kernel);
 	tcase_add_test(t, its_filter_changes);
 	tcase_add_test(t, refused_leaves_what_is_in_force);
+	tcase_add_test(t, ends_with_what_the_guest_says);
 	tcase_add_loop_test(t, kernel_refuses, 0, sizeof(too_much) / sizeof(too_much[0]));
 	tcase_add_test(t, one_in_three);
 	tcase_add_test(t, first_after_an_hour);

@@ -2,7 +2,7 @@
 # Sourced behind lab.sh by the tests of RPCAP: an agent that serves it, clients, and what they have.
 
 BLAST=$BUILD/tests/bench/blast PCAPCHECK=$BUILD/tests/e2e/pcapcheck
-CAPTURED_MAX=65515
+CAPTURED_MAX=65515 DATAGRAM_CAPTURED_MAX=65479
 
 # --- programs ---
 

@@ -29,7 +29,8 @@
  *	expect TYPE [VALUE [REGEX]]	a message, its value (an error's by its name; *: any), its fields as they are printed
  *	expect closed | alert		alert: TLS's handshake_failure, in plain text
  *	await stats|findallif REGEX	asks until the answer is such
- *	data connect [FROM] | listen | accept | udp | read COUNT | closed | close	listen and udp set $PORT; read checks order and lengths
+ *	data connect [FROM] | listen | accept | udp | closed | close	listen and udp set $PORT
+ *	data read COUNT [CAPTURED ORIGINAL]	packets, checks order and lengths; these, if they are said
  *	connect [plain|tls]		another control connection in the place of this one, which is closed
  *	disconnect
  *	use NUMBER|next			another client, with connections of its own

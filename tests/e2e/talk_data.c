@@ -13,7 +13,7 @@
 
 /* Data connections: however they come about, what is on them. */
 
-#define MESSAGE_MAX	65536u
+#define MESSAGE_MAX	(RPCAP_HEADER_SIZE + RPCAP_PACKET_HEADER_SIZE + RPCAP_CAPTURED_MAX)
 
 static bool
 tls_of(const struct session *s)
@@ -109,11 +109,10 @@ check_packet(struct talk *t, const struct rpcap_packet *p, size_t captured)
 }
 
 static int
-read_packet(struct talk *t)
+read_packet(struct talk *t, struct rpcap_packet *p)
 {
 	static uint8_t message[MESSAGE_MAX];
 	struct rpcap_header h;
-	struct rpcap_packet p;
 	struct cursor c;
 
 	if (read_message(t, message, &h) == -1)
@@ -121,15 +120,21 @@ read_packet(struct talk *t)
 	if (h.version != 0 || h.type != RPCAP_PACKET || h.value != 0)
 		return talk_fail(t, "version %u, type %u, value %u, no packet", h.version, h.type, h.value);
 	cursor_init(&c, message + RPCAP_HEADER_SIZE, h.length);
-	return rpcap_get_packet(&c, &p) == -1 ? talk_fail(t, "a packet message of %u bytes", h.length) : check_packet(t, &p, c.left);
+	return rpcap_get_packet(&c, p) == -1 ? talk_fail(t, "a packet message of %u bytes", h.length) : check_packet(t, p, c.left);
 }
 
 int
 talk_data_read(struct talk *t, char *args)
 {
-	for (unsigned long n = strtoul(args, NULL, 10); n > 0; n--)
-		if (read_packet(t) == -1)
+	unsigned long n = strtoul(args, &args, 10), captured = strtoul(args, &args, 10), original = strtoul(args, NULL, 10);
+	struct rpcap_packet p;
+
+	for (; n > 0; n--) {
+		if (read_packet(t, &p) == -1)
 			return -1;
+		if (captured > 0 && (p.captured_len != captured || p.original_len != original))
+			return talk_fail(t, "packet %u: %u bytes of %u", p.number, p.captured_len, p.original_len);
+	}
 	return 0;
 }
 
@@ -137,8 +142,10 @@ talk_data_read(struct talk *t, char *args)
 int
 talk_data_closed(struct talk *t, char *args)
 {
+	struct rpcap_packet p;
+
 	(void)args;
-	while (read_packet(t) == 0)
+	while (read_packet(t, &p) == 0)
 		;
 	return strncmp(t->reason, "closed after 0 of", 17) == 0 ? stream_read_end(t, &t->s->data) : -1;
 }
