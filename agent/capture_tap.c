@@ -373,7 +373,7 @@ tap_apply_ordered(struct capture_tap *tap, const struct capture_tap_change *chan
 	return -1;
 }
 
-/* An operator or collector is told again and again what it wants; a client's capture ends with this. */
+/* Others hear of it from the end of their stream. */
 static void
 tap_shut(struct capture_tap *tap, const char *why)
 {

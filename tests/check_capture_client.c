@@ -365,7 +365,7 @@ START_TEST(rings_of_clients)
 }
 END_TEST
 
-/* It is the guest's word that holds; a client is not told anew what it wants, so that it must hear of the end. */
+/* It is the guest's word that holds, and the client hears of it. */
 START_TEST(ends_with_what_the_guest_says)
 {
 	struct agent_options fresh = lab.options;
