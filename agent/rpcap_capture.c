@@ -221,12 +221,17 @@ rpcap_result(struct link_tap *t, bool accepted, const char *reason)
 
 	if (c == NULL || !t->told.active)
 		return;
-	if (c->updating && is_told(&c->wanted, &t->told))
+	if (c->updating && is_told(&c->wanted, &t->told)) {
 		update_done(c, accepted, reason);
-	else if (!accepted)
+		if (!accepted)
+			return;
+	}
+	if (!accepted)
 		capture_over(c, RPCAP_ERR_READEX, reason);
 	else if (t->told.interface_count == 0)
 		capture_over(c, RPCAP_ERR_READEX, "the interface is not up");
+	else if (t->told.interface[0].ifindex != c->client->ifindex)
+		capture_over(c, RPCAP_ERR_READEX, "the interface is not the one any more that was opened");
 	else
 		c->accepted = true;
 }

@@ -135,6 +135,7 @@ opened(struct rpcap_client *client, const struct ipc_linktype *answer)
 		return;
 	}
 	memcpy(client->source, answer->name, sizeof(client->source));
+	client->ifindex = answer->ifindex;
 	buf_init(&msg, RPCAP_TEXT_SIZE);
 	if (rpcap_put_open_reply(&msg, client->version, &reply) == 0)
 		rpcap_client_answer(client, &msg);

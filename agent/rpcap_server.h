@@ -74,6 +74,7 @@ struct rpcap_client {
 	uint32_t	 skip;		/* bytes of a payload still to be passed over */
 	uint32_t	 ticket;	/* of OPEN, at the capture role */
 	char		 source[IF_NAMESIZE];	/* OPEN's; "": none yet */
+	uint32_t	 ifindex;	/* its: one of the same name that comes later may be of another link type */
 	struct rpcap_sampling sampling;
 	struct rpcap_capture *capture;	/* NULL: none */
 	struct rpcap_stats last;	/* of the capture that ended before */

@@ -889,6 +889,22 @@ START_TEST(an_interface_that_goes_ends_it)
 }
 END_TEST
 
+/* The client goes by the link type that it was told of. */
+START_TEST(another_interface_of_that_name_ends_it)
+{
+	struct netif *lo = netif_by_name(&lab.link->netifs, "lo");
+
+	client_open(&one, "127.0.0.1", NULL);
+	start(&one, "127.0.0.1");
+	lo->tap.ifindex += 1000;
+	tap_update_all(lab.link);
+	expect_error(&one, RPCAP_ERR_READEX, "opened");
+	ask_start(&one, 0, 0);
+	expect_error(&one, RPCAP_ERR_STARTCAPTURE, "opened");
+	wait_for(tap_free(tap_of(0)));
+}
+END_TEST
+
 /* Also when there are more of them than are kept. */
 START_TEST(an_interface_too_many_that_goes)
 {
@@ -1111,6 +1127,7 @@ main(void)
 	tcase_add_test(t, streams_are_many);
 	tcase_add_test(t, statistics_without_the_capture_role);
 	tcase_add_test(t, an_interface_that_goes_ends_it);
+	tcase_add_test(t, another_interface_of_that_name_ends_it);
 	tcase_add_test(t, an_interface_too_many_that_goes);
 	tcase_add_test(t, a_closed_data_connection_ends_it);
 	tcase_add_test(t, a_filter_is_updated);
