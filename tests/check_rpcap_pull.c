@@ -670,6 +670,20 @@ START_TEST(capture_fails_at_the_server)
 }
 END_TEST
 
+/* The same, where the end of the data connection is seen first: the loss is known all the same. */
+START_TEST(failure_is_told_late)
+{
+	run("web=rpcap://h/eth0");
+	send_packets(1, 2);
+	hang_up(&server.data);
+	expect(RPCAP_STATS);
+	say_error(RPCAP_ERR_READEX, "the interface disappeared");
+	answer(RPCAP_STATS);
+	expect_end(true);
+	expect_number("SELECT count(*) FROM stream WHERE ended AND cut = 0 AND packets = 2", 1);
+}
+END_TEST
+
 static void *
 end_in_order(void *arg)
 {
@@ -897,6 +911,7 @@ main(void)
 	tcase_add_test(tc, numbers_passed_over);
 	tcase_add_test(tc, broken_connection);
 	tcase_add_test(tc, capture_fails_at_the_server);
+	tcase_add_test(tc, failure_is_told_late);
 	tcase_add_test(tc, collector_stops);
 	tcase_add_loop_test(tc, errors_end_it, 0, STEPS);
 	tcase_add_loop_test(tc, closes_end_it, 0, STEPS);
