@@ -108,8 +108,8 @@ rpcap_pull_fail(struct rpcap_pull *pull, const char *why)
 	if (pull->state == RPCAP_PULL_ENDING && pull->stream == NULL)
 		log_info("%s (%s): %s", pull->identity.name, pull->url->label, why);
 	else
-		log_limited(&worker->connect_limit, SESSION_LOG_MS, LOG_LEVEL_WARN, "%s (%s): %s%s", pull->identity.name, pull->url->label,
-	    pull->state == RPCAP_PULL_RUNNING ? "capture ended: " : "", why);
+		log_limited(&worker->connect_limit, SESSION_LOG_MS, LOG_LEVEL_WARN, "%s (%s): %s%s", pull->identity.name,
+		    pull->url->label, pull->state == RPCAP_PULL_RUNNING ? "capture ended: " : "", why);
 	rpcap_pull_free(pull);
 	worker_consider_commit(worker);
 }

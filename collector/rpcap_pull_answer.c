@@ -219,10 +219,10 @@ take_error(struct rpcap_pull *pull, const struct rpcap_header *header, struct cu
 		pull->awaited = 0;
 		return take_refusal(pull, awaited, line, fault);
 	}
-	if (pull->state != RPCAP_PULL_RUNNING)
+	if (pull->state < RPCAP_PULL_RUNNING)
 		return fault_set(fault, MSG_ERR_PROTOCOL, "%s", line);
-	log_warn("%s (%s): %s", pull->identity.name, pull->url->label, line);
-	return rpcap_pull_finish(pull, fault);
+	log_limited(&pull->packet_limit, SESSION_LOG_MS, LOG_LEVEL_WARN, "%s (%s): %s", pull->identity.name, pull->url->label, line);
+	return pull->state == RPCAP_PULL_RUNNING ? rpcap_pull_finish(pull, fault) : 0;
 }
 
 int

@@ -38,7 +38,8 @@ stream_put_head(const struct stream *stream, struct buf *head)
 	return errs == 0 ? 0 : -1;
 }
 
-/* A VM has descriptors for so many files, and for one more with each connection of RPCAP; a stream whose file is closed for another's goes on in a new one. */
+/* A VM has descriptors for so many files, and for one more with each connection of RPCAP; a stream whose file is closed for another's
+ * goes on in a new one. */
 static void
 stream_make_room(struct archive *archive, struct vm *vm)
 {

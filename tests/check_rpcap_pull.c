@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include <check.h>
+#include <jansson.h>
 #include <pcap/pcap.h>
 #include <sqlite3.h>
 
@@ -670,6 +671,20 @@ START_TEST(capture_fails_at_the_server)
 }
 END_TEST
 
+/* The same, where the end of the data connection is seen first: the loss is known all the same. */
+START_TEST(failure_is_told_late)
+{
+	run("web=rpcap://h/eth0");
+	send_packets(1, 2);
+	hang_up(&server.data);
+	expect(RPCAP_STATS);
+	say_error(RPCAP_ERR_READEX, "the interface disappeared");
+	answer(RPCAP_STATS);
+	expect_end(true);
+	expect_number("SELECT count(*) FROM stream WHERE ended AND cut = 0 AND packets = 2", 1);
+}
+END_TEST
+
 static void *
 end_in_order(void *arg)
 {
@@ -694,6 +709,64 @@ START_TEST(collector_stops)
 	ck_assert_int_eq(session_lab_number("SELECT total(packets) FROM stream WHERE ended AND cut = 0"), 4);
 	ck_assert_int_eq(session_lab_number("SELECT count(*) FROM loss"), 0);
 	ck_assert_int_eq(session_lab_number("SELECT total(connected) FROM vm"), 0);
+}
+END_TEST
+
+/* --- back-pressure --- */
+
+#define LARGE_LEN	60000u
+
+static void
+put_large_packet(uint32_t number)
+{
+	static uint8_t bytes[RPCAP_PACKET_SIZE + LARGE_LEN];
+	const struct rpcap_packet packet = { .seconds = 1000, .captured_len = LARGE_LEN, .original_len = LARGE_LEN, .number = number };
+
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (uint8_t)random();
+	rpcap_write_packet(bytes, 0, &packet);
+	ck_assert_int_eq(buf_put(&server.out, bytes, sizeof(bytes)), 0);
+}
+
+static bool
+worker_is_paused(void)
+{
+	struct note *note;
+	bool paused = false;
+
+	workers_tell(&session_lab.workers, &(struct note){ .kind = NOTE_STATUS });
+	for (unsigned i = 0; i < session_lab.workers.count; i++) {
+		note = session_lab_note(NOTE_STATUS_REPLY);
+		paused |= json_is_true(json_object_get(note->json, "paused"));
+		note_free(note);
+	}
+	return paused;
+}
+
+/* As long as another writer has the catalog, what is not durable is bounded: the server cannot send all, and nothing is lost. */
+START_TEST(reading_stops_while_too_much_is_not_durable)
+{
+	const uint32_t count = 3 * DIRTY_MAX / LARGE_LEN;
+	char error[512];
+	struct sqlite3 *db = catalog_open(session_lab.path, error, sizeof(error));
+	bool paused = false;
+	ssize_t n;
+
+	run("web=rpcap://h/eth0");
+	ck_assert_int_eq(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+	for (uint32_t number = 1; number <= count; number++) {
+		put_large_packet(number);
+		while (server.out.len > 0) {
+			n = send(server.data, server.out.data, server.out.len, MSG_NOSIGNAL | (paused ? 0 : MSG_DONTWAIT));
+			if (n > 0)
+				buf_consume(&server.out, (size_t)n);
+			else if (!paused && (paused = worker_is_paused()))
+				ck_assert_int_eq(sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
+		}
+	}
+	ck_assert(paused);
+	expect_number("SELECT total(packets) FROM stream", count);
+	sqlite3_close(db);
 }
 END_TEST
 
@@ -897,7 +970,9 @@ main(void)
 	tcase_add_test(tc, numbers_passed_over);
 	tcase_add_test(tc, broken_connection);
 	tcase_add_test(tc, capture_fails_at_the_server);
+	tcase_add_test(tc, failure_is_told_late);
 	tcase_add_test(tc, collector_stops);
+	tcase_add_test(tc, reading_stops_while_too_much_is_not_durable);
 	tcase_add_loop_test(tc, errors_end_it, 0, STEPS);
 	tcase_add_loop_test(tc, closes_end_it, 0, STEPS);
 	tcase_add_loop_test(tc, short_answers_end_it, 0, STEPS);
