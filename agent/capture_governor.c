@@ -75,8 +75,9 @@ look_at_taps(struct capture_governor *c, struct governor_sample *s)
 		s->left_out_known &= tap->number == 0 || !tap->want.active;
 		s->disturbed |= tap->stopped || tap->changing;
 		s->sent += spool_count_get(tap->stream.spool, COUNTER_BYTES_SENT, STATS_AGENT);
+		if (tap->want.active && tap->want.interface_count > s->interfaces)
+			s->interfaces = tap->want.interface_count;
 	}
-	s->interfaces = c->taps->tap[0].want.active ? c->taps->tap[0].want.interface_count : 0;
 }
 
 /* A disk spool begins where the memory is half full: then a link that is slow is its part. */
