@@ -19,8 +19,9 @@ struct rpcap;
 struct tokens;
 
 /*
- * RPCAP clients, in the link role: each has a control connection, and while it captures a tap of its own (from IPC_TAP_RPCAP on) and a data
- * connection. Accepted from --rpcap-listen, or called by --rpcap-connect. All functions but rpcap_new() take NULL as "not configured".
+ * RPCAP clients, in the link role: each has a control connection, and while it captures a tap of its own (from IPC_TAP_RPCAP on)
+ * and a data connection. Accepted from --rpcap-listen, or called by --rpcap-connect. All functions but rpcap_new() take NULL as
+ * "not configured".
  */
 struct rpcap	*rpcap_new(struct link *);	/* NULL: the configuration asks for none */
 void		 rpcap_free(struct rpcap *);

@@ -12,9 +12,9 @@
 #include "common/clock.h"
 
 /*
- * A client's statistics are of its whole capture; a tap's counters are of one stream and begin at 0 with the next one, when the capture role
- * was restarted. So what each stream counted is added up here. The last two are kept apart: the last counters of a stream may be told
- * after the next one has begun.
+ * A client's statistics are of its whole capture; a tap's counters are of one stream and begin at 0 with the next one, when the
+ * capture role was restarted. So what each stream counted is added up here. The last two are kept apart: the last counters of a
+ * stream may be told after the next one has begun.
  */
 
 static void

@@ -15,10 +15,10 @@ struct rpcap_startcap;
 #define RPCAP_DATA_MS	10000	/* for each: a client to come, a connection to be made, TLS on it */
 
 /*
- * A capture's data connection: one that the client makes to us, one that we make to the client, or UDP. In three steps, for no tap may
- * have seen anything of it: prepared (its endpoint is known), connected (the client can be answered), open (packets can be sent).
- * Callbacks come from the loop, or from inside the function that is waited for, as the last thing it does. From failed() the owner may
- * free it, and nothing comes after that.
+ * A capture's data connection: one that the client makes to us, one that we make to the client, or UDP. In three steps, for no tap
+ * may have seen anything of it: prepared (its endpoint is known), connected (the client can be answered), open (packets can be
+ * sent). Callbacks come from the loop, or from inside the function that is waited for, as the last thing it does. From failed() the
+ * owner may free it, and nothing comes after that.
  */
 struct rpcap_data_callbacks {
 	void	(*prepared)(void *arg);		/* rpcap_data_connect(), once the taps leave its endpoint out */

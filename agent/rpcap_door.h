@@ -11,10 +11,10 @@ struct rpcap;
 struct rpcap_door;
 
 /*
- * Where clients' data connections come in: a listening socket, open for as long as somebody is expected there. With --rpcap-data-port
- * several clients share one, for a port can be listened on only once: each connection is that of the guest who is expected from its address.
- * Of those from one address only one is expected at a time, and the next one is told where to go once it has come or is given up: which of
- * them made a connection could not be told.
+ * Where clients' data connections come in: a listening socket, open for as long as somebody is expected there. With
+ * --rpcap-data-port several clients share one, for a port can be listened on only once: each connection is that of the guest who is
+ * expected from its address. Of those from one address only one is expected at a time, and the next one is told where to go once it
+ * has come or is given up: which of them made a connection could not be told.
  */
 struct rpcap_guest {
 	TAILQ_ENTRY(rpcap_guest) entry;

@@ -8,8 +8,8 @@
 #include <stdint.h>
 
 /*
- * A raw block of the spool, of one interface, to RPCAP's packet messages. Pure. A message is never longer than the Enhanced Packet Block
- * that it is made from, so that a whole block's always have room in as many bytes.
+ * A raw block of the spool, of one interface, to RPCAP's packet messages. Pure. A message is never longer than the Enhanced Packet
+ * Block that it is made from, so that a whole block's always have room in as many bytes.
  */
 struct rpcap_pack {
 	uint8_t		 version;	/* of the messages */

@@ -12,12 +12,12 @@
 struct bpf_insn;
 
 /*
- * RPCAP, version 0: what libpcap's remote capture and rpcapd speak. Its reference is libpcap's rpcap-protocol.h, whose names these are.
- * All numbers are big-endian but the byte order magic, which is in the server's. Pure: no I/O, no globals.
+ * RPCAP, version 0: what libpcap's remote capture and rpcapd speak. Its reference is libpcap's rpcap-protocol.h, whose names these
+ * are. All numbers are big-endian but the byte order magic, which is in the server's. Pure: no I/O, no globals.
  *
- * A message is a header and a payload of the length that it says. rpcap_put_*() append a whole message; rpcap_get_*() take a payload that is
- * there whole. What follows a payload's known fields is passed over, as rpcapd does. All return 0 or -1; -1 of a get: too short, or it
- * lies about lengths inside.
+ * A message is a header and a payload of the length that it says. rpcap_put_*() append a whole message; rpcap_get_*() take a
+ * payload that is there whole. What follows a payload's known fields is passed over, as rpcapd does. All return 0 or -1; -1 of a
+ * get: too short, or it lies about lengths inside.
  */
 #define RPCAP_PORT		2002	/* passive: the server waits */
 #define RPCAP_PORT_ACTIVE	2003	/* active: the client waits, the server calls */
@@ -156,8 +156,8 @@ struct rpcap_filter {
 int	rpcap_put_startcap(struct buf *, uint8_t version, const struct rpcap_startcap *, const struct rpcap_filter *);
 int	rpcap_put_updatefilter(struct buf *, uint8_t version, const struct rpcap_filter *);
 int	rpcap_get_startcap(struct cursor *, struct rpcap_startcap *);	/* the filter is what is left */
-/* How long a STARTCAP's payload is whose header says length, of which so many bytes are there. libpcap's client that was given no filter
- * sends the one instruction that accepts all, and leaves it out of the length. It is longer than what is there as long as that is open. */
+/* How long a STARTCAP's payload is whose header says length, of which so many bytes are there. libpcap's client without a filter sends
+ * the one instruction that accepts all, and leaves it out of the length. It is longer than what is there as long as that is open. */
 uint32_t	rpcap_startcap_length(uint32_t length, const uint8_t *payload, size_t there);
 int	rpcap_get_filter(struct cursor *, struct rpcap_filter *, char error[RPCAP_TEXT_SIZE]);
 
@@ -199,8 +199,9 @@ void	rpcap_write_packet(uint8_t dst[RPCAP_PACKET_SIZE], uint8_t version, const s
 int	rpcap_get_packet(struct cursor *, struct rpcap_packet *);
 
 /*
- * Headers of some link types have integers in the byte order of the machine that captured (USB, NFLOG, pflog). Turns those of a packet
- * round, in place, where it is long enough to have them; -1: not known for this link type, nothing done. Others need nothing: 0.
+ * Headers of some link types have integers in the byte order of the machine that captured (USB, NFLOG, pflog). Turns those of a
+ * packet round, in place, where it is long enough to have them; -1: not known for this link type, nothing done. Others need
+ * nothing: 0.
  */
 int	rpcap_swap_packet(uint32_t linktype, uint8_t *packet, size_t captured_len);
 

@@ -36,9 +36,9 @@
 int	LLVMFuzzerTestOneInput(const uint8_t *, size_t);
 
 /*
- * The input is what an RPCAP server does: it answers what it was asked, well or spoilt, says what it was not asked, sends packets that
- * are some or not, and goes away in any state, while policies change and commits end or not. At the end the collector stops, and what
- * the catalog promises is compared with the disk.
+ * The input is what an RPCAP server does: it answers what it was asked, well or spoilt, says what it was not asked, sends packets
+ * that are some or not, and goes away in any state, while policies change and commits end or not. At the end the collector stops,
+ * and what the catalog promises is compared with the disk.
  */
 #define STEPS_MAX	128
 #define OPENS_MAX	6

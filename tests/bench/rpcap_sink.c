@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  * Copyright (c) 2026 The vmtap authors
  *
- * rpcap_sink: an RPCAP client that counts what it gets and throws it away, as cheaply as can be, so that what is measured is the server.
+ * rpcap_sink: an RPCAP client that counts what it gets and throws it away, as cheaply as can be, so that the server is measured.
  * usage: rpcap_sink [-t CA] HOST PORT INTERFACE      -t: over TLS, the server's certificate being of this CA
- * Null authentication, all packets, whole. "capturing" is printed once packets may come, at SIGUSR1 and at the end, which is SIGINT, a line
- * of counts, the server's too. Exit status 1: the server lied about a length or went away.
+ * Null authentication, all packets, whole. "capturing" is printed once packets may come, at SIGUSR1 and at the end, which is SIGINT,
+ * a line of counts, the server's too. Exit status 1: the server lied about a length or went away.
  */
 #include "config.h"
 
