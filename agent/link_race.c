@@ -104,17 +104,23 @@ lane_won(struct lane *lane)
 	race->callbacks->won(fd, &lane->address, race->arg);
 }
 
-static void
-on_connected(evutil_socket_t fd, short what, void *arg)
+int
+race_connect_error(int fd, short what)
 {
-	struct lane *lane = arg;
 	int error = 0;
 	socklen_t len = sizeof(error);
 
 	if (what & EV_TIMEOUT)
-		error = ETIMEDOUT;
-	else if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) == -1)
-		error = errno;
+		return ETIMEDOUT;
+	return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) == -1 ? errno : error;
+}
+
+static void
+on_connected(evutil_socket_t fd, short what, void *arg)
+{
+	struct lane *lane = arg;
+	int error = race_connect_error(fd, what);
+
 	if (error != 0)
 		lane_failed(lane, strerror(error));
 	else

@@ -35,6 +35,9 @@ void		 race_stop(struct race *);
 /* What was asked for: a non-blocking socket, which it takes; or -1 and why there is none. Fine without a race too. */
 void		 race_socket(struct race *, int fd, int error);
 
+/* What became of connect(2), once its event came (EV_WRITE, EV_TIMEOUT): 0 or an errno. */
+int		 race_connect_error(int fd, short what);
+
 /* The families in turn, the first one's first; else in the order they have. */
 void		 race_interleave(struct resolve_address *, size_t count);
 

@@ -14,6 +14,7 @@
 #include <event2/event.h>
 
 #include "agent/link.h"
+#include "agent/link_race.h"
 #include "agent/rpcap_data.h"
 #include "agent/rpcap_door.h"
 #include "agent/rpcap_server.h"
@@ -215,13 +216,8 @@ static void
 on_connected(evutil_socket_t fd, short what, void *arg)
 {
 	struct rpcap_data *d = arg;
-	int error = 0;
-	socklen_t len = sizeof(error);
+	int error = race_connect_error(fd, what);
 
-	if (what & EV_TIMEOUT)
-		error = ETIMEDOUT;
-	else if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) == -1)
-		error = errno;
 	if (error != 0)
 		data_fail(d, strerror(error));
 	else
